@@ -1,0 +1,1 @@
+//! SLO arithmetic, anomaly detectors, correlation, bottleneck analysis.

@@ -1,0 +1,1 @@
+//! HTTP for every dialect, portal assets, MCP server.

@@ -1,0 +1,1 @@
+//! Seals in open formats: Parquet and JSONL.gz with record trees.

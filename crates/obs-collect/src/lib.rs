@@ -1,0 +1,1 @@
+//! Scraping, receivers, host metrics, file tail.

@@ -1,0 +1,1 @@
+//! Dashboard model, Grafana JSON in and out.

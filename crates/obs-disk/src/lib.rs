@@ -1,0 +1,1 @@
+//! WAL, block files, checksums, durable writes, and the Disk and Clock traits with their fakes.

@@ -1,0 +1,1 @@
+//! Receipts, durable append, checkpoint, recovery.

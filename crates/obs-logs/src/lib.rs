@@ -1,0 +1,1 @@
+//! The log engine: head, index, blocks, recovery.

@@ -1,0 +1,1 @@
+//! The metrics engine: head, index, blocks, compaction, recovery.

@@ -1,0 +1,1 @@
+//! Alert delivery: receivers, retries, delivery log.

@@ -1,0 +1,1 @@
+//! Canonical JSON, hashes, Merkle trees, signed notes, proofs, policy and the verifier.

@@ -1,0 +1,1 @@
+//! One query front over hot engine and archive; limits, cancellation.

@@ -1,0 +1,1 @@
+//! Recording and alerting rules, alert state, silences as pure steps.

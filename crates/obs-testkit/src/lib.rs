@@ -1,0 +1,1 @@
+//! Fakes, generators, contract suites, real peers as processes.

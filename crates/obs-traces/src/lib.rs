@@ -1,0 +1,1 @@
+//! The trace engine: head, index, blocks, recovery.

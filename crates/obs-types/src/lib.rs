@@ -1,0 +1,37 @@
+//! The words that every other crate speaks.
+//!
+//! Lives here: labels and matchers, samples and native histograms, log entries, spans, time and id
+//! newtypes, the source and sink traits of each signal, the context that a query carries.
+//! Not here: storage, query languages, wire formats, clocks, I/O of any kind.
+//! Units: metric time is milliseconds, log and span time nanoseconds, since the Unix epoch, UTC.
+
+mod context;
+mod error;
+mod histogram;
+mod ids;
+mod labels;
+mod logs;
+mod matcher;
+mod metrics;
+mod node;
+mod time;
+mod traces;
+
+pub use context::{CancelToken, MemoryTracker, QueryContext};
+pub use error::{ErrorKind, IngestError, IngestOutcome, Reject, RejectReason, SourceError};
+pub use histogram::{CounterResetHint, NativeHistogram, Span as BucketSpan, CUSTOM_BUCKETS_SCHEMA};
+pub use ids::{ContentHash, ParseIdError, SpanId, TraceId};
+pub use labels::{LabelSet, LabelSetBuilder, METRIC_NAME};
+pub use logs::{Direction, LogEntry, LogRecord, LogSelect, LogSink, LogSource, LogStats, LogStream};
+pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
+pub use metrics::{
+    Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,
+    SeriesData, SeriesSamples, SeriesSelect, SeriesSource, STALE_NAN_BITS, is_stale, stale_nan,
+};
+pub use node::NodeName;
+pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};
+pub use traces::{
+    AttrScope, AttrValue, Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanKind,
+    SpanLink, SpanRecord, SpanStatus, StatusCode, Trace, TraceCondition, TraceConditionOp,
+    TraceSelect, TraceSink, TraceSource, UNKNOWN_SERVICE,
+};

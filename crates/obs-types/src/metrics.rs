@@ -1,0 +1,202 @@
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{
+    IngestError, IngestOutcome, LabelSet, Matcher, NativeHistogram, QueryContext, SourceError,
+    SpanId, TimeRangeMs, TimestampMs, TraceId,
+};
+
+/// Bits of the NaN that marks the end of a series; compare by bits, every NaN is unequal as float.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+pub fn is_stale(v: f64) -> bool {
+    v.to_bits() == STALE_NAN_BITS
+}
+
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// Samples of one series on their way in, in the order they were received.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesSamples {
+    pub labels: LabelSet,
+    pub samples: Vec<(TimestampMs, f64)>,
+    pub histograms: Vec<(TimestampMs, Arc<NativeHistogram>)>,
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// One write request or one scrape.
+#[derive(Clone, Debug, Default)]
+pub struct MetricBatch {
+    pub series: Vec<SeriesSamples>,
+    pub metadata: Vec<MetricMetadata>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    pub labels: LabelSet,
+    pub value: f64,
+    pub timestamp: TimestampMs,
+    /// From the labels `trace_id` and `span_id` where they parse.
+    pub trace_id: Option<TraceId>,
+    pub span_id: Option<SpanId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ExemplarSeries {
+    pub labels: LabelSet,
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// The metric types of the exposition formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetricKind {
+    #[default]
+    Unknown,
+    Counter,
+    Gauge,
+    Histogram,
+    GaugeHistogram,
+    Summary,
+    Info,
+    StateSet,
+}
+
+impl MetricKind {
+    /// As written in `# TYPE` lines of OpenMetrics and in Prometheus' metadata API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+        }
+    }
+
+    /// Also reads the older spelling `untyped`.
+    pub fn from_text(s: &str) -> Option<Self> {
+        Some(match s {
+            "unknown" | "untyped" => Self::Unknown,
+            "counter" => Self::Counter,
+            "gauge" => Self::Gauge,
+            "histogram" => Self::Histogram,
+            "gaugehistogram" => Self::GaugeHistogram,
+            "summary" => Self::Summary,
+            "info" => Self::Info,
+            "stateset" => Self::StateSet,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for MetricKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `# TYPE`, `# HELP` and `# UNIT` of one metric family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricMetadata {
+    pub family: String,
+    pub kind: MetricKind,
+    pub help: String,
+    pub unit: String,
+}
+
+/// What a reader wants. `range` is half-open; an engine may return more samples than asked for
+/// only if they belong to the series, never fewer.
+#[derive(Clone, Debug)]
+pub struct SeriesSelect<'a> {
+    pub matchers: &'a [Matcher],
+    pub range: TimeRangeMs,
+    /// The function that consumes the samples, as a hint for pre-aggregated blocks.
+    pub function: Option<&'a str>,
+    /// Evaluation step, as a hint for downsampled blocks.
+    pub step_ms: Option<i64>,
+}
+
+/// Native histogram samples of one series, ascending in time.
+#[derive(Clone, Debug, Default)]
+pub struct HistogramColumn {
+    pub timestamps: Vec<i64>,
+    pub values: Vec<Arc<NativeHistogram>>,
+}
+
+/// All samples of one series in a range. Columns are ascending in time without repeats; floats and
+/// histograms of one series may interleave, never share a timestamp. Staleness markers are in.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesData {
+    pub labels: LabelSet,
+    /// Milliseconds; as long as `values`.
+    pub timestamps: Vec<i64>,
+    pub values: Vec<f64>,
+    pub histograms: HistogramColumn,
+    /// Start timestamps (creation times) of the float samples where known, as long as
+    /// `timestamps` or empty; 0 means unknown.
+    pub start_timestamps: Vec<i64>,
+}
+
+impl SeriesData {
+    pub fn sample_count(&self) -> usize {
+        self.timestamps.len() + self.histograms.timestamps.len()
+    }
+}
+
+/// Reads metrics. Implemented by the embedded engine, the archive, the merged front and fakes.
+pub trait SeriesSource: Send + Sync {
+    /// Streams the matching series in any order, each label set once. Series without samples in
+    /// the range are left out.
+    fn select<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>;
+
+    /// Label sets of the matching series with samples in the range; sorted, unique. Every set of
+    /// `matcher_sets` is an alternative; none means all series.
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<LabelSet>, SourceError>;
+
+    /// Sorted, unique.
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError>;
+
+    /// Sorted, unique.
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError>;
+
+    /// Exemplars of the matching series, sorted by labels, then time.
+    fn exemplars(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<ExemplarSeries>, SourceError>;
+
+    /// Sorted by family; `family` restricts to one.
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError>;
+}
+
+/// Takes metrics in. When `append` returns `Ok`, what it accepted survives a crash.
+pub trait MetricSink: Send + Sync {
+    fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError>;
+}

@@ -1,0 +1,1 @@
+//! Every foreign byte format, in and out.

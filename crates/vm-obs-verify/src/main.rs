@@ -1,0 +1,3 @@
+//! The stand-alone verifier: obs-proof and a file reader.
+
+fn main() {}

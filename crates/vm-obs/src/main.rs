@@ -1,0 +1,3 @@
+//! The VaultMesh Observability Engine: CLI, configuration, wiring.
+
+fn main() {}
