@@ -1,0 +1,221 @@
+import type { Labels } from "../lib/labels";
+
+export interface Series {
+  labels: Labels;
+  /** Seconds. */
+  times: number[];
+  values: (number | null)[];
+}
+
+export interface LogObject {
+  log_id: string;
+  timestamp: string;
+  level: string;
+  service: string;
+  node: string;
+  message: string;
+  attributes: Record<string, unknown>;
+  trace_id?: string;
+  span_id?: string;
+  caller?: string;
+}
+
+export interface TraceSummary {
+  trace_id: string;
+  name: string;
+  service: string;
+  start_time: string;
+  duration_ms: number;
+  status: string;
+  span_count: number;
+  services: string[];
+  error_count: number;
+}
+
+export interface SpanObject {
+  span_id: string;
+  parent_span_id: string | null;
+  name: string;
+  service: string;
+  node: string;
+  start_time: string;
+  end_time?: string;
+  duration_ms: number;
+  status?: string;
+  status_message?: string;
+  kind?: string;
+  self_time_ms?: number;
+  attributes: Record<string, unknown>;
+  events?: { timestamp: string; name: string; attributes: Record<string, unknown> }[];
+}
+
+export interface TraceObject {
+  trace_id: string;
+  name: string;
+  start_time: string;
+  end_time: string;
+  duration_ms: number;
+  status: string;
+  spans: SpanObject[];
+  tags: string[];
+}
+
+export interface TraceAnalysis {
+  bottleneck: { span_id: string; name: string; service: string; self_time_ms: number; share_percent: number } | null;
+  critical_path: { span_id: string; name: string; service: string; self_time_ms: number; share_percent: number }[];
+  text: string;
+}
+
+export interface AlertObject {
+  alert_id: string;
+  name: string;
+  severity: string;
+  status: string;
+  fired_at: string | null;
+  node: string;
+  rule: { expression: string; threshold: number | null; duration: string };
+  current_value: number | null;
+  labels: Labels;
+  annotations: Labels;
+  notified: string[];
+  acknowledged: { by: string; at: string; comment: string } | null;
+  silenced: boolean;
+  resolved_at: string | null;
+}
+
+export interface Silence {
+  id: string;
+  matchers: { name: string; op: string; value: string }[];
+  starts_at: string;
+  ends_at: string;
+  reason: string;
+  created_by: string;
+  status: string;
+}
+
+export interface Slo {
+  slo_id: string;
+  name: string;
+  description: string;
+  service?: string;
+  target: number;
+  window: string;
+  achieved: number | null;
+  status: string;
+  error_budget: { total_minutes: number; consumed_minutes: number | null; remaining_percent: number | null };
+  breakdown: { total_requests: number; good_requests: number; bad_requests: number } | null;
+  trend: string;
+  burn_rates?: Record<string, number | null>;
+}
+
+export interface Anomaly {
+  anomaly_id: string;
+  timestamp: string;
+  metric: string;
+  node: string;
+  expected_range: { min: number; max: number };
+  observed_value: number;
+  deviation_sigma: number;
+  confidence: number;
+  detection_method: string;
+  possible_causes: string[];
+  correlated_events: string[];
+}
+
+export interface LedgerHead {
+  origin: string;
+  size: number;
+  root_sha256: string;
+  root_hash: string;
+  checkpoint: string;
+  log_vkey: string;
+  last_receipt_at: string | null;
+  receipts_by_type: Record<string, number>;
+  sealed_hours: Record<string, number>;
+  unproven_tail: number;
+  witnessed: boolean;
+}
+
+export interface Verdict {
+  exit_code: number;
+  verdict: string;
+  text: string;
+  findings: { code: string; seq: number | null; path: string | null; message: string }[];
+  receipts: number;
+  files: number;
+}
+
+export type Receipt = Record<string, unknown> & { type: string; seq: number; timestamp: string };
+
+export interface TimelineEntry {
+  time: string;
+  kind: string;
+  text: string;
+  node: string | null;
+  service: string | null;
+  score: number;
+  link: string | null;
+}
+
+export interface Health {
+  status: string;
+  version: string;
+  uptime_seconds: number;
+  now: string;
+  components: { name: string; status: string; detail: string }[];
+  ingest: {
+    samples_per_second: number;
+    log_lines_per_second: number;
+    spans_per_second: number;
+    rejected_total: number;
+  };
+  storage: Record<string, unknown> & { free_bytes?: number };
+  alerts: { firing: number; pending: number };
+  ledger: { size: number };
+  packs: string[];
+  demo: boolean;
+}
+
+export interface DashboardSummary {
+  id: string;
+  title: string;
+  tags: string[];
+  pack: string | null;
+  panels: number;
+}
+
+export interface PanelQuery {
+  language: string;
+  expr: string;
+  legend: string;
+  instant: boolean;
+}
+
+export interface Panel {
+  id: number;
+  title: string;
+  kind: string;
+  grid: { x: number; y: number; w: number; h: number };
+  unit: string;
+  decimals: number | null;
+  thresholds: { value: number | null; color: string }[];
+  min: number | null;
+  max: number | null;
+  text: string | null;
+  description?: string | null;
+  queries: PanelQuery[];
+}
+
+export interface Dashboard {
+  id: string;
+  title: string;
+  tags: string[];
+  time: { from: string; to: string };
+  variables: { name: string; label: string | null; query: string; current: string | null; options: string[] }[];
+  panels: Panel[];
+}
+
+export interface DemoState {
+  enabled: boolean;
+  faults: { name: string; description: string; active: boolean; alerts: string[] }[];
+}

@@ -1,0 +1,76 @@
+import type { ComponentChildren, JSX } from "preact";
+import { PRESETS, now, range, rangeText, refreshing, setLast } from "../state/range";
+import { path, query } from "../state/route";
+import { theme } from "../state/theme";
+import { formatTime } from "../lib/time";
+
+const LINKS: [string, [string, string][]][] = [
+  ["", [["/", "Overview"], ["/dashboards", "Dashboards"]]],
+  ["Explore", [["/explore/metrics", "Metrics"], ["/explore/logs", "Logs"], ["/explore/traces", "Traces"], ["/correlate", "Correlate"]]],
+  ["Reliability", [["/alerts", "Alerts"], ["/slos", "SLOs"], ["/anomalies", "Anomalies"]]],
+  ["Proof", [["/ledger", "Ledger"]]],
+  ["System", [["/targets", "Targets"]]],
+];
+
+function current(href: string): boolean {
+  return href === "/" ? path.value === "/" : path.value === href || path.value.startsWith(`${href}/`) || (href === "/explore/traces" && path.value.startsWith("/trace/"));
+}
+
+export function Side(): JSX.Element {
+  const last = query.value.get("last");
+  const keep = last ? `?last=${last}` : "";
+  return (
+    <aside class="side">
+      <a class="brand" href="/"><img src="/portal/favicon.svg" alt="" />vm-obs</a>
+      <nav aria-label="Main">
+        {LINKS.map(([title, links]) => (
+          <div key={title}>
+            {title && <h2>{title}</h2>}
+            {links.map(([href, text]) => (
+              <a key={href} href={href + keep} aria-current={current(href) ? "page" : undefined}>{text}</a>
+            ))}
+          </div>
+        ))}
+      </nav>
+      <div class="foot">
+        <button class="small" onClick={() => (theme.value = theme.value === "dark" ? "light" : "dark")}>
+          {theme.value === "dark" ? "Light" : "Dark"} theme
+        </button>
+      </div>
+    </aside>
+  );
+}
+
+export function Page(props: { title: string; ranged?: boolean; actions?: ComponentChildren; children: ComponentChildren }): JSX.Element {
+  document.title = `${props.title} · vm-obs`;
+  const fixed = query.value.has("from");
+  return (
+    <main>
+      <header class="top">
+        <h1>{props.title}</h1>
+        {props.actions}
+        {props.ranged !== false && (
+          <>
+            {fixed && <span class="muted">{formatTime(range.value.start * 1000)} to {formatTime(range.value.end * 1000)}</span>}
+            <div class="seg" role="group" aria-label="Time range">
+              {PRESETS.map((p) => (
+                <button key={p} aria-pressed={!fixed && rangeText.value === p} onClick={() => setLast(p)}>{p}</button>
+              ))}
+            </div>
+          </>
+        )}
+        <button
+          aria-pressed={refreshing.value}
+          title="Refresh every 5 seconds"
+          onClick={() => {
+            refreshing.value = !refreshing.value;
+            now.value = Date.now();
+          }}
+        >
+          {refreshing.value ? "Live" : "Paused"}
+        </button>
+      </header>
+      {props.children}
+    </main>
+  );
+}
