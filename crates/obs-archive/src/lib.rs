@@ -1,1 +1,43 @@
-//! Seals in open formats: Parquet and JSONL.gz with record trees.
+//! Hourly seals in open formats, their record trees, and reading sealed hours back.
+//!
+//! Lives here: `telemetry/{metrics,logs,traces}/DATE/hour-HH.*` and their `.mt` side files,
+//! written once in canonical order ([`Archive`]); the source traits over them; the check of a
+//! sealed file from its own bytes ([`verify_seal`]); receipts as Parquet.
+//! Not here: when an hour is sealed (`vm-obs`), receipts and the ledger (`obs-ledger`), hot blocks
+//! (the engines), proofs of single records (`obs-proof`).
+//! Units: an hour is named by the instant it ends; metric time is milliseconds, log and span time
+//! nanoseconds, since the Unix epoch, UTC.
+//! Formats: `docs/format/seal-metrics.md`, `seal-logs.md`, `seal-traces.md`.
+
+mod archive;
+mod error;
+mod gzip;
+mod hour;
+mod log_line;
+mod logs_file;
+mod metrics_read;
+mod metrics_write;
+mod otlp_json;
+mod parquet_file;
+mod receipts;
+mod records;
+mod seal;
+mod seal_logs;
+mod seal_metrics;
+mod seal_traces;
+mod source_logs;
+mod source_metrics;
+mod source_traces;
+mod traces_file;
+mod verify;
+
+pub use archive::{Archive, ArchiveStats};
+pub use error::ArchiveError;
+pub use hour::{Hour, SealName, Signal};
+pub use receipts::receipts_to_parquet;
+pub use seal::{
+    Aggregates, LogCounts, LogsSummary, MetricsSummary, Records, Seal, SealDetails, Significance,
+    SignificantTrace, TracesSummary,
+};
+pub use seal_traces::significant;
+pub use verify::{VerifiedSeal, verify_seal};
