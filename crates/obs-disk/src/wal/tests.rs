@@ -123,8 +123,12 @@ fn a_full_disk_refuses_and_then_goes_on() {
         }
         assert!(!wal.is_poisoned());
     }
+    drop(wal);
     disk.set_budget(Some(disk.used_bytes()));
-    assert!(open(&disk).0.is_ok(), "a full disk can be opened and read");
+    let (wal, seen) = open(&disk);
+    let wal = wal.expect("a full disk can be opened and read");
+    assert_eq!(seen, [record(0)]);
+    assert!(wal.append(&record(1)).unwrap_err().is_full());
     disk.set_budget(None);
     wal.append(&record(1)).unwrap();
     disk.crash();
