@@ -1,1 +1,27 @@
 //! Receipts, durable append, checkpoint, recovery.
+//!
+//! Lives here: typed receipts ([`Receipt`]), the log file with its signed checkpoint ([`Ledger`]),
+//! the log key, recovery after a crash.
+//! Not here: hashes, trees and the verifier (`obs-proof`), sealed files (`obs-archive`), witnesses
+//! and anchors. Only this crate writes receipts, and it never rewrites one.
+//! Units: times are milliseconds since the Unix epoch unless a type says otherwise; 64-bit numbers
+//! that ENGINE does not name are decimal strings.
+//! Source: `docs/format/ledger.md`.
+
+mod config;
+mod error;
+mod key;
+mod ledger;
+mod log;
+mod queue;
+mod receipt;
+
+pub use config::{LedgerConfig, LedgerMode};
+pub use error::LedgerError;
+pub use ledger::{Head, Ledger};
+pub use receipt::{
+    AlertAck, AlertFired, AlertResolved, AnomalyDetected, Collection, CollectionGap, ConfigChange,
+    DeletedFile, Gap, LedgerRecovered, LogBatch, LogCounts, MetricSnapshot, Receipt, ReceiptType,
+    Records, Retention, SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport,
+    SloResult, TraceBatch, TraceComplete,
+};

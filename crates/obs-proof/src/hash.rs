@@ -111,6 +111,11 @@ pub fn hash_from_text(what: &'static str, prefix: &str, text: &str) -> Result<Ha
     hash_from_slice(what, &from_hex(what, hex)?)
 }
 
+/// Plain BLAKE3, as in `content_hash`.
+pub fn blake3_of(bytes: &[u8]) -> Hash {
+    *blake3::hash(bytes).as_bytes()
+}
+
 /// `blake3:<hex>`.
 pub fn blake3_text(hash: &Hash) -> String {
     format!("blake3:{}", to_hex(hash))

@@ -1,0 +1,438 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use obs_proof::Hash;
+use obs_proof::checkpoint::Checkpoint;
+use obs_proof::hash::blake3_text;
+use obs_proof::note::{SignerKey, VerifierKey};
+use obs_proof::tlog_proof::TlogProof;
+use obs_types::{ContentHash, TimestampMs};
+
+use crate::log::{self, Lines, LogState, OpenLog};
+use crate::queue::Queue;
+use crate::receipt::Place;
+use crate::{LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, key};
+
+/// Disks with less room than this are not written to: a torn log costs more than a late receipt.
+const FREE_BYTES_MIN: u64 = 1 << 20;
+
+/// The observability scroll: appends receipts durably under a signed checkpoint, reads them back,
+/// proves them. Shared between threads behind an `Arc`.
+#[derive(Debug)]
+pub struct Ledger {
+    config: LedgerConfig,
+    /// `None` when reading only.
+    signer: Option<SignerKey>,
+    verifier: VerifierKey,
+    opened_wall: TimestampMs,
+    opened_monotonic: Duration,
+    queue: Queue,
+    core: Mutex<Core>,
+}
+
+#[derive(Debug)]
+struct Core {
+    log: OpenLog,
+    /// Receipts that the checkpoint covers, and where their bytes end.
+    committed: Committed,
+    /// A commit failed half-way: the files must be read again before the next one.
+    broken: bool,
+    /// The root file or the second copy could not be written.
+    derived_stale: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Committed {
+    size: u64,
+    end: u64,
+    root: Hash,
+    root_blake3: Hash,
+    note: String,
+    at: TimestampMs,
+}
+
+/// The newest signed state.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub origin: String,
+    /// Number of receipts.
+    pub size: u64,
+    /// SHA-256 root, what the checkpoint signs.
+    pub root: Hash,
+    /// BLAKE3 root, what `ROOT.observability.txt` says.
+    pub root_blake3: ContentHash,
+    /// The signed note, as the file `checkpoint` has it.
+    pub checkpoint: String,
+    /// Public key to hand to auditors.
+    pub log_vkey: String,
+    /// Of the newest receipt; `None` while there is none.
+    pub last_timestamp: Option<TimestampMs>,
+    /// Length of the signed part of the log.
+    pub bytes: u64,
+}
+
+impl Head {
+    /// `blake3:<hex>`.
+    pub fn root_text(&self) -> String {
+        blake3_text(&self.root_blake3.0)
+    }
+}
+
+impl Ledger {
+    /// Opens, and unless reading only: makes key and folders at the first start, recovers after a
+    /// crash. Refuses a log that is shorter than or different from what was signed.
+    pub fn open(config: LedgerConfig) -> Result<Self, LedgerError> {
+        let (signer, keys) = match config.mode {
+            LedgerMode::ReadOnly => (None, key::published(&config)?),
+            LedgerMode::ReadWrite => {
+                log::prepare(&config)?;
+                let signer = Self::first_start(&config)?;
+                let verifier = signer.verifier();
+                key::publish(&config, &verifier)?;
+                (Some(signer), vec![verifier])
+            }
+        };
+        let log = log::open(&config, &keys)?;
+        let verifier = keys
+            .into_iter()
+            .find(|k| k.name() == config.origin)
+            .ok_or_else(|| LedgerError::KeyMissing { path: config.dir.join("keys") })?;
+        let ledger = Self {
+            opened_wall: config.clock.now(),
+            opened_monotonic: config.clock.monotonic(),
+            signer,
+            verifier,
+            queue: Queue::default(),
+            core: Mutex::new(Core::new(log)),
+            config,
+        };
+        if ledger.config.mode == LedgerMode::ReadWrite {
+            ledger.settle(&mut ledger.core())?;
+        }
+        Ok(ledger)
+    }
+
+    /// Adds receipts in order and returns their sequence numbers once the checkpoint that covers
+    /// them is durable. Receipts of concurrent callers share a commit (up to 256).
+    ///
+    /// `Err(Receipt)` if one of them cannot be written: none is. After `Err(Disk)` they may or may
+    /// not turn up: the files are read again before the next commit, and whole lines are kept.
+    pub fn append(&self, receipts: Vec<Receipt>) -> Result<Vec<u64>, LedgerError> {
+        if self.config.mode == LedgerMode::ReadOnly {
+            return Err(LedgerError::ReadOnly);
+        }
+        if receipts.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (number, r) in receipts.iter().enumerate() {
+            r.check().map_err(|source| LedgerError::Receipt {
+                number,
+                type_name: r.kind().as_str(),
+                source,
+            })?;
+        }
+        self.queue.submit(receipts, |batch| self.commit(&mut self.core(), &batch))
+    }
+
+    pub fn head(&self) -> Head {
+        let core = self.core();
+        let c = &core.committed;
+        Head {
+            origin: self.config.origin.clone(),
+            size: c.size,
+            root: c.root,
+            root_blake3: ContentHash(c.root_blake3),
+            checkpoint: c.note.clone(),
+            log_vkey: self.verifier.to_string(),
+            last_timestamp: (c.size > 0).then_some(c.at),
+            bytes: c.end,
+        }
+    }
+
+    /// Calls `f` with sequence number and line of every signed receipt from `from_seq` on, until
+    /// it returns false. The lock is not held meanwhile.
+    pub fn read(
+        &self,
+        from_seq: u64,
+        f: &mut dyn FnMut(u64, &str) -> bool,
+    ) -> Result<(), LedgerError> {
+        let (start, end) = {
+            let core = self.core();
+            if from_seq >= core.committed.size {
+                return Ok(());
+            }
+            let at = usize::try_from(from_seq).unwrap_or(usize::MAX);
+            let start = core.log.state.offsets.get(at).copied();
+            (start.unwrap_or(core.committed.end), core.committed.end)
+        };
+        let path = log::log_path(&self.config);
+        let mut lines = Lines::range(&*self.config.disk, &path, start, end);
+        let mut seq = from_seq;
+        while let Some(line) = lines.next()? {
+            if !f(seq, &String::from_utf8_lossy(&line)) {
+                break;
+            }
+            seq += 1;
+        }
+        Ok(())
+    }
+
+    /// One receipt's line.
+    pub fn line(&self, seq: u64) -> Result<String, LedgerError> {
+        let mut found = None;
+        self.read(seq, &mut |_seq, line| {
+            found = Some(line.to_owned());
+            false
+        })?;
+        let size = self.head().size;
+        found.ok_or(LedgerError::NoSuchReceipt { seq, size })
+    }
+
+    /// Hashes from receipt `seq` up to the root of the newest checkpoint.
+    pub fn inclusion_proof(&self, seq: u64) -> Result<Vec<Hash>, LedgerError> {
+        let core = self.core();
+        let size = core.committed.size;
+        if seq >= size {
+            return Err(LedgerError::NoSuchReceipt { seq, size });
+        }
+        Ok(core.log.state.tree.inclusion_proof(seq, size)?)
+    }
+
+    /// Hashes that show that the log of `old_size` receipts is the beginning of the newest one.
+    pub fn consistency_proof(&self, old_size: u64) -> Result<Vec<Hash>, LedgerError> {
+        let core = self.core();
+        Ok(core.log.state.tree.consistency_proof(old_size, core.committed.size)?)
+    }
+
+    /// A C2SP tlog-proof file for one receipt: index, hashes, checkpoint.
+    pub fn tlog_proof(&self, seq: u64) -> Result<String, LedgerError> {
+        let core = self.core();
+        let size = core.committed.size;
+        if seq >= size {
+            return Err(LedgerError::NoSuchReceipt { seq, size });
+        }
+        let proof = TlogProof {
+            extra: None,
+            index: seq,
+            hashes: core.log.state.tree.inclusion_proof(seq, size)?,
+            checkpoint: core.committed.note.clone(),
+        };
+        Ok(proof.to_string())
+    }
+
+    /// Refuses new receipts, waits for those under way, and writes what follows from the
+    /// checkpoint if that is still to do.
+    pub fn shutdown(&self) -> Result<(), LedgerError> {
+        self.queue.close();
+        let mut core = self.core();
+        if self.config.mode == LedgerMode::ReadWrite && core.derived_stale && !core.broken {
+            self.write_derived(&mut core)?;
+        }
+        Ok(())
+    }
+
+    /// The key that exists; or a new one and an empty checkpoint, if nothing was ever signed.
+    fn first_start(config: &LedgerConfig) -> Result<SignerKey, LedgerError> {
+        let untouched = log::is_untouched(config)?;
+        let signer = match key::load(config)? {
+            Some(signer) => signer,
+            None if untouched => {
+                let signer = key::create(config)?;
+                tracing::info!(vkey = %signer.verifier(), "made the ledger's log key");
+                signer
+            }
+            None => return Err(LedgerError::KeyMissing { path: key::private_path(config) }),
+        };
+        if untouched {
+            // Signed before any receipt exists, so that receipts without a checkpoint can only
+            // mean that somebody took it away.
+            let note = sign(config, &signer, &LogState::new())?;
+            log::write_checkpoint(config, &note)?;
+        }
+        Ok(signer)
+    }
+
+    /// After opening: signs what recovery kept, leaves a receipt about it, rewrites derived files.
+    /// Failing for want of room is not fatal: reads work, and the next append tries again.
+    fn settle(&self, core: &mut Core) -> Result<(), LedgerError> {
+        let tail = std::mem::take(&mut core.log.tail);
+        let mut receipts: Vec<Receipt> = Vec::new();
+        for (name, bytes) in &tail.unreported {
+            receipts.push(Receipt::ledger_recovered(LedgerRecovered {
+                torn_file: Some(name.clone()),
+                bytes: bytes.len() as u64,
+                blake3: ContentHash(log::blake3_of(bytes)),
+                kept_receipts: tail.kept,
+            }));
+        }
+        if receipts.is_empty() && tail.kept > 0 {
+            receipts.push(Receipt::ledger_recovered(LedgerRecovered {
+                torn_file: None,
+                bytes: 0,
+                blake3: ContentHash(log::blake3_of(b"")),
+                kept_receipts: tail.kept,
+            }));
+        }
+        if receipts.is_empty() {
+            return match self.write_derived(core) {
+                Err(e) if e.is_full() => Ok(()),
+                other => other,
+            };
+        }
+        tracing::warn!(
+            kept = tail.kept,
+            torn_files = tail.unreported.len(),
+            "the ledger recovered receipts behind its checkpoint"
+        );
+        match self.commit(core, &receipts) {
+            Err(e) if e.is_full() => Ok(()),
+            other => other.map(|_numbers| ()),
+        }
+    }
+
+    /// 1. Lines appended and synced. 2. Read back. 3. Checkpoint signed and durable: the commit
+    ///    point. 4. Root file and second copy. A failure up to 3 marks the state as broken.
+    fn commit(&self, core: &mut Core, receipts: &[Receipt]) -> Result<Vec<u64>, LedgerError> {
+        let Some(signer) = &self.signer else { return Err(LedgerError::ReadOnly) };
+        self.check_room()?;
+        if core.broken {
+            self.reopen(core)?;
+        }
+        let first = core.log.state.size();
+        core.broken = true;
+        let note = self.write_lines(core, signer, receipts)?;
+        log::write_checkpoint(&self.config, &note)?;
+        core.broken = false;
+        core.committed = Committed::of(&core.log.state, note);
+        if let Err(e) = self.write_derived(core) {
+            // The receipts are signed and durable; only a view of them is old.
+            tracing::warn!(error = %e, "cannot write the ledger's root file or second checkpoint");
+        }
+        Ok((first..core.committed.size).collect())
+    }
+
+    fn write_lines(
+        &self,
+        core: &mut Core,
+        signer: &SignerKey,
+        receipts: &[Receipt],
+    ) -> Result<String, LedgerError> {
+        let file = core.log.file.clone().ok_or(LedgerError::ReadOnly)?;
+        let state = &mut core.log.state;
+        let start = state.end();
+        let now = self.config.clock.now().0.max(state.last_timestamp);
+        let uptime = self.config.clock.monotonic().saturating_sub(self.opened_monotonic);
+        let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
+        let wall_passed = self.config.clock.now().0.saturating_sub(self.opened_wall.0);
+        let clock_step_ms = wall_passed.saturating_sub_unsigned(uptime_ms);
+        let mut bytes = Vec::new();
+        for (number, receipt) in receipts.iter().enumerate() {
+            let place = Place {
+                seq: state.size(),
+                timestamp: now,
+                root_hash: state.chain.root(),
+                seen_size: core.committed.size,
+                seen_root: core.committed.root,
+                clock_step_ms,
+                uptime_ms,
+            };
+            let line = receipt.line(&place).map_err(|source| LedgerError::Receipt {
+                number,
+                type_name: receipt.kind().as_str(),
+                source,
+            })?;
+            state.push(line.as_bytes());
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+        }
+        state.last_timestamp = now;
+        file.append(&bytes)?;
+        file.sync()?;
+        let path = log::log_path(&self.config);
+        if log::read_range(&*self.config.disk, &path, start, state.end())? != bytes {
+            return Err(LedgerError::ReadBack { path, offset: start });
+        }
+        sign(&self.config, signer, state)
+    }
+
+    /// Reads the files again after a failed commit, as a restart would.
+    fn reopen(&self, core: &mut Core) -> Result<(), LedgerError> {
+        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier))?);
+        self.settle(core)
+    }
+
+    fn write_derived(&self, core: &mut Core) -> Result<(), LedgerError> {
+        core.derived_stale = true;
+        log::write_derived(&self.config, &core.committed.note, &core.committed.root_blake3)?;
+        core.derived_stale = false;
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), LedgerError> {
+        let free = self.config.disk.free_bytes(&self.config.dir)?;
+        match free < FREE_BYTES_MIN {
+            true => Err(obs_disk::DiskError::io(
+                "write to",
+                &log::log_path(&self.config),
+                std::io::Error::new(
+                    std::io::ErrorKind::StorageFull,
+                    format!("{free} bytes free, the ledger keeps {FREE_BYTES_MIN}"),
+                ),
+            )
+            .into()),
+            false => Ok(()),
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    fn new(log: OpenLog) -> Self {
+        // Receipts that recovery kept are not signed yet.
+        let size = log.checkpoint.size;
+        let at = usize::try_from(size).unwrap_or(usize::MAX);
+        let committed = Committed {
+            size,
+            end: log.state.offsets.get(at).copied().unwrap_or(0),
+            root: log.checkpoint.root,
+            root_blake3: log.root_blake3,
+            note: log.note.clone(),
+            at: TimestampMs(log.state.last_timestamp),
+        };
+        Self { log, committed, broken: false, derived_stale: true }
+    }
+}
+
+impl Committed {
+    fn of(state: &LogState, note: String) -> Self {
+        Self {
+            size: state.size(),
+            end: state.end(),
+            root: state.tree.root(),
+            root_blake3: state.chain.root(),
+            note,
+            at: TimestampMs(state.last_timestamp),
+        }
+    }
+}
+
+fn sign(
+    config: &LedgerConfig,
+    signer: &SignerKey,
+    state: &LogState,
+) -> Result<String, LedgerError> {
+    let checkpoint =
+        Checkpoint { origin: config.origin.clone(), size: state.size(), root: state.tree.root() };
+    let mut note = checkpoint.to_note()?;
+    note.sign(signer, 0);
+    Ok(note.to_string())
+}
+
+/// A ledger is shared by the whole server.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Arc<Ledger>>();
+};

@@ -1,0 +1,113 @@
+//! Receipts: typed constructors in, canonical lines out.
+//!
+//! What a constructor makes lacks `v`, `seq`, `timestamp` and `root_hash`: those are given at the
+//! durable append and nowhere else. A seal also gets `checkpoint_seen` and `clock` there.
+
+mod alert;
+mod anomaly;
+mod fields;
+mod operations;
+mod seal;
+mod slo;
+mod trace;
+mod types;
+
+pub use alert::{AlertFired, AlertResolved};
+pub use anomaly::AnomalyDetected;
+pub use operations::{
+    AlertAck, ConfigChange, DeletedFile, Gap, LedgerRecovered, Retention, Silence, SloDefinition,
+};
+pub use seal::{
+    Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, Records, SealFields, SealLink,
+    SealRelation, TraceBatch,
+};
+pub use slo::{SloReport, SloResult};
+pub use trace::TraceComplete;
+pub use types::ReceiptType;
+
+use obs_proof::canonical::{CanonicalError, INTEGER_MAX, object_to_line};
+use obs_proof::hash::{blake3_text, sha256_text};
+use obs_proof::time::format_rfc3339;
+use serde_json::{Map, Value, json};
+
+/// Version of the receipt rules, the field `v`.
+pub(crate) const RECEIPT_VERSION: u64 = 1;
+
+/// A receipt before it has its place in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    kind: ReceiptType,
+    fields: Map<String, Value>,
+}
+
+/// What only the ledger knows when a receipt is appended.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) seq: u64,
+    /// Milliseconds since the epoch, never before the receipt above.
+    pub(crate) timestamp: i64,
+    /// Root of the BLAKE3 tree over all receipts before this one.
+    pub(crate) root_hash: [u8; 32],
+    pub(crate) seen_size: u64,
+    pub(crate) seen_root: [u8; 32],
+    /// How far wall time has moved against monotonic time since the ledger was opened.
+    pub(crate) clock_step_ms: i64,
+    pub(crate) uptime_ms: u64,
+}
+
+impl Receipt {
+    pub(crate) fn new(kind: ReceiptType, fields: Map<String, Value>) -> Self {
+        Self { kind, fields }
+    }
+
+    pub fn kind(&self) -> ReceiptType {
+        self.kind
+    }
+
+    /// Without the fields that the ledger adds.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// Whether it fits: integers exact, line not too long, whatever place it gets.
+    pub(crate) fn check(&self) -> Result<(), CanonicalError> {
+        self.line(&Place {
+            seq: INTEGER_MAX,
+            timestamp: 253_402_300_799_999,
+            root_hash: [0; 32],
+            seen_size: u64::MAX,
+            seen_root: [0; 32],
+            clock_step_ms: i64::MIN,
+            uptime_ms: u64::MAX,
+        })
+        .map(|_line| ())
+    }
+
+    /// The canonical line, without newline.
+    pub(crate) fn line(&self, place: &Place) -> Result<String, CanonicalError> {
+        let mut object = self.fields.clone();
+        object.insert("v".to_owned(), json!(RECEIPT_VERSION));
+        object.insert("type".to_owned(), json!(self.kind.as_str()));
+        object.insert("seq".to_owned(), json!(place.seq));
+        object.insert("timestamp".to_owned(), json!(format_rfc3339(place.timestamp)));
+        object.insert("root_hash".to_owned(), json!(blake3_text(&place.root_hash)));
+        if self.kind.is_seal() {
+            object.insert(
+                "checkpoint_seen".to_owned(),
+                json!({
+                    "size": place.seen_size.to_string(),
+                    "root": sha256_text(&place.seen_root),
+                    "cosig_time": null,
+                }),
+            );
+            object.insert(
+                "clock".to_owned(),
+                json!({
+                    "step_ms": place.clock_step_ms.to_string(),
+                    "uptime_ms": place.uptime_ms.to_string(),
+                }),
+            );
+        }
+        object_to_line(&object)
+    }
+}
