@@ -55,8 +55,7 @@ impl Level {
 
     /// From the entry's metadata, then its stream; a line that names none counts as `info`.
     pub(crate) fn of(stream: &LabelSet, entry: &LogEntry) -> Self {
-        first(&LEVEL_NAMES, &[&entry.metadata, stream], |v| Self::from_text(v))
-            .unwrap_or(Self::Info)
+        first(&LEVEL_NAMES, &[&entry.metadata, stream], Self::from_text).unwrap_or(Self::Info)
     }
 
     pub(crate) fn count_in(self, counts: &mut LogCounts) {
@@ -199,5 +198,21 @@ mod tests {
         let (stream, entry) = example();
         let line = encode(&stream, &entry, "g", 1).replace("\"message\"", "\"massage\"");
         assert!(decode(&line).unwrap_err().contains("message"));
+    }
+    proptest::proptest! {
+        #[test]
+        fn any_entry_reads_back(
+            nanos in -4_000_000_000_000_000_000_i64..9_000_000_000_000_000_000,
+            line in ".*",
+            stream in proptest::collection::btree_map("[a-z_]{1,5}", ".{1,9}", 0..3),
+            metadata in proptest::collection::btree_map("level|caller|trace_id|.{1,4}", ".{1,9}", 0..4),
+        ) {
+            let stream = LabelSet::from_iter(stream);
+            let timestamp = TimestampNs(nanos);
+            let entry = LogEntry { timestamp, line, metadata: LabelSet::from_iter(metadata) };
+            let text = encode(&stream, &entry, &service_of(&stream, &entry), 3);
+            proptest::prop_assert!(!text.contains('\n'));
+            proptest::prop_assert_eq!(decode(&text), Ok((stream, entry)));
+        }
     }
 }

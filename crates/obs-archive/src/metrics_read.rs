@@ -11,14 +11,14 @@ use obs_types::{
     BucketSpan, CounterResetHint, HistogramColumn, LabelSet, METRIC_NAME, MetricKind,
     MetricMetadata, NativeHistogram, SeriesData, TimeRangeMs,
 };
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use crate::ArchiveError;
 use crate::metrics_write::{
     FORMAT, HISTOGRAM_COLUMNS, KEY_HISTOGRAMS, KEY_METADATA, KEY_SERIES_ROWS, KEY_STARTS,
     reset_text,
 };
-use crate::parquet_file::SealReader;
+use crate::parquet_file::{Batches, SealReader};
 
 /// An open metrics file with the label sets of its series in file order.
 pub(crate) struct MetricsFile {
@@ -148,7 +148,7 @@ fn read_index(
     }
     let mut next = series.iter_mut();
     for batch in reader.read(&["metric", "labels"], Some(RowSelection::from(selectors)))? {
-        let batch = batch.map_err(|e| ArchiveError::corrupt(path, e))?;
+        let batch = batch?;
         let metrics = text_column(&batch, "metric", path)?;
         let labels = text_column(&batch, "labels", path)?;
         for row in 0..batch.num_rows() {
@@ -215,7 +215,7 @@ pub(crate) struct SeriesRows {
     file: Arc<MetricsFile>,
     chosen: std::vec::IntoIter<usize>,
     range: TimeRangeMs,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     batch: Option<(RecordBatch, usize)>,
 }
 
@@ -233,7 +233,7 @@ impl SeriesRows {
             let (batch, at) = match self.batch.take() {
                 Some((batch, at)) if at < batch.num_rows() => (batch, at),
                 _ => match self.batches.next() {
-                    Some(batch) => (batch.map_err(|e| ArchiveError::corrupt(path, e))?, 0),
+                    Some(batch) => (batch?, 0),
                     None => return Err(ArchiveError::corrupt(path, "rows are missing")),
                 },
             };

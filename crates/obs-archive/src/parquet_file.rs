@@ -149,8 +149,7 @@ impl SealReader {
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load(&pages, options)
-            .map_err(|e| ArchiveError::corrupt(path, e))?;
+        let metadata = guarded(path, || ArrowReaderMetadata::load(&pages, options))?;
         let keys: BTreeMap<String, String> = metadata
             .metadata()
             .file_metadata()
@@ -192,7 +191,7 @@ impl SealReader {
         &self,
         columns: &[&str],
         selection: Option<RowSelection>,
-    ) -> Result<ParquetRecordBatchReader, ArchiveError> {
+    ) -> Result<Batches, ArchiveError> {
         let mask = ProjectionMask::columns(self.metadata.parquet_schema(), columns.iter().copied());
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
             self.pages.clone(),
@@ -203,7 +202,39 @@ impl SealReader {
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        builder.build().map_err(|e| ArchiveError::corrupt(&self.path, e))
+        let reader = guarded(&self.path, || builder.build())?;
+        Ok(Batches { path: self.path.clone(), reader: Some(reader) })
+    }
+}
+
+/// Batches of rows; ends behind the first error.
+pub(crate) struct Batches {
+    path: String,
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, ArchiveError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let reader = self.reader.as_mut()?;
+        let result = guarded(&self.path, || reader.next().transpose());
+        if result.is_err() {
+            self.reader = None;
+        }
+        result.transpose()
+    }
+}
+
+/// Runs the Parquet library on bytes from disk. Some damaged pages make it index out of bounds; a
+/// damaged file must cost its own hour and not the process. What panicked is not used again.
+fn guarded<T, E: std::fmt::Display>(
+    path: &str,
+    read: impl FnOnce() -> Result<T, E>,
+) -> Result<T, ArchiveError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|e| ArchiveError::corrupt(path, e)),
+        Err(_panic) => Err(ArchiveError::corrupt(path, "its pages cannot be decoded")),
     }
 }
 

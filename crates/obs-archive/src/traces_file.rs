@@ -14,7 +14,7 @@ use obs_types::{
     InstrumentationScope, Resource, Span, SpanId, SpanKind, SpanRecord, SpanStatus, StatusCode,
     TimestampNs, TraceId,
 };
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::basic::Encoding;
 
 use crate::ArchiveError;
@@ -23,7 +23,9 @@ use crate::otlp_json::{
     attributes_json, events_json, links_json, parse_attributes, parse_events, parse_links,
     parse_resource, parse_scope, scope_json,
 };
-use crate::parquet_file::{BATCH_ROWS, SealReader, SealWriter, encode_columns, writer_properties};
+use crate::parquet_file::{
+    BATCH_ROWS, Batches, SealReader, SealWriter, encode_columns, writer_properties,
+};
 
 pub(crate) const FORMAT: &str = "vmobs-traces/1";
 /// Spans of each trace in file order, as `4,1,12`.
@@ -251,7 +253,7 @@ fn read_index(reader: &SealReader, path: &str) -> Result<Vec<IndexedTrace>, Arch
     let mut traces: Vec<IndexedTrace> = Vec::with_capacity(counts.len());
     let mut row_index = 0;
     for batch in reader.read(&["trace_id", "start_time_unix_nano", "end_time_unix_nano"], None)? {
-        let batch = batch.map_err(|e| ArchiveError::corrupt(path, e))?;
+        let batch = batch?;
         let ids = text_column(&batch, "trace_id", path)?;
         let starts = number_column(&batch, "start_time_unix_nano", path)?;
         let ends = number_column(&batch, "end_time_unix_nano", path)?;
@@ -291,7 +293,7 @@ fn number_column<'a>(
 /// Spans in file order. Equal resources and scopes are shared.
 pub(crate) struct SpanRows {
     path: String,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     ready: std::vec::IntoIter<SpanRecord>,
     resources: BTreeMap<String, Arc<Resource>>,
     scopes: BTreeMap<String, Arc<InstrumentationScope>>,
@@ -376,7 +378,7 @@ impl Iterator for SpanRows {
             }
             let batch = match self.batches.next()? {
                 Ok(batch) => batch,
-                Err(e) => return Some(Err(ArchiveError::corrupt(&self.path, e))),
+                Err(e) => return Some(Err(e)),
             };
             match self.decode(&batch) {
                 Ok(spans) => self.ready = spans.into_iter(),
