@@ -393,8 +393,12 @@ fn number_len(text: &str) -> usize {
         && bytes.get(2).is_some_and(u8::is_ascii_hexdigit)
     {
         let mut at = 2;
-        while bytes.get(at).is_some_and(|b| b.is_ascii_hexdigit() || *b == b'_') {
+        while bytes.get(at).is_some_and(|b| b.is_ascii_hexdigit() || matches!(b, b'_' | b'.')) {
             at += 1;
+        }
+        if bytes.get(at).is_some_and(|b| matches!(b, b'p' | b'P')) {
+            let sign = usize::from(bytes.get(at + 1).is_some_and(|b| matches!(b, b'+' | b'-')));
+            at = digits_from(at + 1 + sign);
         }
         return at;
     }

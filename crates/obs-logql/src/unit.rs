@@ -142,6 +142,10 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
         "nan" => return Ok(f64::NAN),
         _ => {}
     }
+    if let Some(hex) = body.strip_prefix("0x").or_else(|| body.strip_prefix("0X")) {
+        let value = hex_float(hex).ok_or_else(invalid)?;
+        return Ok(if text.starts_with('-') { -value } else { value });
+    }
     if !body.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(invalid());
     }
@@ -150,6 +154,22 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
         return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quote(text)));
     }
     Ok(if text.starts_with('-') { -value } else { value })
+}
+
+/// `1.8p3`: hexadecimal digits and a binary exponent, which is required.
+fn hex_float(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0f64;
+    for c in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let places = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
+    Some(value * 2f64.powi(exponent.checked_sub(places)?))
 }
 
 /// A number as Go's `%v` shows it, which is also the canonical text of a literal.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use obs_logql::testing::run_dir;
 
 /// What passes today; a change may only raise it.
-const PASSED_LEAST: usize = 0;
+const PASSED_LEAST: usize = 876;
 
 fn vectors() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

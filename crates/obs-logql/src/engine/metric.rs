@@ -138,18 +138,21 @@ fn check_series(options: &EngineOptions, count: usize) -> Result<(), EngineError
     Ok(())
 }
 
+/// Whether the query orders its answer; arithmetic on top keeps the order.
 fn is_sorted_by_value(expr: &MetricExpr) -> bool {
-    matches!(
-        expr,
-        MetricExpr::Vector(v) if matches!(
+    match expr {
+        MetricExpr::Vector(v) => matches!(
             v.op,
             VectorOp::Sort
                 | VectorOp::SortDesc
                 | VectorOp::TopK
                 | VectorOp::BottomK
                 | VectorOp::ApproxTopK
-        )
-    )
+        ),
+        MetricExpr::Binary(b) => is_sorted_by_value(&b.left) || is_sorted_by_value(&b.right),
+        MetricExpr::LabelReplace(l) => is_sorted_by_value(&l.inner),
+        MetricExpr::Range(_) | MetricExpr::Literal(_) | MetricExpr::Constant(_) => false,
+    }
 }
 
 impl Evaluation<'_> {

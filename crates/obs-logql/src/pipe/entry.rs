@@ -81,7 +81,7 @@ impl<'a> Entry<'a> {
         self.error.is_some()
     }
 
-    /// The first error stays: later stages work on what it left behind.
+    /// Marks the entry; it goes on through the pipeline, where a filter may drop it.
     pub(crate) fn fail(&mut self, error: &'static str, details: String) {
         self.error = Some(Cow::Borrowed(error));
         self.error_details = Some(details);

@@ -41,7 +41,7 @@ impl CompiledLabelFilter {
     }
 
     /// A value that cannot be read as the filter's type marks the entry with `__error__` and lets
-    /// it pass; an entry that has an error already is judged by text matchers alone.
+    /// it pass, because the reader should see the mistake rather than miss the line.
     pub(crate) fn passes(&self, entry: &mut Entry<'_>) -> bool {
         match self {
             Self::Matcher(m) => m.matches(entry.get(m.name()).unwrap_or("")),
@@ -69,14 +69,14 @@ fn compare<T: PartialOrd>(
     want: T,
     read: impl Fn(&str) -> Result<T, String>,
 ) -> bool {
-    if entry.has_error() {
-        return true;
-    }
     let Some(text) = entry.get(label) else { return false };
     match read(text) {
         Ok(value) => op.holds(value, want),
         Err(e) => {
-            entry.fail("LabelFilterErr", e);
+            // The first error is the one to show.
+            if !entry.has_error() {
+                entry.fail("LabelFilterErr", e);
+            }
             true
         }
     }
