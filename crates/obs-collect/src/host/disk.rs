@@ -1,0 +1,70 @@
+use std::fs;
+
+use obs_types::MetricKind;
+
+use super::Families;
+
+/// Columns of `/proc/diskstats` after the device name: metric, help, factor to base units.
+const COLUMNS: [(&str, MetricKind, &str, f64); 11] = [
+    ("node_disk_reads_completed_total", MetricKind::Counter, "Reads completed.", 1.0),
+    ("node_disk_reads_merged_total", MetricKind::Counter, "Reads merged.", 1.0),
+    ("node_disk_read_bytes_total", MetricKind::Counter, "Bytes read.", 512.0),
+    ("node_disk_read_time_seconds_total", MetricKind::Counter, "Seconds spent by all reads.", 0.001),
+    ("node_disk_writes_completed_total", MetricKind::Counter, "Writes completed.", 1.0),
+    ("node_disk_writes_merged_total", MetricKind::Counter, "Writes merged.", 1.0),
+    ("node_disk_written_bytes_total", MetricKind::Counter, "Bytes written.", 512.0),
+    ("node_disk_write_time_seconds_total", MetricKind::Counter, "Seconds spent by all writes.", 0.001),
+    ("node_disk_io_now", MetricKind::Gauge, "I/Os in progress.", 1.0),
+    ("node_disk_io_time_seconds_total", MetricKind::Counter, "Seconds spent doing I/Os.", 0.001),
+    ("node_disk_io_time_weighted_seconds_total", MetricKind::Counter, "Weighted seconds spent doing I/Os.", 0.001),
+];
+
+/// Partitions, loop and RAM devices repeat or fake what their disk says; node_exporter leaves the
+/// same names out.
+fn ignored(device: &str) -> bool {
+    let numbered = |prefix: &str| {
+        device.strip_prefix(prefix).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let partition = ["h", "s", "v", "xv"].iter().any(|p| {
+        device.strip_prefix(&format!("{p}d")).is_some_and(|r| {
+            r.starts_with(|c: char| c.is_ascii_lowercase())
+                && r.ends_with(|c: char| c.is_ascii_digit())
+        })
+    });
+    let nvme_partition = device.strip_prefix("nvme").is_some_and(|r| r.contains('p'));
+    numbered("ram") || numbered("loop") || numbered("fd") || numbered("zram") || partition || nvme_partition
+}
+
+pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
+    let text = fs::read_to_string("/proc/diskstats")?;
+    for (name, kind, help, _) in COLUMNS {
+        out.family(name, kind, help);
+    }
+    for line in text.lines() {
+        let mut words = line.split_whitespace().skip(2);
+        let Some(device) = words.next() else { continue };
+        if ignored(device) {
+            continue;
+        }
+        for ((name, _, _, factor), word) in COLUMNS.iter().zip(words) {
+            if let Ok(value) = word.parse::<f64>() {
+                out.put(name, &[("device", device)], value * factor);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn whole_disks_only() {
+        for (device, want) in
+            [("sda", false), ("sda1", true), ("vda", false), ("nvme0n1", false), ("nvme0n1p2", true), ("loop3", true), ("dm-0", false)]
+        {
+            assert_eq!(ignored(device), want, "{device}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use obs_types::TimestampMs;
+
+/// Scrapes of one target in one hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectionCounts {
+    pub expected: u64,
+    pub ok: u64,
+}
+
+/// Remembers, hour by hour and target by target, how many scrapes were due and how many worked.
+/// Each seal states it, so that a gap in collection is itself on the record.
+#[derive(Debug, Default)]
+pub struct CollectionLog {
+    /// By the hour's end (milliseconds) and `job/instance`.
+    hours: Mutex<BTreeMap<i64, BTreeMap<String, CollectionCounts>>>,
+}
+
+const HOUR_MS: i64 = 3_600_000;
+/// Older hours are long sealed.
+const HOURS_KEPT: usize = 48;
+
+impl CollectionLog {
+    pub fn record(&self, target: &str, at: TimestampMs, ok: bool) {
+        let end = (at.0.div_euclid(HOUR_MS) + 1) * HOUR_MS;
+        let mut hours = self.hours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts = hours.entry(end).or_default().entry(target.to_owned()).or_default();
+        counts.expected += 1;
+        counts.ok += u64::from(ok);
+        while hours.len() > HOURS_KEPT {
+            hours.pop_first();
+        }
+    }
+
+    /// Targets and their counts in the hour that ends at `end`, sorted.
+    pub fn hour(&self, end: TimestampMs) -> Vec<(String, CollectionCounts)> {
+        let hours = self.hours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        hours.get(&end.0).map(|h| h.iter().map(|(t, c)| (t.clone(), *c)).collect()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_the_hour_that_ends() {
+        let log = CollectionLog::default();
+        log.record("a/1", TimestampMs(0), true);
+        log.record("a/1", TimestampMs(HOUR_MS - 1), false);
+        log.record("a/1", TimestampMs(HOUR_MS), true);
+        assert_eq!(
+            log.hour(TimestampMs(HOUR_MS)),
+            [("a/1".to_owned(), CollectionCounts { expected: 2, ok: 1 })]
+        );
+        assert_eq!(log.hour(TimestampMs(2 * HOUR_MS)).len(), 1);
+        assert!(log.hour(TimestampMs(3 * HOUR_MS)).is_empty());
+    }
+}
