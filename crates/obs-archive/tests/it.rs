@@ -1,5 +1,7 @@
 //! Seals hours of telemetry from plain in-memory sources and reads them back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
