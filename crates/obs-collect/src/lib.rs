@@ -6,6 +6,11 @@
 
 pub mod host;
 pub mod scrape;
+mod selfobs;
+mod tail;
+
+pub use selfobs::{SelfTelemetry, SelfTelemetryDrain};
+pub use tail::{FileTailer, TailConfig};
 
 /// Makes `ring` the provider of TLS for this process; every HTTP client needs one, and only one
 /// TLS stack is linked.
