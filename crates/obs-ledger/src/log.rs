@@ -129,11 +129,9 @@ pub(crate) fn write_derived(
 ) -> Result<(), LedgerError> {
     let disk = &*config.disk;
     let text = format!("{}\n", blake3_text(root));
-    for dir in [&config.data_dir, &config.dir] {
-        let path = dir.join(ROOT_NAME);
-        if disk.read(&path).ok().as_deref() != Some(text.as_bytes()) {
-            replace(disk, &path, text.as_bytes())?;
-        }
+    let path = config.data_dir.join(ROOT_NAME);
+    if disk.read(&path).ok().as_deref() != Some(text.as_bytes()) {
+        write_durable(disk, &path, text.as_bytes())?;
     }
     let second = second_copy_path(config);
     if disk.read(&second).ok().as_deref() != Some(note.as_bytes()) {
@@ -299,15 +297,6 @@ fn read_checkpoint(
         });
     }
     Ok(Some((note.to_string(), checkpoint)))
-}
-
-/// Old or new content after a crash of the process; not synced, because it can be made again.
-fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    disk.create(&temporary)?.append(bytes)?;
-    Ok(disk.rename(&temporary, path)?)
 }
 
 /// The `.torn` file that a line reports, if it is a recovery receipt.

@@ -1,7 +1,7 @@
 //! Canonical JSON, hashes, Merkle trees, signed notes, proofs, policy and the verifier.
 //!
 //! Lives here: everything that somebody who trusts nobody needs to check a ledger offline
-//! (the verifier), and the formats that the ledger's writer shares with them.
+//! ([`verify`]), and the formats that the ledger's writer shares with them.
 //! Not here: appending receipts and recovery (`obs-ledger`), sealing hours (`obs-archive`).
 //! No crate of ours, no runtime, no network; the only files read are the ones being verified.
 //! Units: times are milliseconds since the Unix epoch, hashes are 32 bytes.
@@ -16,10 +16,12 @@ pub mod hash;
 pub mod note;
 pub mod policy;
 pub mod record;
+pub mod testing;
 pub mod tile;
 pub mod time;
 pub mod tlog_proof;
 pub mod tree;
+pub mod verify;
 
 mod error;
 

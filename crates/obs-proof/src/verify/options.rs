@@ -1,0 +1,211 @@
+use std::path::PathBuf;
+
+use crate::note::VerifierKey;
+use crate::time::parse_rfc3339;
+
+/// What `vm-obs verify --help` and `vm-obs-verify --help` say after their first line.
+pub const HELP: &str = "\
+Checks a data folder (or a receipts folder) of vm-obs offline: signature, order and roots of the
+receipts, continuity of the sealed hours, hashes of the sealed files.
+
+  DIR                  data folder; a folder that holds `checkpoint` itself is a receipts folder,
+                       whose sealed files are not there to be checked  [default: ./data]
+  --policy FILE        C2SP tlog-policy: trusted log keys, witnesses, quorum
+  --log-key VKEY       trusted log key (or a file that holds it); may be given more than once.
+                       Without --policy and --log-key the keys in the folder are used, and the
+                       report says so
+  --require-witness    without a valid cosignature the result is 3
+  --from T, --to T     check the sealed hours in [T, T) only; hours from --from on must be there
+  --expect-until T     every stream must be sealed up to T
+  --state FILE         checkpoint remembered from an earlier run: finds rollback and forks;
+                       written anew after a good run
+  --receipts-only      do not look at sealed files
+  --json               report as JSON
+  --help
+
+Times are RFC 3339, such as 2025-12-06T14:00:00Z.
+
+Exit codes: 0 all that was asked for was checked and holds
+            1 tampering: a hash, signature, order, proof or rollback
+            2 incomplete: a file, an hour or everything is missing
+            3 trust policy unmet: too few witnesses
+            4 usage, or a policy or state file that cannot be understood
+            5 something could not be read
+The worst counts: 1, then 5, 2, 3.
+";
+
+/// What is to be verified and whom to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyOptions {
+    pub dir: PathBuf,
+    pub policy: Option<PathBuf>,
+    pub log_keys: Vec<VerifierKey>,
+    pub require_witness: bool,
+    /// Milliseconds since the epoch, as the other times.
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    pub expect_until: Option<i64>,
+    pub state: Option<PathBuf>,
+    /// Whether a good run may write `state` anew.
+    pub state_update: bool,
+    pub receipts_only: bool,
+    pub json: bool,
+}
+
+/// What the arguments ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    Help,
+    Run(VerifyOptions),
+}
+
+/// Why the question cannot be understood; exit 4.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    #[error("{0} needs a value")]
+    MissingValue(String),
+    #[error("unknown argument {0:?}")]
+    Unknown(String),
+    #[error("{flag} {value:?}: {reason}")]
+    BadValue { flag: String, value: String, reason: String },
+    #[error("policy {path}: {reason}")]
+    Policy { path: PathBuf, reason: String },
+    #[error("state {path}: {reason}")]
+    State { path: PathBuf, reason: String },
+}
+
+impl VerifyOptions {
+    /// Verifies everything in `dir`, with the keys found there.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            policy: None,
+            log_keys: Vec::new(),
+            require_witness: false,
+            from: None,
+            to: None,
+            expect_until: None,
+            state: None,
+            state_update: true,
+            receipts_only: false,
+            json: false,
+        }
+    }
+
+    /// Reads command-line arguments, without the program's name. `--data DIR` is another way to
+    /// say `DIR`; `--flag=value` is accepted.
+    pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Parsed, UsageError> {
+        let mut out = Self::new("data");
+        let mut dir: Option<String> = None;
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let (flag, mut inline) = match arg.split_once('=') {
+                Some((flag, value)) if flag.starts_with("--") => {
+                    (flag.to_owned(), Some(value.to_owned()))
+                }
+                _ => (arg, None),
+            };
+            let is_switch = matches!(
+                flag.as_str(),
+                "--help" | "-h" | "--require-witness" | "--receipts-only" | "--json"
+            );
+            if let (true, Some(value)) = (is_switch, &inline) {
+                return Err(bad(&flag, value, "takes no value"));
+            }
+            let mut value = || {
+                inline
+                    .take()
+                    .or_else(|| args.next())
+                    .ok_or_else(|| UsageError::MissingValue(flag.clone()))
+            };
+            match flag.as_str() {
+                "--help" | "-h" => return Ok(Parsed::Help),
+                "--require-witness" => out.require_witness = true,
+                "--receipts-only" => out.receipts_only = true,
+                "--json" => out.json = true,
+                "--policy" => out.policy = Some(value()?.into()),
+                "--state" => out.state = Some(value()?.into()),
+                "--log-key" => out.log_keys.push(log_key(&flag, &value()?)?),
+                "--from" => out.from = Some(instant(&flag, &value()?)?),
+                "--to" => out.to = Some(instant(&flag, &value()?)?),
+                "--expect-until" => out.expect_until = Some(instant(&flag, &value()?)?),
+                "--data" if dir.is_none() => dir = Some(value()?),
+                other if !other.starts_with('-') && dir.is_none() && inline.is_none() => {
+                    dir = Some(other.to_owned());
+                }
+                other => return Err(UsageError::Unknown(other.to_owned())),
+            }
+        }
+        if let Some(dir) = dir {
+            out.dir = dir.into();
+        }
+        Ok(Parsed::Run(out))
+    }
+}
+
+fn bad(flag: &str, value: &str, reason: &str) -> UsageError {
+    UsageError::BadValue {
+        flag: flag.to_owned(),
+        value: value.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn instant(flag: &str, value: &str) -> Result<i64, UsageError> {
+    parse_rfc3339(value).ok_or_else(|| bad(flag, value, "not a time like 2025-12-06T14:00:00Z"))
+}
+
+/// A key, or the name of a file with one.
+fn log_key(flag: &str, value: &str) -> Result<VerifierKey, UsageError> {
+    match VerifierKey::parse(value) {
+        Ok(key) => Ok(key),
+        Err(as_key) => std::fs::read_to_string(value)
+            .ok()
+            .and_then(|text| VerifierKey::parse(&text).ok())
+            .ok_or_else(|| bad(flag, value, &format!("{as_key}, and no file with a key"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Parsed, UsageError> {
+        VerifyOptions::parse(words.iter().map(|w| (*w).to_owned()))
+    }
+
+    #[test]
+    fn arguments() {
+        let Ok(Parsed::Run(o)) = parse(&[
+            "d",
+            "--policy",
+            "p",
+            "--from=2025-12-06T14:00:00Z",
+            "--require-witness",
+            "--json",
+        ]) else {
+            panic!("refused")
+        };
+        assert_eq!(o.dir, PathBuf::from("d"));
+        assert_eq!(o.policy, Some(PathBuf::from("p")));
+        assert_eq!(o.from, Some(1_765_029_600_000));
+        assert!(o.require_witness && o.json && !o.receipts_only);
+        assert_eq!(parse(&["-h"]), Ok(Parsed::Help));
+    }
+
+    #[test]
+    fn mistakes() {
+        for words in [
+            &["--policy"][..],
+            &["--nonsense"],
+            &["a", "b"],
+            &["--from", "yesterday"],
+            &["--log-key", "x"],
+            &["--json=yes"],
+            &["a=b", "c"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! Seals: continuity of hours, and the files they speak for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use serde_json::{Map, Value};
+
+use super::{Code, Finding, SealedHours, VerifyOptions, VerifyReport};
+use crate::Hash;
+use crate::hash::{blake3_text, hash_from_text};
+use crate::record::{RecordScope, RecordTreeBuilder};
+use crate::time::{format_rfc3339, parse_rfc3339};
+
+/// A sealed file as its receipt describes it.
+#[derive(Clone, Debug)]
+pub struct SealedFile {
+    pub seq: u64,
+    /// Relative to the data folder.
+    pub path: String,
+    pub content_hash: String,
+    pub content_bytes: Option<u64>,
+    /// Of a seal of an hour; a report has none.
+    pub stream: Option<String>,
+    /// RFC 3339 end of the hour.
+    pub hour: Option<String>,
+    /// Leaf kind, such as `vmobs-log/1`.
+    pub leaf: Option<String>,
+    pub record_count: Option<u64>,
+    pub record_root: Option<Hash>,
+    /// Half-open, milliseconds.
+    period: Option<(i64, i64)>,
+}
+
+/// Takes the records of a sealed file in their order.
+pub trait RecordSink {
+    /// The key of the salts, as the file holds it; comes before the records.
+    fn begin(&mut self, hour_key: Hash);
+    /// The bytes of the record's leaf.
+    fn record(&mut self, record: &[u8]);
+}
+
+/// Decodes sealed files, so that their records can be checked and not only their bytes. This
+/// crate knows no Parquet and no gzip; whoever does brings one of these.
+pub trait RecordReader {
+    /// `Ok(false)` if this kind of file is not known. `Err` says why it cannot be decoded.
+    fn read(
+        &mut self,
+        path: &Path,
+        file: &SealedFile,
+        sink: &mut dyn RecordSink,
+    ) -> Result<bool, String>;
+}
+
+/// What the receipts say about hours and files, gathered while the log is read.
+#[derive(Debug, Default)]
+pub(super) struct Seals {
+    files: Vec<SealedFile>,
+    streams: BTreeMap<String, Stream>,
+    /// Stream, period and revision of every seal, with its content hash.
+    known: BTreeMap<(String, i64, i64, u64), String>,
+    /// Path and hash of what retention says it deleted, or a newer seal replaced.
+    deleted: BTreeSet<(String, String)>,
+    superseded: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    from: i64,
+    until: i64,
+    seals: u64,
+    holes: Vec<Hole>,
+}
+
+#[derive(Debug)]
+struct Hole {
+    from: i64,
+    until: i64,
+    seq: u64,
+}
+
+fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    object.get(name).and_then(Value::as_str)
+}
+
+fn period_of(object: &Map<String, Value>) -> Option<(i64, i64)> {
+    let period = object.get("period")?.as_object()?;
+    let start = parse_rfc3339(text(period, "start")?)?;
+    let end = parse_rfc3339(text(period, "end")?)?;
+    (start < end).then_some((start, end))
+}
+
+impl Seals {
+    /// Takes note of one receipt; `timestamp` is its own, if it has a readable one.
+    pub(super) fn receipt(
+        &mut self,
+        object: &Map<String, Value>,
+        seq: u64,
+        timestamp: Option<i64>,
+        report: &mut VerifyReport,
+    ) {
+        match text(object, "type").unwrap_or_default() {
+            "obs_metric_snapshot" | "obs_log_batch" | "obs_trace_batch" => {
+                self.seal(object, seq, timestamp, report);
+            }
+            "obs_gap" => {
+                let stream = text(object, "stream").unwrap_or_default();
+                match period_of(object) {
+                    Some(period) if !stream.is_empty() => {
+                        report.add(
+                            Finding::new(
+                                Code::DeclaredGap,
+                                format!(
+                                    "{stream} {} .. {}: {}",
+                                    format_rfc3339(period.0),
+                                    format_rfc3339(period.1),
+                                    text(object, "reason").unwrap_or("no reason given")
+                                ),
+                            )
+                            .seq(seq),
+                        );
+                        self.cover(stream, period, seq, false, report);
+                    }
+                    _ => report.add(incomplete(seq, "a gap without stream or period")),
+                }
+            }
+            "obs_retention" => {
+                let deleted = object.get("deleted").and_then(Value::as_array);
+                for item in deleted.into_iter().flatten().filter_map(Value::as_object) {
+                    if let (Some(path), Some(hash)) =
+                        (text(item, "path"), text(item, "content_hash"))
+                    {
+                        self.deleted.insert((path.to_owned(), hash.to_owned()));
+                    }
+                }
+            }
+            _ => {
+                if let (Some(path), Some(hash)) =
+                    (text(object, "report_path"), text(object, "content_hash"))
+                {
+                    self.files.push(SealedFile {
+                        seq,
+                        path: path.to_owned(),
+                        content_hash: hash.to_owned(),
+                        content_bytes: None,
+                        stream: None,
+                        hour: None,
+                        leaf: None,
+                        record_count: None,
+                        record_root: None,
+                        period: period_of(object),
+                    });
+                }
+            }
+        }
+    }
+
+    fn seal(
+        &mut self,
+        object: &Map<String, Value>,
+        seq: u64,
+        timestamp: Option<i64>,
+        report: &mut VerifyReport,
+    ) {
+        let (Some(stream), Some(period), Some(path), Some(hash)) = (
+            text(object, "stream"),
+            period_of(object),
+            text(object, "storage_path"),
+            text(object, "content_hash"),
+        ) else {
+            report.add(incomplete(
+                seq,
+                "a seal without stream, period, storage_path or content_hash",
+            ));
+            return;
+        };
+        if timestamp.is_some_and(|t| t < period.1) {
+            report.add(
+                Finding::new(Code::SealedTooEarly, format!("{stream}: before its period was over"))
+                    .seq(seq),
+            );
+        }
+        let rev = object.get("rev").map_or(Some(0), Value::as_u64);
+        let Some(rev) = rev else {
+            report.add(incomplete(seq, "a seal whose rev is not a number"));
+            return;
+        };
+        let key = (stream.to_owned(), period.0, period.1, rev);
+        if self.known.contains_key(&key) {
+            report.add(
+                Finding::new(
+                    Code::DuplicateSeal,
+                    format!("{stream} revision {rev} is sealed twice"),
+                )
+                .seq(seq)
+                .path(path),
+            );
+            return;
+        }
+        if rev == 0 {
+            self.cover(stream, period, seq, true, report);
+        } else {
+            self.check_link(object, &key, seq, report);
+        }
+        self.known.insert(key, hash.to_owned());
+        let records = object.get("records").and_then(Value::as_object);
+        let record_text = |name| records.and_then(|r| text(r, name));
+        self.files.push(SealedFile {
+            seq,
+            path: path.to_owned(),
+            content_hash: hash.to_owned(),
+            content_bytes: text(object, "content_bytes").and_then(|n| n.parse().ok()),
+            stream: Some(stream.to_owned()),
+            hour: Some(format_rfc3339(period.1)),
+            leaf: record_text("leaf").map(str::to_owned),
+            record_count: record_text("count").and_then(|n| n.parse().ok()),
+            record_root: record_text("root")
+                .and_then(|r| hash_from_text("records root", "sha256:", r).ok()),
+            period: Some(period),
+        });
+    }
+
+    /// A later revision must name an earlier seal of the same hour, and say why.
+    fn check_link(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &(String, i64, i64, u64),
+        seq: u64,
+        report: &mut VerifyReport,
+    ) {
+        let supersedes = text(object, "supersedes");
+        let named = supersedes.or_else(|| text(object, "supplements"));
+        let (stream, start, end, rev) = key;
+        let earlier = (stream.clone(), *start, *end, 0)..(stream.clone(), *start, *end, *rev);
+        let found =
+            named.is_some_and(|hash| self.known.range(earlier).any(|(_, known)| known == hash));
+        if !found || text(object, "reason").is_none_or(str::is_empty) {
+            report.add(
+                Finding::new(
+                    Code::SealLinkBroken,
+                    format!(
+                        "{stream} revision {rev} names no earlier seal of its hour, or no reason"
+                    ),
+                )
+                .seq(seq),
+            );
+        } else if let Some(hash) = supersedes {
+            self.superseded.insert(hash.to_owned());
+        }
+    }
+
+    /// Hours are covered in order: each begins where the one before ended.
+    fn cover(
+        &mut self,
+        stream: &str,
+        (from, until): (i64, i64),
+        seq: u64,
+        sealed: bool,
+        report: &mut VerifyReport,
+    ) {
+        let s = self.streams.entry(stream.to_owned()).or_insert_with(|| Stream {
+            from,
+            until: from,
+            seals: 0,
+            holes: Vec::new(),
+        });
+        if from > s.until {
+            s.holes.push(Hole { from: s.until, until: from, seq });
+        } else if from < s.until {
+            report.add(
+                Finding::new(
+                    Code::DuplicateSeal,
+                    format!(
+                        "{stream} from {} on overlaps what is covered until {}",
+                        format_rfc3339(from),
+                        format_rfc3339(s.until)
+                    ),
+                )
+                .seq(seq),
+            );
+        }
+        s.until = s.until.max(until);
+        s.seals += u64::from(sealed);
+    }
+
+    /// Reports hours that nothing speaks for, within what the options ask about.
+    pub(super) fn check_hours(&self, options: &VerifyOptions, report: &mut VerifyReport) {
+        let (from, to) = (options.from.unwrap_or(i64::MIN), options.to.unwrap_or(i64::MAX));
+        let mut gap = |stream: &str, start: i64, end: i64, seq: Option<u64>| {
+            let mut finding = Finding::new(
+                Code::PeriodGap,
+                format!(
+                    "{stream} {} .. {} is neither sealed nor a declared gap",
+                    format_rfc3339(start),
+                    format_rfc3339(end)
+                ),
+            );
+            finding.seq = seq;
+            report.add(finding);
+        };
+        for (name, s) in &self.streams {
+            for hole in &s.holes {
+                if hole.from < to && hole.until > from {
+                    gap(name, hole.from, hole.until, Some(hole.seq));
+                }
+            }
+            if let Some(from) = options.from.filter(|f| *f < s.from) {
+                gap(name, from, s.from, None);
+            }
+            if let Some(until) = options.expect_until.filter(|u| *u > s.until) {
+                gap(name, s.until, until, None);
+            }
+        }
+        if self.streams.is_empty() && (options.expect_until.is_some() || options.from.is_some()) {
+            let detail = "hours were asked for, and no stream has a seal";
+            report.add(Finding::new(Code::PeriodGap, detail));
+        }
+        report.hours = self
+            .streams
+            .iter()
+            .map(|(stream, s)| SealedHours {
+                stream: stream.clone(),
+                from: s.from,
+                until: s.until,
+                seals: s.seals,
+            })
+            .collect();
+    }
+
+    /// Whether any receipt speaks for a file.
+    pub(super) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Hashes every file that is asked for.
+    pub(super) fn check_files(
+        &self,
+        data_dir: &Path,
+        options: &VerifyOptions,
+        mut reader: Option<&mut dyn RecordReader>,
+        report: &mut VerifyReport,
+    ) {
+        let (from, to) = (options.from.unwrap_or(i64::MIN), options.to.unwrap_or(i64::MAX));
+        for file in &self.files {
+            if file.period.is_some_and(|(start, end)| end <= from || start >= to) {
+                continue;
+            }
+            if !is_plain_path(&file.path) {
+                let finding = Finding::new(Code::BadPath, "leads out of the data folder");
+                report.add(finding.seq(file.seq).path(&file.path));
+                continue;
+            }
+            let path = data_dir.join(&file.path);
+            match hash_file(&path) {
+                Ok((hash, bytes)) => {
+                    check_content(file, &hash, bytes, report);
+                    if let (Some(reader), true) =
+                        (reader.as_deref_mut(), file.record_root.is_some())
+                    {
+                        check_records(&path, file, reader, report);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.missing(file, report),
+                Err(e) => report
+                    .add(Finding::new(Code::IoError, e.to_string()).seq(file.seq).path(&file.path)),
+            }
+        }
+        self.unreceipted(data_dir, report);
+    }
+
+    fn missing(&self, file: &SealedFile, report: &mut VerifyReport) {
+        let declared = self.deleted.contains(&(file.path.clone(), file.content_hash.clone()))
+            || self.superseded.contains(&file.content_hash);
+        let finding = match declared {
+            true => Finding::new(Code::DeclaredDeletion, "deleted, as a receipt says"),
+            false => Finding::new(Code::FileMissing, "sealed, and not there"),
+        };
+        report.add(finding.seq(file.seq).path(&file.path));
+    }
+
+    /// Files among the sealed ones that no signed receipt speaks for: written a moment ago, or
+    /// put there by somebody.
+    fn unreceipted(&self, data_dir: &Path, report: &mut VerifyReport) {
+        let known: BTreeSet<&str> = self.files.iter().map(|f| f.path.as_str()).collect();
+        let mut found = Vec::new();
+        walk(data_dir, "telemetry", 4, &mut found);
+        for path in found {
+            let side_file = path.ends_with(".mt") || path.ends_with(".tmp");
+            if !side_file && !known.contains(path.as_str()) {
+                report.add(
+                    Finding::new(Code::UnreceiptedFile, "no signed receipt speaks for it")
+                        .path(path),
+                );
+            }
+        }
+    }
+}
+
+fn incomplete(seq: u64, detail: &str) -> Finding {
+    Finding::new(Code::SealIncomplete, detail).seq(seq)
+}
+
+fn is_plain_path(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        match buffer.get(..read) {
+            None | Some([]) => return Ok((*hasher.finalize().as_bytes(), bytes)),
+            Some(part) => hasher.update(part),
+        };
+        bytes += read as u64;
+    }
+}
+
+fn check_content(file: &SealedFile, hash: &Hash, bytes: u64, report: &mut VerifyReport) {
+    report.files += 1;
+    report.file_bytes += bytes;
+    if blake3_text(hash) != file.content_hash {
+        report.add(
+            Finding::new(
+                Code::ContentMismatch,
+                format!("is {}, its receipt says {}", blake3_text(hash), file.content_hash),
+            )
+            .seq(file.seq)
+            .path(&file.path),
+        );
+    }
+    if let Some(want) = file.content_bytes.filter(|want| *want != bytes) {
+        report.add(
+            Finding::new(Code::SizeMismatch, format!("has {bytes} bytes, its receipt says {want}"))
+                .seq(file.seq)
+                .path(&file.path),
+        );
+    }
+}
+
+#[derive(Debug)]
+struct TreeSink {
+    scope: RecordScope,
+    builder: Option<RecordTreeBuilder>,
+}
+
+impl RecordSink for TreeSink {
+    fn begin(&mut self, hour_key: Hash) {
+        self.builder = Some(RecordTreeBuilder::new(self.scope.clone(), hour_key));
+    }
+
+    fn record(&mut self, record: &[u8]) {
+        if let Some(builder) = &mut self.builder {
+            builder.push(record);
+        }
+    }
+}
+
+fn check_records(
+    path: &Path,
+    file: &SealedFile,
+    reader: &mut dyn RecordReader,
+    report: &mut VerifyReport,
+) {
+    let part = |p: &Option<String>| p.clone().unwrap_or_default();
+    let scope = RecordScope::new(part(&file.leaf), part(&file.stream), part(&file.hour));
+    let mut sink = TreeSink { scope, builder: None };
+    let finding = match (reader.read(path, file, &mut sink), sink.builder) {
+        (Ok(false), _) => return,
+        (Err(reason), _) => Finding::new(Code::RecordsUnreadable, reason),
+        (Ok(true), None) => Finding::new(Code::RecordsUnreadable, "holds no hour key"),
+        (Ok(true), Some(builder)) => {
+            let tree = builder.finish();
+            report.records += tree.count;
+            if Some(tree.count) == file.record_count && Some(tree.root) == file.record_root {
+                return;
+            }
+            Finding::new(Code::RecordsMismatch, "its records do not give the sealed root")
+        }
+    };
+    report.add(finding.seq(file.seq).path(&file.path));
+}
+
+/// Files below `dir/relative`, sorted, as paths relative to `dir`.
+fn walk(dir: &Path, relative: &str, depth: u32, out: &mut Vec<String>) {
+    let mut names: Vec<(String, bool)> = std::fs::read_dir(dir.join(relative))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let is_dir = entry.file_type().ok()?.is_dir();
+            Some((entry.file_name().into_string().ok()?, is_dir))
+        })
+        .collect();
+    names.sort();
+    for (name, is_dir) in names {
+        let path = format!("{relative}/{name}");
+        match is_dir {
+            true if depth > 0 => walk(dir, &path, depth - 1, out),
+            true => {}
+            false => out.push(path),
+        }
+    }
+}
