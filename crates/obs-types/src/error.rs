@@ -66,6 +66,8 @@ pub enum RejectReason {
     CardinalityLimit,
     InvalidHistogram,
     InvalidSpan,
+    /// One item of a batch cannot be read at all, such as a line that is no JSON.
+    Malformed,
     Unsupported,
 }
 
@@ -84,6 +86,7 @@ impl RejectReason {
             Self::CardinalityLimit => "cardinality_limit",
             Self::InvalidHistogram => "invalid_histogram",
             Self::InvalidSpan => "invalid_span",
+            Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
         }
     }
