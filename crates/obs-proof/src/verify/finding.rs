@@ -103,6 +103,8 @@ impl fmt::Display for Code {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub code: Code,
+    /// The code's class, but for a `ROOT_HASH_MISMATCH` under a policy whose quorum is missing.
+    pub class: Class,
     /// Receipt number.
     pub seq: Option<u64>,
     /// Byte offset in the log.
@@ -116,7 +118,15 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, seq: None, offset: None, path: None, count: None, detail: detail.into() }
+        Self {
+            code,
+            class: code.class(),
+            seq: None,
+            offset: None,
+            path: None,
+            count: None,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn at(mut self, seq: u64, offset: u64) -> Self {

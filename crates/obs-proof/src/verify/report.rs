@@ -62,7 +62,7 @@ impl VerifyReport {
     }
 
     fn has_class(&self, class: Class) -> bool {
-        self.findings.iter().any(|f| f.code.class() == class)
+        self.findings.iter().any(|f| f.class == class)
     }
 
     /// 0 all that was asked for was checked and holds; 1 tampering; 5 something could not be
@@ -92,7 +92,7 @@ impl VerifyReport {
             .map(|f| {
                 json!({
                     "code": f.name(),
-                    "class": format!("{:?}", f.code.class()).to_lowercase(),
+                    "class": format!("{:?}", f.class).to_lowercase(),
                     "seq": f.seq,
                     "offset": f.offset,
                     "path": f.path,
@@ -183,7 +183,7 @@ impl fmt::Display for VerifyReport {
             self.tail_ms / 1_000
         )?;
         for finding in &self.findings {
-            let mark = if finding.code.class() == Class::Note { "note" } else { "FOUND" };
+            let mark = if finding.class == Class::Note { "note" } else { "FOUND" };
             writeln!(f, "{mark:<14} {finding}")?;
         }
         for (code, n) in &self.unlisted {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::lines::{Ending, Lines};
 use super::seals::{RecordReader, Seals};
-use super::{Code, Finding, UsageError, VerifyOptions, VerifyReport, trust};
+use super::{Class, Code, Finding, UsageError, VerifyOptions, VerifyReport, trust};
 use crate::canonical::check_line;
 use crate::checkpoint::Checkpoint;
 use crate::hash::{blake3_text, hash_eq, hash_from_text};
@@ -336,6 +336,17 @@ impl<'a> Pass<'a> {
         if !hash_eq(&self.tree.root(), &checkpoint.root) {
             let detail = format!("the first {} lines do not give the signed root", checkpoint.size);
             report.add(Finding::new(Code::RootMismatch, detail).path(LOG_NAME));
+        }
+        // The log's key stands for these lines and their root, and the policy does not take its
+        // word without witnesses: that is the verdict. What the receipts say about tree B is then
+        // one more claim of the same key; it stays in the report. Any other way it is tampering.
+        let signed = !report.signed_by.is_empty() && !report.has(Code::RootMismatch);
+        if signed && report.has(Code::WitnessQuorumMissing) {
+            for f in &mut report.findings {
+                if f.code == Code::RootHashMismatch {
+                    f.class = Class::Policy;
+                }
+            }
         }
         if self.root_file.is_none() {
             return;
