@@ -1,1 +1,54 @@
-//! The metrics engine: head, index, blocks, compaction, recovery.
+//! The metrics engine: keeps samples of label-named series on local disk and gives them back.
+//!
+//! Lives here: the head (open chunks in memory behind a write-ahead log), the label index, hour
+//! blocks (`docs/format/metrics-block.md`), recovery, deletion, cardinality statistics.
+//! Not here: PromQL (`obs-promql`), wire formats (`obs-wire`), sealing (`obs-archive`).
+//! Units: milliseconds since the Unix epoch, UTC; ranges are half-open.
+//! Source: the chunk encoding follows Facebook's Gorilla paper (VLDB 2015); acceptance of samples
+//! and the meaning of matchers follow Prometheus 3.
+
+mod append;
+mod bits;
+mod block;
+mod chunk;
+mod codec;
+mod config;
+mod engine;
+mod error;
+mod exemplars;
+mod head;
+mod histogram;
+mod index;
+mod maintain;
+mod query;
+mod record;
+mod regex_hint;
+mod series;
+mod stats;
+mod tombstones;
+mod varint;
+
+pub use config::{Limits, MetricsConfig, OpenMode};
+pub use engine::MetricsEngine;
+pub use error::MetricsError;
+pub use maintain::MaintainReport;
+pub use stats::{Cardinality, MetricsStats, NameCount};
+
+/// Length of a partition: one block file holds one hour.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+
+pub(crate) fn hour_of(t: i64) -> i64 {
+    t.div_euclid(HOUR_MS)
+}
+
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn read<T>(lock: &std::sync::RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(lock: &std::sync::RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,309 @@
+//! The write path: check, log, apply. No lock is held over the sync but the shared gate, nothing
+//! is allocated per sample.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use obs_types::{
+    IngestError, IngestOutcome, LabelSet, METRIC_NAME, MetricBatch, MetricMetadata, MetricSink,
+    NativeHistogram, RejectReason, SeriesSamples, TimestampMs,
+};
+
+use crate::engine::MetricsEngine;
+use crate::record::{RecordHead, RecordWriter};
+use crate::series::{Series, Stored};
+use crate::{hour_of, lock, read, write};
+
+/// A batch is logged in records of about this many samples.
+const PART_SAMPLES: usize = 100_000;
+
+/// Times that are accepted now.
+#[derive(Clone, Copy)]
+struct Bounds {
+    floor: i64,
+    late_floor: i64,
+    ceiling: i64,
+}
+
+impl Bounds {
+    fn check(&self, t: i64) -> Result<(), RejectReason> {
+        if t < self.floor {
+            Err(RejectReason::TooOld)
+        } else if t > self.ceiling {
+            Err(RejectReason::TooFarInFuture)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What of one series goes into the record. Whole columns are borrowed unless some of it is
+/// refused.
+struct Accepted<'a> {
+    series: Arc<Series>,
+    samples: Cow<'a, [(TimestampMs, f64)]>,
+    histograms: Vec<(TimestampMs, &'a Arc<NativeHistogram>)>,
+}
+
+impl MetricSink for MetricsEngine {
+    /// Samples repeated with the same value count as accepted. Of two appends that run at the same
+    /// time with different values for one series and time, either may win.
+    fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
+        if let Some(reason) = self.refuse_writes() {
+            return Err(IngestError::Unavailable { reason: reason.to_owned() });
+        }
+        let (held, max) =
+            (self.head.bytes.load(Ordering::Relaxed), self.config.limits.head_bytes_max);
+        if held > max {
+            let reason = format!("the head holds {held} bytes, its limit is {max}");
+            return Err(IngestError::Overloaded { reason });
+        }
+        let mut outcome = IngestOutcome::default();
+        let mut metadata = batch.metadata.as_slice();
+        let mut rest = batch.series.as_slice();
+        while !rest.is_empty() || !metadata.is_empty() {
+            let mut samples = 0;
+            let fits = rest.iter().take_while(|s| {
+                let fits = samples < PART_SAMPLES;
+                samples += s.samples.len() + 8 * s.histograms.len();
+                fits
+            });
+            let (part, later) = rest.split_at(fits.count());
+            self.append_part(part, metadata, &mut outcome)?;
+            (rest, metadata) = (later, &[]);
+        }
+        self.count(&outcome);
+        Ok(outcome)
+    }
+}
+
+impl MetricsEngine {
+    fn append_part(
+        &self,
+        part: &[SeriesSamples],
+        metadata: &[MetricMetadata],
+        outcome: &mut IngestOutcome,
+    ) -> Result<(), IngestError> {
+        let Some(wal) = &self.wal else {
+            return Err(IngestError::Unavailable { reason: "no log is open".to_owned() });
+        };
+        if wal.is_poisoned() {
+            // What failed was never acknowledged, so the log may go on in a new segment.
+            wal.recover()?;
+        }
+        let line = read(&self.gate);
+        let now = self.config.clock.now().0;
+        let limits = &self.config.limits;
+        let bounds = Bounds {
+            floor: now.saturating_sub(limits.past_max_ms()),
+            late_floor: now.saturating_sub(limits.out_of_order_window.0),
+            ceiling: now.saturating_add(limits.future_max.0),
+        };
+        let mut record = RecordWriter::default();
+        let accepted = self.accept(part, bounds, outcome);
+        let mut hours = BTreeSet::new();
+        let mut max_t = i64::MIN;
+        for a in &accepted {
+            if a.series.logged_epoch.load(Ordering::Acquire) != line.epoch {
+                record.define(a.series.id, &a.series.labels);
+            }
+            let mut hour = None;
+            let mut note = |t: i64| {
+                max_t = max_t.max(t);
+                if hour.replace(hour_of(t)) != Some(hour_of(t)) {
+                    hours.insert(hour_of(t));
+                }
+            };
+            if !a.samples.is_empty() {
+                a.samples.iter().for_each(|(t, _)| note(t.0));
+                record.samples(a.series.id, a.samples.iter().map(|(t, v)| (t.0, *v)));
+            }
+            for (t, h) in &a.histograms {
+                note(t.0);
+                record.histogram(a.series.id, t.0, h);
+            }
+        }
+        let exemplars: Vec<_> = part
+            .iter()
+            .filter(|s| !s.exemplars.is_empty() && s.exemplars.len() <= limits.exemplars_max)
+            .flat_map(|s| s.exemplars.iter().map(move |e| (&s.labels, e)))
+            .filter(|(_, e)| bounds.check(e.timestamp.0).is_ok())
+            .collect();
+        exemplars.iter().for_each(|(series, e)| record.exemplar(series, e));
+        let metadata = self.changed_metadata(metadata);
+        metadata.iter().for_each(|m| record.metadata(m));
+        if record.is_empty() {
+            return Ok(());
+        }
+        // A flush waits at the gate, so it cannot begin before the samples of these hours are in.
+        lock(&self.head_hours).extend(hours);
+        self.epoch_max_t.fetch_max(max_t, Ordering::AcqRel);
+        let head =
+            RecordHead { epoch: line.epoch, flush: line.flush, late_floor: bounds.late_floor };
+        wal.append(&record.finish(head))?;
+
+        let mut grown = 0;
+        for a in &accepted {
+            a.series.logged_epoch.store(line.epoch, Ordering::Release);
+            let mut state = lock(&a.series.state);
+            let mut tell = |t: i64, result: Result<Stored, RejectReason>| match result {
+                Ok(stored) => {
+                    outcome.accepted += 1;
+                    grown += if let Stored::New(bytes) = stored { bytes } else { 0 };
+                }
+                Err(reason) => outcome.reject(reason, || format!("{} at {t}", a.series.labels)),
+            };
+            for (t, v) in a.samples.iter() {
+                tell(t.0, state.push(t.0, *v, bounds.late_floor));
+            }
+            for (t, h) in &a.histograms {
+                tell(t.0, state.push_histogram(t.0, h, bounds.late_floor));
+            }
+        }
+        self.head.bytes.fetch_add(grown, Ordering::Relaxed);
+        drop(line);
+        if !exemplars.is_empty() {
+            let mut ring = lock(&self.exemplars);
+            exemplars.iter().for_each(|(series, e)| ring.push(series, (*e).clone()));
+        }
+        if !metadata.is_empty() {
+            let mut known = write(&self.metadata);
+            known.extend(metadata.into_iter().map(|m| (m.family.clone(), m.clone())));
+        }
+        Ok(())
+    }
+
+    /// Finds or makes the series of each item and refuses what is out of bounds. No series is made
+    /// for items of which nothing is left.
+    fn accept<'a>(
+        &self,
+        part: &'a [SeriesSamples],
+        bounds: Bounds,
+        outcome: &mut IngestOutcome,
+    ) -> Vec<Accepted<'a>> {
+        let found = self.head.find_all(part.iter().map(|s| &s.labels));
+        let mut created = Vec::new();
+        let mut out = Vec::with_capacity(part.len());
+        for (item, (hash, known)) in part.iter().zip(found) {
+            let late = |t: &TimestampMs| bounds.check(t.0).is_err();
+            let samples: Cow<'_, [(TimestampMs, f64)]> =
+                if item.samples.iter().any(|(t, _)| late(t)) {
+                    let mut kept = item.samples.clone();
+                    kept.retain(|(t, _)| refuse(outcome, &item.labels, t.0, bounds.check(t.0)));
+                    kept.into()
+                } else {
+                    item.samples.as_slice().into()
+                };
+            let histograms: Vec<_> = item
+                .histograms
+                .iter()
+                .filter(|(t, h)| {
+                    let check = bounds
+                        .check(t.0)
+                        .and(h.validate().map_err(|_why| RejectReason::InvalidHistogram));
+                    refuse(outcome, &item.labels, t.0, check)
+                })
+                .map(|(t, h)| (*t, h))
+                .collect();
+            let count = samples.len() + histograms.len();
+            if count == 0 {
+                continue;
+            }
+            let series = match known {
+                Some(series) => Ok(series),
+                None => self.check_labels(&item.labels).and_then(|()| {
+                    let max = self.config.limits.series_max;
+                    self.head
+                        .get_or_create(hash, &item.labels, max, &mut created)
+                        .ok_or(RejectReason::CardinalityLimit)
+                }),
+            };
+            match series {
+                Ok(series) => out.push(Accepted { series, samples, histograms }),
+                Err(reason) => {
+                    for _ in 0..count {
+                        outcome.reject(reason, || self.explain(reason, &item.labels));
+                    }
+                }
+            }
+        }
+        self.head.index_new(&created);
+        out
+    }
+
+    fn check_labels(&self, labels: &LabelSet) -> Result<(), RejectReason> {
+        let limits = &self.config.limits;
+        if labels.get(METRIC_NAME).is_none() {
+            return Err(RejectReason::MissingName);
+        }
+        if labels.len() > limits.labels_max {
+            return Err(RejectReason::TooManyLabels);
+        }
+        for (name, value) in labels.iter() {
+            if name.is_empty() {
+                return Err(RejectReason::InvalidLabel);
+            }
+            if name.len() > limits.label_name_bytes_max
+                || value.len() > limits.label_value_bytes_max
+            {
+                return Err(RejectReason::TooLarge);
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, reason: RejectReason, labels: &LabelSet) -> String {
+        // A label set that is refused for its size must not fill an error text.
+        let shown: String = labels.to_string().chars().take(300).collect();
+        match reason {
+            RejectReason::CardinalityLimit => {
+                format!("{shown}: {} series are the limit", self.config.limits.series_max)
+            }
+            RejectReason::TooManyLabels => {
+                format!("{shown}: {} labels are the limit", self.config.limits.labels_max)
+            }
+            _ => shown,
+        }
+    }
+
+    /// Scrapes repeat the same metadata for ever; only news are logged.
+    fn changed_metadata<'a>(&self, all: &'a [MetricMetadata]) -> Vec<&'a MetricMetadata> {
+        let known = read(&self.metadata);
+        let mut room = self.config.limits.metadata_max.saturating_sub(known.len());
+        all.iter()
+            .filter(|m| match known.get(&m.family) {
+                Some(have) => have != *m,
+                None if room == 0 || m.family.is_empty() => false,
+                None => {
+                    room -= 1;
+                    true
+                }
+            })
+            .collect()
+    }
+
+    fn count(&self, outcome: &IngestOutcome) {
+        self.counters.appended.fetch_add(outcome.accepted, Ordering::Relaxed);
+        if !outcome.rejected.is_empty() {
+            let mut rejected = lock(&self.counters.rejected);
+            for (reason, r) in &outcome.rejected {
+                *rejected.entry(*reason).or_default() += r.count;
+            }
+        }
+    }
+}
+
+/// Whether the item stays; counts it where it does not.
+fn refuse(
+    outcome: &mut IngestOutcome,
+    labels: &LabelSet,
+    t: i64,
+    check: Result<(), RejectReason>,
+) -> bool {
+    if let Err(reason) = check {
+        outcome.reject(reason, || format!("{labels} at {t}"));
+    }
+    check.is_ok()
+}

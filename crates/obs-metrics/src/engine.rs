@@ -1,0 +1,312 @@
+//! Opening, recovery and the state that appending, maintaining and reading share.
+//!
+//! Lock order: `maintenance`, `gate`, index of the head, series. A reader takes head data first
+//! and the list of blocks afterwards; a flush publishes its block before it drops head data. So a
+//! reader may see a sample twice (and removes the repetition), but never not at all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use obs_disk::{
+    BlockReader, DiskError, SegmentId, Wal, WalConfig, remove_stale_temporaries, replay_read_only,
+};
+use obs_types::MetricMetadata;
+
+use crate::block::{Block, IndexCache, Meta};
+use crate::config::{MetricsConfig, OpenMode};
+use crate::error::MetricsError;
+use crate::exemplars::ExemplarRing;
+use crate::head::Head;
+use crate::record::Record;
+use crate::series::{Series, Stored};
+use crate::stats::Counters;
+use crate::tombstones::Tombstones;
+use crate::{hour_of, lock, write};
+
+pub(crate) const SIDE_KIND: [u8; 4] = *b"MESD";
+pub(crate) const SIDE_FILE: &str = "side.blk";
+const QUARANTINE: &str = "quarantine";
+
+/// The metrics engine. Shared between threads; every method blocks the calling thread.
+#[derive(Debug)]
+pub struct MetricsEngine {
+    pub(crate) config: MetricsConfig,
+    /// `None` when read-only.
+    pub(crate) wal: Option<Wal>,
+    pub(crate) head: Head,
+    /// Sorted by hour, then flush.
+    pub(crate) blocks: RwLock<Arc<Vec<Arc<Block>>>>,
+    /// Replaced blocks whose files go when the last reader has let go of them.
+    pub(crate) retired: Mutex<Vec<Arc<Block>>>,
+    pub(crate) index_cache: IndexCache,
+    /// Held shared from before a record is logged until it is applied, exclusively where a flush
+    /// draws its line.
+    pub(crate) gate: RwLock<Line>,
+    /// Hours that may have samples in the head.
+    pub(crate) head_hours: Mutex<BTreeSet<i64>>,
+    /// Newest time in the current epoch of the log.
+    pub(crate) epoch_max_t: AtomicI64,
+    /// Past epochs, oldest first.
+    pub(crate) epochs: Mutex<Vec<Epoch>>,
+    pub(crate) exemplars: Mutex<ExemplarRing>,
+    pub(crate) metadata: RwLock<BTreeMap<String, MetricMetadata>>,
+    pub(crate) tombstones: RwLock<Arc<Tombstones>>,
+    pub(crate) maintenance: Mutex<()>,
+    pub(crate) counters: Counters,
+    pub(crate) closed: AtomicBool,
+}
+
+/// Numbers that every record carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) epoch: u64,
+    pub(crate) flush: u64,
+}
+
+/// A stretch of the log between two flushes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch {
+    /// Its segments are those before this one.
+    pub(crate) end: SegmentId,
+    pub(crate) max_t: i64,
+}
+
+/// What a replay has to remember from record to record.
+#[derive(Default)]
+struct Replay {
+    epoch: u64,
+    flush: u64,
+    epoch_max: u64,
+    numbers: HashMap<u32, Arc<Series>>,
+    /// Per hour the newest flush that is in a block.
+    flushed: BTreeMap<i64, u64>,
+    max_t: Option<i64>,
+    hours: BTreeSet<i64>,
+    undecodable: u64,
+    lost_samples: u64,
+}
+
+impl MetricsEngine {
+    /// Opens the engine: reads the list of blocks, then replays the log. Damaged blocks are set
+    /// aside and damaged log records stepped over, both counted in [`MetricsEngine::stats`]; only
+    /// a disk that does not read, or a file of a later version, fails the opening. The caller
+    /// holds the lock of the data folder when `mode` is read-write.
+    pub fn open(config: MetricsConfig) -> Result<Arc<Self>, MetricsError> {
+        let writable = config.mode == OpenMode::ReadWrite;
+        let disk = Arc::clone(&config.disk);
+        let counters = Counters::default();
+        if writable {
+            disk.create_dir_all(&config.dir)?;
+            remove_stale_temporaries(&*disk, &config.dir)?;
+        }
+        let blocks = open_blocks(&config, &counters)?;
+        let tombstones = match Tombstones::read(&disk, &config.dir) {
+            Ok(t) => t,
+            Err(e) if e.is_corrupt() => {
+                set_aside(&config, crate::tombstones::FILE, &e, &counters);
+                Tombstones::default()
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let head = Head::new();
+        let mut exemplars = ExemplarRing::new(config.limits.exemplars_max);
+        let mut metadata = BTreeMap::new();
+        let mut replay = Replay::default();
+        for b in &blocks {
+            let newest = replay.flushed.entry(b.meta.hour).or_default();
+            *newest = b.meta.flush.max(*newest);
+            replay.flush = replay.flush.max(b.meta.flush);
+        }
+        let mut apply = |bytes: &[u8]| match Record::read(bytes) {
+            Some(record) => replay.apply(&head, record, &mut exemplars, &mut metadata),
+            None => replay.undecodable += 1,
+        };
+        match read_side(&config) {
+            Ok(Some(bytes)) => apply(&bytes),
+            Ok(None) => {}
+            Err(e) if e.is_corrupt() => set_aside(&config, SIDE_FILE, &e, &counters),
+            Err(e) => return Err(e.into()),
+        }
+        let (wal, recovery) = if writable {
+            let wal_config = WalConfig::standard();
+            let wal = Wal::open(Arc::clone(&disk), &config.wal_dir, wal_config, &mut apply)?;
+            let recovery = wal.recovery().clone();
+            (Some(wal), recovery)
+        } else {
+            (None, replay_read_only(&*disk, &config.wal_dir, &mut apply)?)
+        };
+        for range in &recovery.corrupt {
+            tracing::error!(
+                segment = range.segment.0,
+                offset = range.offset,
+                bytes = range.len,
+                "damaged part of the metrics log stepped over"
+            );
+        }
+        let corrupt = recovery.corrupt.len() as u64 + replay.undecodable;
+        counters.wal_corrupt.store(corrupt, Ordering::Relaxed);
+        counters.lost_samples.store(replay.lost_samples, Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            index_cache: IndexCache::new(config.limits.index_cache_bytes),
+            config,
+            wal,
+            head,
+            blocks: RwLock::new(Arc::new(blocks)),
+            retired: Mutex::default(),
+            gate: RwLock::new(Line { epoch: replay.epoch_max + 1, flush: replay.flush }),
+            head_hours: Mutex::new(replay.hours),
+            epoch_max_t: AtomicI64::new(replay.max_t.unwrap_or(i64::MIN)),
+            epochs: Mutex::default(),
+            exemplars: Mutex::new(exemplars),
+            metadata: RwLock::new(metadata),
+            tombstones: RwLock::new(Arc::new(tombstones)),
+            maintenance: Mutex::default(),
+            counters,
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Takes no more writes; everything accepted is durable already. Reading goes on.
+    pub fn shutdown(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // Waits for appends that are under way.
+        drop(write(&self.gate));
+        drop(lock(&self.maintenance));
+    }
+
+    /// Reads every block whole and checks every checksum; returns what is damaged.
+    pub fn verify(&self) -> Vec<DiskError> {
+        let blocks = Arc::clone(&crate::read(&self.blocks));
+        blocks.iter().filter_map(|b| b.verify().err()).collect()
+    }
+
+    pub(crate) fn refuse_writes(&self) -> Option<&'static str> {
+        if self.config.mode == OpenMode::ReadOnly {
+            Some("the metrics engine was opened read-only")
+        } else if self.closed.load(Ordering::SeqCst) {
+            Some("the metrics engine is shut down")
+        } else {
+            None
+        }
+    }
+}
+
+impl Replay {
+    fn apply(
+        &mut self,
+        head: &Head,
+        record: Record,
+        exemplars: &mut ExemplarRing,
+        metadata: &mut BTreeMap<String, MetricMetadata>,
+    ) {
+        if record.head.epoch != self.epoch {
+            // A number means nothing outside its epoch: if the record that defines it is damaged,
+            // its samples are lost rather than given to another series.
+            self.numbers.clear();
+            self.epoch = record.head.epoch;
+            self.epoch_max = self.epoch_max.max(self.epoch);
+        }
+        self.flush = self.flush.max(record.head.flush);
+        let mut created = Vec::new();
+        for (number, labels) in record.definitions {
+            let hash = labels.stable_hash();
+            if let Some(series) = head.get_or_create(hash, &labels, usize::MAX, &mut created) {
+                self.numbers.insert(number, series);
+            }
+        }
+        head.index_new(&created);
+        let late_floor = record.head.late_floor;
+        let mut grown = 0;
+        let mut samples = record.samples.into_iter();
+        for (number, count) in record.series {
+            let of_series = samples.by_ref().take(count);
+            let Some(series) = self.numbers.get(&number) else {
+                self.lost_samples += of_series.count() as u64;
+                continue;
+            };
+            let mut state = lock(&series.state);
+            for (t, v) in of_series {
+                if !in_block(&self.flushed, t, record.head.flush) {
+                    if let Ok(Stored::New(bytes)) = state.push(t, v, late_floor) {
+                        grown += bytes;
+                        self.max_t = self.max_t.max(Some(t));
+                        self.hours.insert(hour_of(t));
+                    }
+                }
+            }
+        }
+        for (number, t, h) in record.histograms {
+            let Some(series) = self.numbers.get(&number) else {
+                self.lost_samples += 1;
+                continue;
+            };
+            if !in_block(&self.flushed, t, record.head.flush) {
+                let pushed = lock(&series.state).push_histogram(t, &h, late_floor);
+                if let Ok(Stored::New(bytes)) = pushed {
+                    grown += bytes;
+                    self.max_t = self.max_t.max(Some(t));
+                    self.hours.insert(hour_of(t));
+                }
+            }
+        }
+        head.bytes.fetch_add(grown, Ordering::Relaxed);
+        for (series, exemplar) in record.exemplars {
+            exemplars.push(&series, exemplar);
+        }
+        for m in record.metadata {
+            metadata.insert(m.family.clone(), m);
+        }
+    }
+}
+
+/// Whether a sample of that time, logged when `flush` flushes had begun, is in a block: its hour
+/// was flushed later.
+fn in_block(flushed: &BTreeMap<i64, u64>, t: i64, flush: u64) -> bool {
+    flushed.get(&hour_of(t)).is_some_and(|done| *done > flush)
+}
+
+fn open_blocks(
+    config: &MetricsConfig,
+    counters: &Counters,
+) -> Result<Vec<Arc<Block>>, MetricsError> {
+    let mut out = Vec::new();
+    for entry in config.disk.list(&config.dir)? {
+        if entry.is_dir || !Meta::names(&entry.name) {
+            continue;
+        }
+        match Block::open(Arc::clone(&config.disk), &config.dir.join(&entry.name)) {
+            Ok(block) => out.push(Arc::new(block)),
+            Err(e) if e.is_corrupt() => set_aside(config, &entry.name, &e, counters),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    out.sort_by_key(|b| (b.meta.hour, b.meta.flush, b.meta.generation));
+    Ok(out)
+}
+
+fn read_side(config: &MetricsConfig) -> Result<Option<Vec<u8>>, DiskError> {
+    let path = config.dir.join(SIDE_FILE);
+    if !config.disk.exists(&path) {
+        return Ok(None);
+    }
+    let reader = BlockReader::open(Arc::clone(&config.disk), &path, SIDE_KIND)?;
+    reader.section("record").map(Some)
+}
+
+/// Moves a damaged file to the quarantine folder, so that people can look at it and the next start
+/// does not meet it again.
+fn set_aside(config: &MetricsConfig, name: &str, why: &DiskError, counters: &Counters) {
+    counters.blocks_quarantined.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(file = name, %why, "damaged file set aside");
+    if config.mode == OpenMode::ReadWrite {
+        let folder = config.dir.join(QUARANTINE);
+        let moved = config
+            .disk
+            .create_dir_all(&folder)
+            .and_then(|()| config.disk.rename(&config.dir.join(name), &folder.join(name)));
+        if let Err(e) = moved {
+            tracing::warn!(file = name, %e, "damaged file stays where it is");
+        }
+    }
+}

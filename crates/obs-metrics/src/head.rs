@@ -1,0 +1,189 @@
+//! The series in memory: found by the hash of their label bytes, or through the index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use obs_types::LabelSet;
+
+use crate::index::Index;
+use crate::series::Series;
+use crate::{read, write};
+
+const SHARDS: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Head {
+    shards: Vec<RwLock<Shard>>,
+    index: RwLock<HeadIndex>,
+    next_id: AtomicU32,
+    series_count: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
+}
+
+/// The key is already a good hash; entries with equal hashes share a list.
+#[derive(Debug, Default)]
+struct Shard {
+    by_hash: HashMap<u64, Vec<Arc<Series>>, BuildHasherDefault<AlreadyHashed>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct HeadIndex {
+    pub(crate) index: Index,
+    pub(crate) by_id: BTreeMap<u32, Arc<Series>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*b);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl Shard {
+    fn find(&self, hash: u64, labels: &LabelSet) -> Option<&Arc<Series>> {
+        self.by_hash.get(&hash)?.iter().find(|s| s.labels.as_bytes() == labels.as_bytes())
+    }
+}
+
+impl Head {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            index: RwLock::default(),
+            next_id: AtomicU32::new(1),
+            series_count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The map uses the high bits of a hash for its own buckets, so the shard takes the low ones.
+    fn shard(&self, hash: u64) -> Option<&RwLock<Shard>> {
+        self.shards.get(hash as usize % SHARDS)
+    }
+
+    pub(crate) fn series_count(&self) -> usize {
+        self.series_count.load(Ordering::Relaxed)
+    }
+
+    /// Looks up many series, one lock per shard rather than per series. The answer is in the order
+    /// of `wanted`.
+    pub(crate) fn find_all<'a>(
+        &self,
+        wanted: impl Iterator<Item = &'a LabelSet>,
+    ) -> Vec<(u64, Option<Arc<Series>>)> {
+        let mut order: Vec<Vec<(u32, u64, &LabelSet)>> = vec![Vec::new(); SHARDS];
+        let mut out = Vec::new();
+        for (at, labels) in wanted.enumerate() {
+            let hash = labels.stable_hash();
+            out.push((hash, None));
+            if let Some(list) = order.get_mut(hash as usize % SHARDS) {
+                list.push((at as u32, hash, labels));
+            }
+        }
+        for (shard, list) in self.shards.iter().zip(order).filter(|(_, list)| !list.is_empty()) {
+            let shard = read(shard);
+            for (at, hash, labels) in list {
+                if let Some(slot) = out.get_mut(at as usize) {
+                    slot.1 = shard.find(hash, labels).cloned();
+                }
+            }
+        }
+        out
+    }
+
+    /// The series of that label set, made if it is new. `None` when there are `series_max` already
+    /// or no number is left.
+    pub(crate) fn get_or_create(
+        &self,
+        hash: u64,
+        labels: &LabelSet,
+        series_max: usize,
+        created: &mut Vec<Arc<Series>>,
+    ) -> Option<Arc<Series>> {
+        let mut shard = write(self.shard(hash)?);
+        if let Some(found) = shard.find(hash, labels) {
+            return Some(Arc::clone(found));
+        }
+        let count = self.series_count.fetch_add(1, Ordering::Relaxed);
+        let id = self
+            .next_id
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |id| id.checked_add(1))
+            .ok()
+            .filter(|_| count < series_max);
+        let Some(id) = id else {
+            self.series_count.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
+        let series = Arc::new(Series::new(id, labels.clone()));
+        self.bytes.fetch_add(series.fixed_bytes(), Ordering::Relaxed);
+        shard.by_hash.entry(hash).or_default().push(Arc::clone(&series));
+        created.push(Arc::clone(&series));
+        Some(series)
+    }
+
+    /// Makes new series findable by label.
+    pub(crate) fn index_new(&self, created: &[Arc<Series>]) {
+        if created.is_empty() {
+            return;
+        }
+        let mut index = write(&self.index);
+        for series in created {
+            index.index.insert(series.id, &series.labels);
+            index.by_id.insert(series.id, Arc::clone(series));
+        }
+    }
+
+    /// Takes series out; the caller keeps appends away meanwhile.
+    pub(crate) fn remove(&self, gone: &[Arc<Series>]) {
+        let mut labels = BTreeMap::new();
+        for series in gone {
+            let hash = series.labels.stable_hash();
+            let Some(shard) = self.shard(hash) else { continue };
+            let mut shard = write(shard);
+            if let Some(list) = shard.by_hash.get_mut(&hash) {
+                list.retain(|s| s.id != series.id);
+                if list.is_empty() {
+                    shard.by_hash.remove(&hash);
+                }
+            }
+            drop(shard);
+            self.series_count.fetch_sub(1, Ordering::Relaxed);
+            self.shrink(series.fixed_bytes());
+            labels.insert(series.id, series.labels.clone());
+        }
+        let mut index = write(&self.index);
+        index.index.remove(&labels);
+        for id in labels.keys() {
+            index.by_id.remove(id);
+        }
+    }
+
+    pub(crate) fn shrink(&self, bytes: usize) {
+        self.bytes
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |b| Some(b.saturating_sub(bytes)))
+            .ok();
+    }
+
+    pub(crate) fn with_index<R>(&self, f: impl FnOnce(&HeadIndex) -> R) -> R {
+        f(&read(&self.index))
+    }
+
+    /// All series, in order of creation.
+    pub(crate) fn all(&self) -> Vec<Arc<Series>> {
+        self.with_index(|i| i.by_id.values().cloned().collect())
+    }
+}

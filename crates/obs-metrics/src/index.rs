@@ -1,0 +1,262 @@
+//! The inverted index: for each label name and value the sorted numbers of the series that carry
+//! it. Used by the head (numbers are series ids) and by blocks (numbers are positions).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
+
+use obs_types::{LabelSet, MatchOp, Matcher};
+
+use crate::regex_hint::RegexHint;
+
+/// Sorted, unique.
+pub(crate) type Postings = Vec<u32>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    names: BTreeMap<Box<str>, BTreeMap<Box<str>, Postings>>,
+    all: Postings,
+}
+
+impl Index {
+    /// Numbers should come in ascending order; another order is only slower.
+    pub(crate) fn insert(&mut self, number: u32, labels: &LabelSet) {
+        insert_sorted(&mut self.all, number);
+        for (name, value) in labels.iter() {
+            // Looked up before inserting, so that a known name or value allocates nothing.
+            if !self.names.contains_key(name) {
+                self.names.insert(name.into(), BTreeMap::new());
+            }
+            let Some(values) = self.names.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                Some(postings) => insert_sorted(postings, number),
+                None => {
+                    values.insert(value.into(), vec![number]);
+                }
+            }
+        }
+    }
+
+    /// Removes series; each list that they were in is rewritten once.
+    pub(crate) fn remove(&mut self, gone: &BTreeMap<u32, LabelSet>) {
+        self.all.retain(|n| !gone.contains_key(n));
+        let mut touched: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for labels in gone.values() {
+            touched.extend(labels.iter());
+        }
+        for (name, value) in touched {
+            let Some(values) = self.names.get_mut(name) else { continue };
+            if let Some(postings) = values.get_mut(value) {
+                postings.retain(|n| !gone.contains_key(n));
+                if postings.is_empty() {
+                    values.remove(value);
+                }
+            }
+            if values.is_empty() {
+                self.names.remove(name);
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[u32] {
+        &self.all
+    }
+
+    /// Names, values and their postings, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &BTreeMap<Box<str>, Postings>)> {
+        self.names.iter().map(|(n, v)| (&**n, v))
+    }
+
+    pub(crate) fn values(&self, name: &str) -> Option<&BTreeMap<Box<str>, Postings>> {
+        self.names.get(name)
+    }
+
+    /// Series for which all matchers hold; a missing label counts as the empty value.
+    ///
+    /// 1. A matcher that the empty value fails keeps the union of the values that fulfil it.
+    /// 2. A matcher that the empty value fulfils removes the union of the values that do not.
+    /// 3. Keepers go first, smallest first.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Postings {
+        let mut keep: Vec<Postings> = Vec::new();
+        let mut remove: Vec<Postings> = Vec::new();
+        for m in matchers {
+            if m.matches_empty() {
+                remove.push(self.union_where(m, false));
+            } else {
+                let found = self.union_where(m, true);
+                if found.is_empty() {
+                    return Vec::new();
+                }
+                keep.push(found);
+            }
+        }
+        keep.sort_by_key(Vec::len);
+        let mut keep = keep.into_iter();
+        let mut out = keep.next().unwrap_or_else(|| self.all.clone());
+        for other in keep {
+            out = intersect(&out, &other);
+        }
+        for other in remove {
+            out = subtract(&out, &other);
+        }
+        out
+    }
+
+    /// Series with a value of the matcher's label for which it says `wanted`.
+    fn union_where(&self, m: &Matcher, wanted: bool) -> Postings {
+        let Some(values) = self.names.get(m.name()) else { return Vec::new() };
+        let mut lists: Vec<&Postings> = Vec::new();
+        // The values that the text of the matcher names; the rest need no look.
+        let named_wanted = matches!(m.op(), MatchOp::Equal | MatchOp::Regex) == wanted;
+        match m.op() {
+            MatchOp::Equal | MatchOp::NotEqual if named_wanted => {
+                lists.extend(values.get(m.value()));
+            }
+            MatchOp::Regex | MatchOp::NotRegex if named_wanted => match RegexHint::of(m.value()) {
+                RegexHint::Literals(all) => {
+                    for literal in &all {
+                        lists.extend(
+                            values.get(literal.as_str()).filter(|_| m.matches(literal) == wanted),
+                        );
+                    }
+                }
+                RegexHint::Prefix(prefix) => {
+                    let from = values.range::<str, _>((Included(prefix.as_str()), Unbounded));
+                    let under = from.take_while(|(v, _)| v.starts_with(prefix.as_str()));
+                    lists.extend(under.filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p));
+                }
+                RegexHint::Nothing => {
+                    lists.extend(
+                        values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p),
+                    );
+                }
+            },
+            _ => {
+                lists.extend(values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p))
+            }
+        }
+        union(&lists)
+    }
+}
+
+fn insert_sorted(list: &mut Postings, number: u32) {
+    match list.last() {
+        Some(last) if *last >= number => {
+            if let Err(at) = list.binary_search(&number) {
+                list.insert(at, number);
+            }
+        }
+        _ => list.push(number),
+    }
+}
+
+fn union(lists: &[&Postings]) -> Postings {
+    match lists {
+        [] => Vec::new(),
+        [one] => (*one).clone(),
+        many => {
+            let mut out: Postings = many.iter().flat_map(|l| l.iter().copied()).collect();
+            out.sort_unstable();
+            out.dedup();
+            out
+        }
+    }
+}
+
+/// Looks each of the fewer up among the more, going forward only.
+pub(crate) fn intersect(fewer: &[u32], more: &[u32]) -> Postings {
+    let (fewer, more) = if fewer.len() <= more.len() { (fewer, more) } else { (more, fewer) };
+    let mut rest = more;
+    let mut out = Vec::with_capacity(fewer.len());
+    for &n in fewer {
+        rest = skip_to(rest, n);
+        if rest.first() == Some(&n) {
+            out.push(n);
+        }
+    }
+    out
+}
+
+pub(crate) fn subtract(from: &[u32], what: &[u32]) -> Postings {
+    let mut rest = what;
+    let mut out = Vec::with_capacity(from.len());
+    for &n in from {
+        rest = skip_to(rest, n);
+        if rest.first() != Some(&n) {
+            out.push(n);
+        }
+    }
+    out
+}
+
+/// Cuts off what is smaller than `n`, in doubling steps: cheap for near and for far targets.
+fn skip_to(list: &[u32], n: u32) -> &[u32] {
+    let mut step = 1;
+    while list.get(step - 1).is_some_and(|x| *x < n) {
+        step *= 2;
+    }
+    let window = list.get(step / 2..list.len().min(step)).unwrap_or_default();
+    list.get(step / 2 + window.partition_point(|x| *x < n)..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_types::matches_all;
+    use proptest::prelude::*;
+
+    fn matcher() -> impl Strategy<Value = Matcher> {
+        let op = prop_oneof![
+            Just(MatchOp::Equal),
+            Just(MatchOp::NotEqual),
+            Just(MatchOp::Regex),
+            Just(MatchOp::NotRegex)
+        ];
+        let text = prop_oneof![
+            "[ab]{0,2}",
+            Just("a|b".to_owned()),
+            Just("a.*".to_owned()),
+            Just(".*b".to_owned()),
+            Just(".+".to_owned()),
+            Just(".*".to_owned()),
+            Just("(a|ab|)".to_owned()),
+            Just("(?i)A".to_owned()),
+            Just("^a$".to_owned()),
+            Just("a\\bb".to_owned()),
+            Just("[ab]b?".to_owned()),
+        ];
+        ("[xyz]", op, text).prop_map(|(n, op, v)| Matcher::new(n, op, v).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn selection_is_what_each_series_says(
+            series in proptest::collection::vec(
+                proptest::collection::btree_map("[xy]", "[ab]{1,2}", 0..3), 0..20),
+            matchers in proptest::collection::vec(matcher(), 0..4),
+            gone in proptest::collection::btree_set(0_u32..20, 0..5),
+        ) {
+            let sets: Vec<LabelSet> = series.into_iter().map(LabelSet::from_iter).collect();
+            let mut index = Index::default();
+            for (n, labels) in sets.iter().enumerate() {
+                index.insert(n as u32, labels);
+            }
+            let gone: BTreeMap<u32, LabelSet> = gone
+                .into_iter()
+                .filter_map(|n| Some((n, sets.get(n as usize)?.clone())))
+                .collect();
+            index.remove(&gone);
+            let want: Vec<u32> = (0..sets.len() as u32)
+                .filter(|n| !gone.contains_key(n) && matches_all(&matchers, &sets[*n as usize]))
+                .collect();
+            prop_assert_eq!(index.select(&matchers), want);
+        }
+
+        #[test]
+        fn set_algebra(a in proptest::collection::btree_set(0_u32..200, 0..80),
+                       b in proptest::collection::btree_set(0_u32..200, 0..80)) {
+            let (va, vb): (Vec<_>, Vec<_>) = (a.iter().copied().collect(), b.iter().copied().collect());
+            prop_assert_eq!(intersect(&va, &vb), a.intersection(&b).copied().collect::<Vec<_>>());
+            prop_assert_eq!(subtract(&va, &vb), a.difference(&b).copied().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Moving hours from the head to blocks, cutting the log, retention, deletion.
+//!
+//! A flush, in order:
+//! 1. Draw the line: with appends kept out, count the flush up, begin a new epoch of the log.
+//!    Records before the line carry a smaller flush number than the block will.
+//! 2. Per hour: take the hour's samples aside in every series, write the block, publish it, drop
+//!    the samples. A crash before the block is durable leaves the log; one after it leaves records
+//!    that replay skips, because their hour has a block with a larger flush number.
+//! 3. Write the side file (exemplars, metadata); the log no longer has to hold them.
+//! 4. Remove the segments of every past epoch whose newest sample is in a block.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use obs_disk::{BlockWriter, Codec, DiskError};
+use obs_types::{
+    LabelSet, Matcher, QueryContext, SeriesData, SeriesSource, TimeRangeMs, TimestampMs,
+};
+
+use crate::block::{Block, BlockBuilder, BlockCursor};
+use crate::config::OpenMode;
+use crate::engine::{Epoch, Line, MetricsEngine, SIDE_FILE, SIDE_KIND};
+use crate::error::MetricsError;
+use crate::query::normalise;
+use crate::record::{RecordHead, RecordWriter};
+use crate::series::Series;
+use crate::{HOUR_MS, hour_of, lock, read, write};
+
+/// What a maintenance run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaintainReport {
+    pub blocks_written: u64,
+    pub samples_flushed: u64,
+    pub blocks_merged: u64,
+    /// Series that left the head because they have no samples there.
+    pub series_removed: u64,
+}
+
+impl MetricsEngine {
+    /// Writes every hour that is past and can get no more samples to a block, and cleans up. Call
+    /// it every minute; without work it costs next to nothing. On an error (full disk) nothing is
+    /// lost and the next call tries again.
+    pub fn maintain(&self, now: TimestampMs) -> Result<MaintainReport, MetricsError> {
+        if self.config.mode == OpenMode::ReadOnly {
+            return Err(MetricsError::ReadOnly);
+        }
+        let _alone = lock(&self.maintenance);
+        let mut report = MaintainReport::default();
+        let cutoff_hour = hour_of(now.0.saturating_sub(self.config.limits.past_max_ms()));
+        let due = lock(&self.head_hours).first().is_some_and(|h| *h < cutoff_hour);
+        if due {
+            self.flush(cutoff_hour, &mut report)?;
+        }
+        self.merge_blocks(&mut report)?;
+        self.remove_retired()?;
+        Ok(report)
+    }
+
+    /// Removes blocks whose hour ended at or before `t`. Samples still in the head stay until
+    /// they are in a block. Returns how many blocks went.
+    pub fn drop_before(&self, t: TimestampMs) -> Result<usize, MetricsError> {
+        if self.config.mode == OpenMode::ReadOnly {
+            return Err(MetricsError::ReadOnly);
+        }
+        let _alone = lock(&self.maintenance);
+        let is_old = |b: &Arc<Block>| b.meta.hour.saturating_add(1).saturating_mul(HOUR_MS) <= t.0;
+        let old: Vec<Arc<Block>> =
+            read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
+        let count = old.len();
+        self.replace_blocks(&old, None);
+        let mut tombstones = Tombs::clone(&read(&self.tombstones));
+        let hour_start = hour_of(t.0).saturating_mul(HOUR_MS);
+        if Arc::make_mut(&mut tombstones).drop_before(hour_start) {
+            tombstones.write(&self.config.disk, &self.config.dir)?;
+            *write(&self.tombstones) = tombstones;
+        }
+        self.remove_retired()?;
+        Ok(count)
+    }
+
+    /// Hides all samples of the matching series in the range, durably; returns how many series had
+    /// some. Samples that are sent later for a deleted time stay hidden.
+    pub fn delete_series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+    ) -> Result<usize, MetricsError> {
+        if self.config.mode == OpenMode::ReadOnly {
+            return Err(MetricsError::ReadOnly);
+        }
+        let _alone = lock(&self.maintenance);
+        let series = self.series(matcher_sets, range, &QueryContext::unlimited())?;
+        let mut tombstones = Tombs::clone(&read(&self.tombstones));
+        let all = Arc::make_mut(&mut tombstones);
+        for labels in &series {
+            all.add(labels, range.start.0, range.end.0);
+        }
+        tombstones.write(&self.config.disk, &self.config.dir)?;
+        *write(&self.tombstones) = tombstones;
+        Ok(series.len())
+    }
+
+    fn flush(&self, cutoff_hour: i64, report: &mut MaintainReport) -> Result<(), MetricsError> {
+        let Some(wal) = &self.wal else { return Err(MetricsError::ReadOnly) };
+        if wal.is_poisoned() {
+            wal.recover()?;
+        }
+        let (line, mut hours) = {
+            let mut line = write(&self.gate);
+            let end = wal.rotate()?;
+            *line = Line { epoch: line.epoch + 1, flush: line.flush + 1 };
+            let max_t = self.epoch_max_t.swap(i64::MIN, Ordering::AcqRel);
+            lock(&self.epochs).push(Epoch { end, max_t });
+            let mut all = lock(&self.head_hours);
+            let later = all.split_off(&cutoff_hour);
+            (*line, std::mem::replace(&mut *all, later))
+        };
+        let mut series = self.head.all();
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        while let Some(hour) = hours.first().copied() {
+            if let Err(e) = self.flush_hour(hour, line.flush, &series, report) {
+                lock(&self.head_hours).append(&mut hours);
+                return Err(e);
+            }
+            hours.remove(&hour);
+        }
+        self.write_side(line)?;
+        let cutoff = cutoff_hour.saturating_mul(HOUR_MS);
+        let keep = {
+            let mut epochs = lock(&self.epochs);
+            let done = epochs.iter().take_while(|e| e.max_t < cutoff).count();
+            epochs.drain(..done).next_back().map(|e| e.end)
+        };
+        if let Some(keep) = keep {
+            wal.remove_before(keep)?;
+        }
+        self.remove_idle(&series, cutoff, report);
+        Ok(())
+    }
+
+    fn flush_hour(
+        &self,
+        hour: i64,
+        flush: u64,
+        series: &[Arc<Series>],
+        report: &mut MaintainReport,
+    ) -> Result<(), MetricsError> {
+        let disk = Arc::clone(&self.config.disk);
+        let mut builder = BlockBuilder::create(disk, &self.config.dir, hour, flush, 0)?;
+        for s in series {
+            let portion = lock(&s.state).take_hour(hour);
+            if let Some(portion) = portion {
+                builder.add(&portion.into_data(s.labels.clone()))?;
+            }
+        }
+        if !builder.is_empty() {
+            let block = self.finish(builder)?;
+            report.blocks_written += 1;
+            report.samples_flushed += block.meta.samples;
+            self.replace_blocks(&[], Some(block));
+        }
+        let freed: usize = series.iter().map(|s| lock(&s.state).drop_hour(hour)).sum();
+        self.head.shrink(freed);
+        Ok(())
+    }
+
+    fn finish(&self, builder: BlockBuilder) -> Result<Arc<Block>, DiskError> {
+        let meta = builder.finish()?;
+        let path = self.config.dir.join(meta.file_name());
+        Ok(Arc::new(Block::open(Arc::clone(&self.config.disk), &path)?))
+    }
+
+    fn replace_blocks(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
+        let mut blocks = write(&self.blocks);
+        let is_old = |b: &Arc<Block>| old.iter().any(|o| o.uid == b.uid);
+        let mut list: Vec<Arc<Block>> =
+            blocks.iter().filter(|b| !is_old(b)).cloned().chain(new).collect();
+        list.sort_by_key(|b| (b.meta.hour, b.meta.flush, b.meta.generation));
+        *blocks = Arc::new(list);
+        drop(blocks);
+        old.iter().for_each(|b| self.index_cache.forget(b.uid));
+        lock(&self.retired).extend(old.iter().cloned());
+    }
+
+    /// Removes the files of replaced blocks that no query reads any more. What a crash leaves
+    /// behind is found again at the next start, and merged or dropped again.
+    fn remove_retired(&self) -> Result<(), MetricsError> {
+        let mut retired = lock(&self.retired);
+        let mut removed = false;
+        while let Some(at) = retired.iter().position(|b| Arc::strong_count(b) == 1) {
+            if let Some(block) = retired.get(at) {
+                match self.config.disk.remove(block.path()) {
+                    Ok(()) => removed = true,
+                    Err(e) if e.is_not_found() => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            retired.swap_remove(at);
+        }
+        if removed {
+            self.config.disk.sync_dir(&self.config.dir)?;
+        }
+        Ok(())
+    }
+
+    /// One block per hour: late flushes (after a clock jump or a long window) leave several.
+    fn merge_blocks(&self, report: &mut MaintainReport) -> Result<(), MetricsError> {
+        let blocks = Arc::clone(&read(&self.blocks));
+        let mut by_hour: BTreeMap<i64, Vec<Arc<Block>>> = BTreeMap::new();
+        for b in blocks.iter() {
+            by_hour.entry(b.meta.hour).or_default().push(Arc::clone(b));
+        }
+        drop(blocks);
+        for (hour, parts) in by_hour.into_iter().filter(|(_, parts)| parts.len() > 1) {
+            // Merging a damaged block would make its loss final.
+            if parts.iter().any(|b| b.is_damaged() || b.verify().is_err()) {
+                continue;
+            }
+            let flush = parts.iter().map(|b| b.meta.flush).max().unwrap_or(0);
+            let generation = parts.iter().map(|b| b.meta.generation).max().unwrap_or(0) + 1;
+            let disk = Arc::clone(&self.config.disk);
+            let mut builder =
+                BlockBuilder::create(disk, &self.config.dir, hour, flush, generation)?;
+            let corrupt = &self.counters.sections_corrupt;
+            let mut cursors = Vec::new();
+            let mut places: BTreeMap<LabelSet, Vec<(usize, u32)>> = BTreeMap::new();
+            for (at, part) in parts.iter().enumerate() {
+                let index = self.index_cache.get(part, corrupt)?;
+                for (position, labels) in index.labels.iter().enumerate() {
+                    places.entry(labels.clone()).or_default().push((at, position as u32));
+                }
+                cursors.push(BlockCursor::new(Arc::clone(part), index));
+            }
+            for (labels, sources) in places {
+                let mut data = SeriesData { labels, ..SeriesData::default() };
+                for (at, position) in sources {
+                    if let Some(cursor) = cursors.get_mut(at) {
+                        cursor.read(position, i64::MIN, i64::MAX, &mut data, corrupt)?;
+                    }
+                }
+                normalise(&mut data);
+                builder.add(&data)?;
+            }
+            drop(cursors);
+            let merged = self.finish(builder)?;
+            report.blocks_merged += parts.len() as u64;
+            self.replace_blocks(&parts, Some(merged));
+        }
+        Ok(())
+    }
+
+    /// Exemplars and metadata have no block; this file takes them out of the log.
+    fn write_side(&self, line: Line) -> Result<(), MetricsError> {
+        let mut record = RecordWriter::default();
+        for (series, exemplar) in lock(&self.exemplars).iter() {
+            record.exemplar(series, exemplar);
+        }
+        for m in read(&self.metadata).values() {
+            record.metadata(m);
+        }
+        if record.is_empty() {
+            return Ok(());
+        }
+        // Epoch 0 has no numbers: the log's own epochs begin at 1.
+        let head = RecordHead { epoch: 0, flush: line.flush, late_floor: i64::MIN };
+        let path = self.config.dir.join(SIDE_FILE);
+        let mut w = BlockWriter::create(Arc::clone(&self.config.disk), &path, SIDE_KIND, 1)?;
+        w.section("record", &record.finish(head), Codec::Raw)?;
+        w.finish()?;
+        Ok(())
+    }
+
+    fn remove_idle(&self, series: &[Arc<Series>], cutoff: i64, report: &mut MaintainReport) {
+        let is_idle = |s: &&Arc<Series>| {
+            let state = lock(&s.state);
+            state.is_empty() && state.last_t < cutoff
+        };
+        let candidates: Vec<&Arc<Series>> = series.iter().filter(is_idle).collect();
+        if candidates.is_empty() {
+            return;
+        }
+        // An append that has found a series must not lose it before it has stored its sample.
+        let alone = write(&self.gate);
+        let gone: Vec<Arc<Series>> = candidates.into_iter().filter(is_idle).cloned().collect();
+        self.head.remove(&gone);
+        drop(alone);
+        report.series_removed += gone.len() as u64;
+    }
+}
+
+type Tombs = Arc<crate::tombstones::Tombstones>;

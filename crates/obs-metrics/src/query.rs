@@ -1,0 +1,406 @@
+//! Reading: head and blocks merged per series, repetitions removed, tombstones applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use obs_types::{
+    ExemplarSeries, LabelSet, Matcher, MemoryTracker, MetricMetadata, QueryContext, SeriesData,
+    SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
+};
+
+use crate::block::{Block, BlockCursor};
+use crate::engine::MetricsEngine;
+use crate::index::{Index, intersect};
+use crate::series::{Series, Snapshot};
+use crate::tombstones::Tombstones;
+use crate::{lock, read};
+
+/// Where the samples of one series lie.
+#[derive(Debug, Default)]
+struct Places {
+    /// Block (position in the cursor list) and position of the series in it, oldest block first.
+    blocks: Vec<(usize, u32)>,
+    head: Option<Snapshot>,
+}
+
+/// The answer of `select`: decodes one series per step.
+struct Selected<'a> {
+    series: std::collections::btree_map::IntoIter<LabelSet, Places>,
+    cursors: Vec<BlockCursor>,
+    range: TimeRangeMs,
+    tombstones: Arc<Tombstones>,
+    context: QueryContext,
+    corrupt: &'a AtomicU64,
+    _held: HeldMemory,
+}
+
+/// Gives memory back to the query when the answer is dropped.
+struct HeldMemory {
+    memory: MemoryTracker,
+    bytes: usize,
+}
+
+impl HeldMemory {
+    fn grow(&mut self, bytes: usize) -> Result<(), SourceError> {
+        self.memory.grow(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.memory.shrink(self.bytes);
+    }
+}
+
+impl Iterator for Selected<'_> {
+    type Item = Result<SeriesData, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (labels, places) = self.series.next()?;
+            match self.load(labels, places) {
+                Ok(data) if data.sample_count() == 0 => {}
+                other => return Some(other),
+            }
+        }
+    }
+}
+
+impl Selected<'_> {
+    fn load(&mut self, labels: LabelSet, places: Places) -> Result<SeriesData, SourceError> {
+        self.context.check()?;
+        let (start, end) = (self.range.start.0, self.range.end.0);
+        let mut data = SeriesData { labels, ..SeriesData::default() };
+        for (at, position) in places.blocks {
+            if let Some(cursor) = self.cursors.get_mut(at) {
+                cursor.read(position, start, end, &mut data, self.corrupt)?;
+            }
+        }
+        if let Some(snapshot) = places.head {
+            snapshot.decode(start, end, &mut data);
+        }
+        normalise(&mut data);
+        self.tombstones.apply(&mut data);
+        // Told for a moment: from here on the reader accounts for what it keeps.
+        let bytes = data.sample_count() * 16;
+        self.context.memory.grow(bytes)?;
+        self.context.memory.shrink(bytes);
+        Ok(data)
+    }
+}
+
+/// Sorts by time where the parts were not ascending already, and keeps the first of equal times:
+/// a sample may be in a block and still (or again) in the head.
+pub(crate) fn normalise(data: &mut SeriesData) {
+    if !ascending(&data.timestamps) {
+        let times = std::mem::take(&mut data.timestamps);
+        let mut pairs: Vec<(i64, f64)> =
+            times.into_iter().zip(std::mem::take(&mut data.values)).collect();
+        pairs.sort_by_key(|(t, _)| *t);
+        pairs.dedup_by_key(|(t, _)| *t);
+        (data.timestamps, data.values) = pairs.into_iter().unzip();
+    }
+    let h = &mut data.histograms;
+    if !ascending(&h.timestamps) {
+        let times = std::mem::take(&mut h.timestamps);
+        let mut pairs: Vec<_> = times.into_iter().zip(std::mem::take(&mut h.values)).collect();
+        pairs.sort_by_key(|(t, _)| *t);
+        pairs.dedup_by_key(|(t, _)| *t);
+        (h.timestamps, h.values) = pairs.into_iter().unzip();
+    }
+}
+
+fn ascending(times: &[i64]) -> bool {
+    times.iter().zip(times.iter().skip(1)).all(|(a, b)| a < b)
+}
+
+impl MetricsEngine {
+    /// Blocks that may have samples in the range, oldest first.
+    fn blocks_in(&self, range: TimeRangeMs) -> Vec<Arc<Block>> {
+        let blocks = Arc::clone(&read(&self.blocks));
+        let overlaps =
+            |b: &&Arc<Block>| b.meta.min_t < range.end.0 && range.start.0 <= b.meta.max_t;
+        blocks.iter().filter(overlaps).cloned().collect()
+    }
+
+    /// Calls `each` for the head and for each block in the range with its index and a test that
+    /// says whether a series (by number in that index) has samples in the range.
+    fn each_index(
+        &self,
+        range: TimeRangeMs,
+        context: &QueryContext,
+        each: &mut dyn FnMut(&Index, &mut HasSamples<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let (start, end) = (range.start.0, range.end.0);
+        let tombstones = Arc::clone(&read(&self.tombstones));
+        let alive = |data: &mut SeriesData| {
+            tombstones.apply(data);
+            data.sample_count() > 0
+        };
+        self.head.with_index(|head| {
+            each(&head.index, &mut |id| {
+                context.check()?;
+                let Some(series) = head.by_id.get(&id) else { return Ok(false) };
+                let snapshot = lock(&series.state).snapshot(start, end);
+                if tombstones.has(&series.labels) {
+                    let mut data =
+                        SeriesData { labels: series.labels.clone(), ..Default::default() };
+                    snapshot.decode(start, end, &mut data);
+                    return Ok(alive(&mut data));
+                }
+                Ok(snapshot.has_samples(start, end))
+            })
+        })?;
+        let corrupt = &self.counters.sections_corrupt;
+        for block in self.blocks_in(range) {
+            context.check()?;
+            let index = self.index_cache.get(&block, corrupt)?;
+            let mut cursor = BlockCursor::new(block, Arc::clone(&index));
+            each(&index.index, &mut |position| {
+                let labels = index.labels.get(position as usize);
+                if let Some(labels) = labels.filter(|l| tombstones.has(l)) {
+                    let mut data = SeriesData { labels: labels.clone(), ..Default::default() };
+                    cursor.read(position, start, end, &mut data, corrupt)?;
+                    return Ok(alive(&mut data));
+                }
+                Ok(cursor.has_samples(position, start, end, corrupt)?)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+type HasSamples<'a> = dyn FnMut(u32) -> Result<bool, SourceError> + 'a;
+
+/// Series of the index that fulfil some set of matchers; no sets mean all.
+fn select_any(index: &Index, sets: &[Vec<Matcher>]) -> Vec<u32> {
+    match sets {
+        [] => index.all().to_vec(),
+        [one] => index.select(one),
+        many => {
+            let all: BTreeSet<u32> = many.iter().flat_map(|m| index.select(m)).collect();
+            all.into_iter().collect()
+        }
+    }
+}
+
+fn any_has(numbers: &[u32], has: &mut HasSamples<'_>) -> Result<bool, SourceError> {
+    for n in numbers {
+        if has(*n)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl SeriesSource for MetricsEngine {
+    fn select<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
+    {
+        let range = select.range;
+        if range.is_empty() {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        let mut held = HeldMemory { memory: context.memory.clone(), bytes: 0 };
+        let mut places: BTreeMap<LabelSet, Places> = BTreeMap::new();
+        let matched: Vec<Arc<Series>> = self.head.with_index(|head| {
+            let ids = head.index.select(select.matchers);
+            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
+        });
+        for series in matched {
+            context.check()?;
+            let snapshot = lock(&series.state).snapshot(range.start.0, range.end.0);
+            if !snapshot.is_empty() {
+                held.grow(snapshot.byte_len() + size_of::<Places>())?;
+                places.entry(series.labels.clone()).or_default().head = Some(snapshot);
+            }
+        }
+        let corrupt = &self.counters.sections_corrupt;
+        let mut cursors = Vec::new();
+        for block in self.blocks_in(range) {
+            context.check()?;
+            let index = self.index_cache.get(&block, corrupt)?;
+            for position in index.index.select(select.matchers) {
+                let Some(labels) = index.labels.get(position as usize) else { continue };
+                held.grow(size_of::<Places>())?;
+                places.entry(labels.clone()).or_default().blocks.push((cursors.len(), position));
+            }
+            cursors.push(BlockCursor::new(block, index));
+        }
+        Ok(Box::new(Selected {
+            series: places.into_iter(),
+            cursors,
+            range,
+            tombstones: Arc::clone(&read(&self.tombstones)),
+            context: context.clone(),
+            corrupt,
+            _held: held,
+        }))
+    }
+
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<LabelSet>, SourceError> {
+        // The index knows numbers; label sets come from the head and from each block's list, so
+        // this does not go through `each_index`.
+        let everything: [Matcher; 0] = [];
+        let sets: Vec<&[Matcher]> = match matcher_sets {
+            [] => vec![&everything],
+            many => many.iter().map(Vec::as_slice).collect(),
+        };
+        let mut out: BTreeSet<LabelSet> = BTreeSet::new();
+        for matchers in sets {
+            let select = SeriesSelect { matchers, range, function: Some("series"), step_ms: None };
+            self.series_of(&select, context, &mut out)?;
+        }
+        Ok(out.into_iter().collect())
+    }
+
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let mut out: BTreeSet<String> = BTreeSet::new();
+        self.each_index(range, context, &mut |index, has| {
+            let matched = (!matcher_sets.is_empty()).then(|| select_any(index, matcher_sets));
+            for (name, values) in index.names() {
+                if out.contains(name) {
+                    continue;
+                }
+                for postings in values.values() {
+                    let hit = match &matched {
+                        Some(matched) => any_has(&intersect(postings, matched), has)?,
+                        None => any_has(postings, has)?,
+                    };
+                    if hit {
+                        out.insert(name.to_owned());
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(out.into_iter().collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let mut out: BTreeSet<String> = BTreeSet::new();
+        self.each_index(range, context, &mut |index, has| {
+            let Some(values) = index.values(name) else { return Ok(()) };
+            let matched = (!matcher_sets.is_empty()).then(|| select_any(index, matcher_sets));
+            for (value, postings) in values {
+                if out.contains(&**value) {
+                    continue;
+                }
+                let hit = match &matched {
+                    Some(matched) => any_has(&intersect(postings, matched), has)?,
+                    None => any_has(postings, has)?,
+                };
+                if hit {
+                    out.insert(value.to_string());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(out.into_iter().collect())
+    }
+
+    fn exemplars(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<ExemplarSeries>, SourceError> {
+        context.check()?;
+        Ok(lock(&self.exemplars).select(matcher_sets, range))
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
+        let known = read(&self.metadata);
+        Ok(match family {
+            Some(family) => known.get(family).cloned().into_iter().collect(),
+            None => known.values().cloned().collect(),
+        })
+    }
+}
+
+impl MetricsEngine {
+    /// Adds the label sets that match and have samples in the range.
+    fn series_of(
+        &self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+        out: &mut BTreeSet<LabelSet>,
+    ) -> Result<(), SourceError> {
+        let (start, end) = (select.range.start.0, select.range.end.0);
+        if start >= end {
+            return Ok(());
+        }
+        let tombstones = Arc::clone(&read(&self.tombstones));
+        let alive = |data: &mut SeriesData| {
+            tombstones.apply(data);
+            data.sample_count() > 0
+        };
+        let matched: Vec<Arc<Series>> = self.head.with_index(|head| {
+            let ids = head.index.select(select.matchers);
+            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
+        });
+        for series in matched {
+            context.check()?;
+            let snapshot = lock(&series.state).snapshot(start, end);
+            let has = if tombstones.has(&series.labels) {
+                let mut data = SeriesData { labels: series.labels.clone(), ..Default::default() };
+                snapshot.decode(start, end, &mut data);
+                alive(&mut data)
+            } else {
+                snapshot.has_samples(start, end)
+            };
+            if has {
+                out.insert(series.labels.clone());
+            }
+        }
+        let corrupt = &self.counters.sections_corrupt;
+        for block in self.blocks_in(select.range) {
+            let index = self.index_cache.get(&block, corrupt)?;
+            let mut cursor = BlockCursor::new(block, Arc::clone(&index));
+            for position in index.index.select(select.matchers) {
+                context.check()?;
+                let Some(labels) = index.labels.get(position as usize) else { continue };
+                if out.contains(labels) {
+                    continue;
+                }
+                let has = if tombstones.has(labels) {
+                    let mut data = SeriesData { labels: labels.clone(), ..Default::default() };
+                    cursor.read(position, start, end, &mut data, corrupt)?;
+                    alive(&mut data)
+                } else {
+                    cursor.has_samples(position, start, end, corrupt)?
+                };
+                if has {
+                    out.insert(labels.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+}

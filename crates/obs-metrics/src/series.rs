@@ -1,0 +1,415 @@
+//! One series in the head.
+//!
+//! Invariants:
+//! - `flushing`, `closed` and `open` hold in-order floats, each sample later than all before it in
+//!   that reading order; a chunk never crosses an hour.
+//! - `late` and `histograms` are sorted by time; no two samples of the series share a time,
+//!   wherever they lie.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use obs_types::{LabelSet, NativeHistogram, RejectReason, SeriesData};
+
+use crate::chunk::{Chunk, OpenChunk};
+use crate::histogram::same;
+use crate::{HOUR_MS, hour_of};
+
+/// A longer chunk would make short reads decode too much.
+const CHUNK_SAMPLES_MAX: u32 = 480;
+/// Estimate of what a series costs besides its labels and samples.
+pub(crate) const SERIES_BYTES: usize = 400;
+
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// Unique in this process; also its number in the log.
+    pub(crate) id: u32,
+    pub(crate) labels: LabelSet,
+    /// Log epoch in which the label set of this series is known to be durable.
+    pub(crate) logged_epoch: AtomicU64,
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Newest time of any kind, also of samples that blocks hold by now.
+    pub(crate) last_t: i64,
+    /// Taken by a maintenance run, still readable here until its blocks are durable.
+    flushing: Vec<Portion>,
+    closed: Vec<Chunk>,
+    open: Option<OpenChunk>,
+    late: Vec<(i64, f64)>,
+    histograms: Vec<(i64, Arc<NativeHistogram>)>,
+}
+
+/// What one series has for one hour.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Portion {
+    pub(crate) hour: i64,
+    chunks: Vec<Chunk>,
+    late: Vec<(i64, f64)>,
+    pub(crate) histograms: Vec<(i64, Arc<NativeHistogram>)>,
+}
+
+/// A cheap copy of what a series holds, to decode without its lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    chunks: Vec<Chunk>,
+    late: Vec<(i64, f64)>,
+    histograms: Vec<(i64, Arc<NativeHistogram>)>,
+}
+
+/// What an accepted sample did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Bytes by which the head grew.
+    New(usize),
+    /// The same sample was there.
+    Again,
+}
+
+impl Series {
+    pub(crate) fn new(id: u32, labels: LabelSet) -> Self {
+        let state = State {
+            last_t: i64::MIN,
+            flushing: Vec::new(),
+            closed: Vec::new(),
+            open: None,
+            late: Vec::new(),
+            histograms: Vec::new(),
+        };
+        Self { id, labels, logged_epoch: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn fixed_bytes(&self) -> usize {
+        SERIES_BYTES + self.labels.as_bytes().len()
+    }
+}
+
+impl State {
+    /// `late_floor` is the oldest time that a sample older than `last_t` may have.
+    pub(crate) fn push(&mut self, t: i64, v: f64, late_floor: i64) -> Result<Stored, RejectReason> {
+        if t > self.last_t {
+            self.last_t = t;
+            return Ok(Stored::New(self.push_in_order(t, v)));
+        }
+        match self.find(t) {
+            Some(Found::Float(bits)) if bits == v.to_bits() => return Ok(Stored::Again),
+            Some(_) => return Err(RejectReason::DuplicateTimestamp),
+            None if t < late_floor => return Err(RejectReason::OutOfOrder),
+            None => {}
+        }
+        let at = self.late.partition_point(|(other, _)| *other < t);
+        self.late.insert(at, (t, v));
+        Ok(Stored::New(16))
+    }
+
+    pub(crate) fn push_histogram(
+        &mut self,
+        t: i64,
+        h: &Arc<NativeHistogram>,
+        late_floor: i64,
+    ) -> Result<Stored, RejectReason> {
+        if t <= self.last_t {
+            match self.find(t) {
+                Some(Found::Histogram(have)) if same(&have, h) => return Ok(Stored::Again),
+                Some(_) => return Err(RejectReason::DuplicateTimestamp),
+                None if t < late_floor => return Err(RejectReason::OutOfOrder),
+                None => {}
+            }
+        }
+        self.last_t = self.last_t.max(t);
+        let at = self.histograms.partition_point(|(other, _)| *other < t);
+        self.histograms.insert(at, (t, Arc::clone(h)));
+        Ok(Stored::New(h.size_bytes() + 24))
+    }
+
+    fn push_in_order(&mut self, t: i64, v: f64) -> usize {
+        if let Some(open) = &mut self.open {
+            if open.count < CHUNK_SAMPLES_MAX && hour_of(open.min_t) == hour_of(t) {
+                let before = open.byte_len();
+                open.push(t, v);
+                return open.byte_len() - before;
+            }
+        }
+        if let Some(full) = self.open.replace(OpenChunk::new(t, v)) {
+            self.closed.push(full.close());
+        }
+        16
+    }
+
+    fn find(&self, t: i64) -> Option<Found> {
+        if let Some(open) = &self.open {
+            // The usual duplicate repeats the newest sample: no decoding.
+            if open.max_t == t {
+                return Some(Found::Float(open.last_value()));
+            }
+            if let Some(v) =
+                (open.min_t..open.max_t).contains(&t).then(|| open.snapshot().find(t)).flatten()
+            {
+                return Some(Found::Float(v.to_bits()));
+            }
+        }
+        let flushing = self.flushing.iter().flat_map(|p| &p.chunks);
+        if let Some(v) = self.closed.iter().chain(flushing).find_map(|c| c.find(t)) {
+            return Some(Found::Float(v.to_bits()));
+        }
+        let late = |l: &[(i64, f64)]| {
+            let at = l.binary_search_by_key(&t, |(time, _)| *time).ok()?;
+            l.get(at).map(|(_, v)| Found::Float(v.to_bits()))
+        };
+        let histogram = |l: &[(i64, Arc<NativeHistogram>)]| {
+            let at = l.binary_search_by_key(&t, |(time, _)| *time).ok()?;
+            l.get(at).map(|(_, h)| Found::Histogram(Arc::clone(h)))
+        };
+        late(&self.late).or_else(|| histogram(&self.histograms)).or_else(|| {
+            self.flushing.iter().find_map(|p| late(&p.late).or_else(|| histogram(&p.histograms)))
+        })
+    }
+
+    /// Moves everything of `hour` aside, to be written to a block; it stays readable. What an
+    /// earlier, failed attempt moved comes along.
+    pub(crate) fn take_hour(&mut self, hour: i64) -> Option<Portion> {
+        let mut taken = Portion { hour, ..Portion::default() };
+        if self.open.as_ref().is_some_and(|o| hour_of(o.min_t) == hour) {
+            self.closed.extend(self.open.take().map(OpenChunk::close));
+        }
+        let of_hour = |t: i64| hour_of(t) == hour;
+        if self.closed.iter().any(|c| of_hour(c.min_t)) {
+            let all = std::mem::take(&mut self.closed);
+            (taken.chunks, self.closed) = all.into_iter().partition(|c| of_hour(c.min_t));
+        }
+        if self.late.iter().any(|(t, _)| of_hour(*t)) {
+            let all = std::mem::take(&mut self.late);
+            (taken.late, self.late) = all.into_iter().partition(|(t, _)| of_hour(*t));
+        }
+        if self.histograms.iter().any(|(t, _)| of_hour(*t)) {
+            let all = std::mem::take(&mut self.histograms);
+            (taken.histograms, self.histograms) = all.into_iter().partition(|(t, _)| of_hour(*t));
+        }
+        match self.flushing.iter_mut().find(|p| p.hour == hour) {
+            Some(before) => {
+                before.chunks.append(&mut taken.chunks);
+                before.late.append(&mut taken.late);
+                before.late.sort_by_key(|(t, _)| *t);
+                before.histograms.append(&mut taken.histograms);
+                before.histograms.sort_by_key(|(t, _)| *t);
+                Some(before.clone())
+            }
+            None if taken.is_empty() => None,
+            None => {
+                self.flushing.push(taken.clone());
+                self.flushing.sort_by_key(|p| p.hour);
+                Some(taken)
+            }
+        }
+    }
+
+    /// Forgets what [`State::take_hour`] moved aside; its block is durable. Returns the bytes.
+    pub(crate) fn drop_hour(&mut self, hour: i64) -> usize {
+        let mut freed = 0;
+        self.flushing.retain(|p| {
+            if p.hour == hour {
+                freed += p.byte_len();
+            }
+            p.hour != hour
+        });
+        freed
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flushing.is_empty()
+            && self.closed.is_empty()
+            && self.open.is_none()
+            && self.late.is_empty()
+            && self.histograms.is_empty()
+    }
+
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.closed.len()
+            + usize::from(self.open.is_some())
+            + self.flushing.iter().map(|p| p.chunks.len()).sum::<usize>()
+    }
+
+    /// Samples held in memory.
+    pub(crate) fn sample_count(&self) -> usize {
+        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
+        chunks.map(|c| c.count as usize).sum::<usize>()
+            + self.open.as_ref().map_or(0, |o| o.count as usize)
+            + self.late.len()
+            + self.histograms.len()
+            + self.flushing.iter().map(|p| p.late.len() + p.histograms.len()).sum::<usize>()
+    }
+
+    /// First and last time held in memory.
+    pub(crate) fn bounds(&self) -> Option<(i64, i64)> {
+        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
+        let spans = chunks
+            .map(|c| (c.min_t, c.max_t))
+            .chain(self.open.iter().map(|o| (o.min_t, o.max_t)))
+            .chain(self.late.iter().map(|(t, _)| (*t, *t)))
+            .chain(self.histograms.iter().map(|(t, _)| (*t, *t)))
+            .chain(self.flushing.iter().flat_map(|p| {
+                let late = p.late.iter().map(|(t, _)| (*t, *t));
+                late.chain(p.histograms.iter().map(|(t, _)| (*t, *t)))
+            }));
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// Copies what overlaps `[start, end)`; chunks are shared, not copied.
+    pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
+        let mut out = Snapshot::default();
+        let overlaps = |c: &&Chunk| c.min_t < end && start <= c.max_t;
+        let inside = |t: i64| start <= t && t < end;
+        for p in &self.flushing {
+            out.chunks.extend(p.chunks.iter().filter(overlaps).cloned());
+            out.late.extend(p.late.iter().filter(|(t, _)| inside(*t)));
+            out.histograms.extend(p.histograms.iter().filter(|(t, _)| inside(*t)).cloned());
+        }
+        out.chunks.extend(self.closed.iter().filter(overlaps).cloned());
+        if let Some(open) = self.open.as_ref().filter(|o| o.min_t < end && start <= o.max_t) {
+            out.chunks.push(open.snapshot());
+        }
+        out.late.extend(self.late.iter().filter(|(t, _)| inside(*t)));
+        out.histograms.extend(self.histograms.iter().filter(|(t, _)| inside(*t)).cloned());
+        if !self.flushing.is_empty() {
+            // A late sample may have come for an hour that is being written right now.
+            out.late.sort_by_key(|(t, _)| *t);
+            out.histograms.sort_by_key(|(t, _)| *t);
+        }
+        out
+    }
+}
+
+enum Found {
+    Float(u64),
+    Histogram(Arc<NativeHistogram>),
+}
+
+impl Portion {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.late.is_empty() && self.histograms.is_empty()
+    }
+
+    fn byte_len(&self) -> usize {
+        self.chunks.iter().map(|c| c.bytes.len()).sum::<usize>()
+            + self.late.len() * 16
+            + self.histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
+    }
+
+    pub(crate) fn into_data(self, labels: LabelSet) -> SeriesData {
+        let start = self.hour.saturating_mul(HOUR_MS);
+        let snapshot =
+            Snapshot { chunks: self.chunks, late: self.late, histograms: self.histograms };
+        let mut out = SeriesData { labels, ..SeriesData::default() };
+        snapshot.decode(start, start.saturating_add(HOUR_MS), &mut out);
+        out
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.late.is_empty() && self.histograms.is_empty()
+    }
+
+    pub(crate) fn byte_len(&self) -> usize {
+        self.chunks.iter().map(|c| c.bytes.len() + size_of::<Chunk>()).sum::<usize>()
+            + self.late.len() * 16
+            + self.histograms.len() * 24
+    }
+
+    /// Whether some sample lies in `[start, end)`; `start` and `end` as given to the snapshot.
+    pub(crate) fn has_samples(&self, start: i64, end: i64) -> bool {
+        if !self.late.is_empty() || !self.histograms.is_empty() {
+            return true;
+        }
+        self.chunks.iter().any(|c| {
+            let ends_inside = start <= c.min_t || c.max_t < end;
+            ends_inside || {
+                let mut found = false;
+                c.walk(|t, _| found |= start <= t && t < end);
+                found
+            }
+        })
+    }
+
+    /// Appends the samples of `[start, end)` to the columns of `out`, ascending.
+    pub(crate) fn decode(self, start: i64, end: i64, out: &mut SeriesData) {
+        let count = self.chunks.iter().map(|c| c.count as usize).sum::<usize>() + self.late.len();
+        out.timestamps.reserve(count);
+        out.values.reserve(count);
+        let mut late = self.late.iter().copied().peekable();
+        for chunk in &self.chunks {
+            chunk.walk(|t, v| {
+                while let Some((late_t, late_v)) = late.next_if(|(late_t, _)| *late_t < t) {
+                    out.timestamps.push(late_t);
+                    out.values.push(late_v);
+                }
+                if start <= t && t < end {
+                    out.timestamps.push(t);
+                    out.values.push(v);
+                }
+            });
+        }
+        for (t, v) in late {
+            out.timestamps.push(t);
+            out.values.push(v);
+        }
+        for (t, h) in self.histograms {
+            out.histograms.timestamps.push(t);
+            out.histograms.values.push(h);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(s: &State) -> Vec<(i64, f64)> {
+        let mut out = SeriesData::default();
+        s.snapshot(i64::MIN, i64::MAX).decode(i64::MIN, i64::MAX, &mut out);
+        out.timestamps.into_iter().zip(out.values).collect()
+    }
+
+    #[test]
+    fn late_samples_find_their_place_and_duplicates_are_told() {
+        let series = Series::new(1, LabelSet::empty());
+        let mut s = crate::lock(&series.state);
+        for t in [10, 20, 40] {
+            assert!(matches!(s.push(t, t as f64, 0), Ok(Stored::New(_))));
+        }
+        assert_eq!(s.push(30, 30.0, 0), Ok(Stored::New(16)));
+        assert_eq!(s.push(20, 20.0, 0), Ok(Stored::Again));
+        assert_eq!(s.push(30, 30.0, 0), Ok(Stored::Again));
+        assert_eq!(s.push(20, 21.0, 0), Err(RejectReason::DuplicateTimestamp));
+        assert_eq!(s.push(5, 5.0, 6), Err(RejectReason::OutOfOrder));
+        let h = Arc::new(NativeHistogram::default());
+        assert_eq!(s.push_histogram(30, &h, 0), Err(RejectReason::DuplicateTimestamp));
+        s.push_histogram(35, &h, 0).unwrap();
+        assert_eq!(s.push_histogram(35, &h, 0), Ok(Stored::Again));
+        assert_eq!(s.push(35, 1.0, 0), Err(RejectReason::DuplicateTimestamp));
+        assert_eq!(data(&s), [(10, 10.0), (20, 20.0), (30, 30.0), (40, 40.0)]);
+        assert_eq!(s.sample_count(), 5);
+    }
+
+    #[test]
+    fn an_hour_that_is_taken_stays_readable_until_dropped() {
+        let series = Series::new(1, LabelSet::empty());
+        let mut s = crate::lock(&series.state);
+        for t in [0, HOUR_MS - 1, HOUR_MS, 2 * HOUR_MS] {
+            s.push(t, 1.0, 0).unwrap();
+        }
+        s.push(5, 2.0, 0).unwrap();
+        assert!(s.take_hour(0).is_some());
+        s.push(6, 3.0, 0).unwrap();
+        assert_eq!(s.push(5, 9.0, 0), Err(RejectReason::DuplicateTimestamp));
+        let again = s.take_hour(0).unwrap().into_data(LabelSet::empty());
+        assert_eq!(again.timestamps, [0, 5, 6, HOUR_MS - 1]);
+        s.push(7, 4.0, 0).unwrap();
+        assert_eq!(data(&s).len(), 7);
+        s.drop_hour(0);
+        assert_eq!(data(&s), [(7, 4.0), (HOUR_MS, 1.0), (2 * HOUR_MS, 1.0)]);
+        assert!(s.take_hour(9).is_none());
+    }
+}
