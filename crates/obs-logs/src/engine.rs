@@ -1,0 +1,712 @@
+//! The engine: takes lines in, keeps them, finds them.
+//!
+//! Invariants:
+//! - A line is in the WAL before it is in the head, and in a durable block file before its WAL
+//!   segment goes.
+//! - A batch has one sequence number; a block file names the batches it holds, so a replay knows
+//!   which records of the WAL are in a block already.
+//! - The head is cut while no append is under way, so a cut holds whole batches.
+//! - Block files are never changed; one that is dropped goes when its last reader has finished.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use obs_disk::{
+    Clock, Disk, SegmentId, Wal, WalConfig, WalStats, remove_stale_temporaries, replay_read_only,
+};
+use obs_types::{
+    IngestError, IngestOutcome, LabelSet, LogRecord, LogSelect, LogSink, LogSource, LogStats,
+    LogStream, Matcher, QueryContext, RejectReason, SourceError, TimeRangeNs, TimestampMs,
+    TimestampNs,
+};
+
+use crate::config::{Limits, LogsConfig, OpenMode};
+use crate::error::LogsError;
+use crate::head::Head;
+use crate::index::{StreamId, StreamIndex};
+use crate::part::{self, Part, Sequences};
+use crate::select::{Runs, Wanted, count_run, from_head};
+use crate::subscribe::{Subscribers, Subscription};
+use crate::wal_record;
+
+/// Longest WAL record; larger batches become several.
+const RECORD_BYTES: usize = 8 << 20;
+
+/// See the crate documentation.
+#[derive(Debug)]
+pub struct LogsEngine {
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    /// `None` when read-only.
+    wal: Option<Wal>,
+    state: RwLock<State>,
+    /// Held shared by appends, alone while the head is cut.
+    gate: RwLock<()>,
+    /// Held by whoever writes block files.
+    maintenance: Mutex<()>,
+    sequence: AtomicU64,
+    subscribers: Subscribers,
+    accepted: AtomicU64,
+    quarantined: AtomicU64,
+    damaged_chunks: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    index: StreamIndex,
+    head: Head,
+    /// First sequence number that may be in the head.
+    head_from: u64,
+    /// Cut from the head, not in a block file yet.
+    flushing: Option<Arc<Flushing>>,
+    /// By first sequence number.
+    parts: Vec<Arc<Part>>,
+}
+
+#[derive(Debug)]
+struct Flushing {
+    head: Head,
+    sequences: Sequences,
+    /// Segments before this one hold only what is in block files once this is written.
+    wal_keep: SegmentId,
+}
+
+/// What one round of maintenance did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Lines that went from memory to a block file.
+    pub flushed_entries: u64,
+}
+
+/// What there is and what happened since opening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Known streams, also ones without lines any more.
+    pub streams: u64,
+    /// Lines in memory, and their bytes with overhead.
+    pub head_entries: u64,
+    pub head_bytes: u64,
+    /// Block files, their bytes and lines.
+    pub blocks: u64,
+    pub block_bytes: u64,
+    pub block_entries: u64,
+    pub accepted: u64,
+    /// Files that could not be opened and were put aside.
+    pub quarantined_blocks: u64,
+    /// Chunks that were found damaged by a reader.
+    pub damaged_chunks: u64,
+    /// Damaged ranges of the WAL that replay stepped over.
+    pub wal_corrupt_ranges: u64,
+    pub wal: WalStats,
+    pub subscribers: u64,
+    /// Oldest and newest line, nanoseconds; both 0 without lines.
+    pub oldest_ns: i64,
+    pub newest_ns: i64,
+}
+
+impl LogsEngine {
+    /// Opens what is there, or starts empty. A damaged block file is put aside into `quarantine`
+    /// and counted; records of the WAL that are in no block come back into memory.
+    pub fn open(config: LogsConfig) -> Result<Arc<Self>, LogsError> {
+        let LogsConfig { dir, wal_dir, disk, clock, mode, limits } = config;
+        let read_only = mode == OpenMode::ReadOnly;
+        if !read_only {
+            disk.create_dir_all(&dir)?;
+            remove_stale_temporaries(&*disk, &dir)?;
+        }
+        let mut state = State::default();
+        let quarantined = open_parts(&disk, &dir, read_only, &mut state)?;
+        let held: Vec<Sequences> = state.parts.iter().map(|p| p.sequences).collect();
+        let mut last = held.iter().map(|s| s.through).max().unwrap_or(0);
+        let now = clock.now();
+        let mut undecodable = 0u64;
+        let mut replay = |bytes: &[u8]| match wal_record::decode(bytes) {
+            Some((sequence, records)) => {
+                last = last.max(sequence);
+                if held.iter().any(|s| (s.from..=s.through).contains(&sequence)) {
+                    return;
+                }
+                for record in records {
+                    let id = state.index.id(&record.stream);
+                    state.head.push(id, record, now);
+                }
+            }
+            None => undecodable += 1,
+        };
+        let (wal, recovery) = if read_only {
+            (None, replay_read_only(&*disk, &wal_dir, &mut replay)?)
+        } else {
+            let wal = Wal::open(Arc::clone(&disk), &wal_dir, WalConfig::standard(), &mut replay)?;
+            let recovery = wal.recovery().clone();
+            (Some(wal), recovery)
+        };
+        if undecodable > 0 || !recovery.corrupt.is_empty() {
+            tracing::error!(
+                undecodable,
+                corrupt_ranges = recovery.corrupt.len(),
+                "the log WAL was damaged; some lines are lost"
+            );
+        }
+        state.head_from = held.iter().map(|s| s.through).max().unwrap_or(0) + 1;
+        Ok(Arc::new(Self {
+            dir,
+            disk,
+            clock,
+            limits,
+            wal,
+            state: RwLock::new(state),
+            gate: RwLock::new(()),
+            maintenance: Mutex::new(()),
+            sequence: AtomicU64::new(last),
+            subscribers: Subscribers::default(),
+            accepted: AtomicU64::new(0),
+            quarantined: AtomicU64::new(quarantined),
+            damaged_chunks: AtomicU64::new(0),
+        }))
+    }
+
+    /// Every record accepted from now on, in order. The subscriber holds at most `capacity` unread
+    /// records; more are dropped and counted.
+    pub fn subscribe(&self, capacity: usize) -> Subscription {
+        self.subscribers.add(capacity)
+    }
+
+    /// Called every minute: lines in memory go to a block file when they are many or old enough.
+    /// On a full disk they stay in memory (and in the WAL), and the next call tries again.
+    pub fn maintain(&self, now: TimestampMs) -> Result<Maintained, LogsError> {
+        let wal = self.wal.as_ref().ok_or(LogsError::ReadOnly)?;
+        let due = {
+            let state = self.read();
+            let age = state.head.oldest_arrival.map_or(0, |t| now.0.saturating_sub(t.0));
+            state.flushing.is_some()
+                || state.head.bytes >= self.limits.flush_bytes
+                || (!state.head.is_empty() && age >= self.limits.flush_age.0)
+        };
+        if !due {
+            return Ok(Maintained::default());
+        }
+        let _one = lock(&self.maintenance);
+        self.flush(wal)
+    }
+
+    /// Writes everything in memory to a block file now.
+    pub fn flush_now(&self) -> Result<Maintained, LogsError> {
+        let wal = self.wal.as_ref().ok_or(LogsError::ReadOnly)?;
+        let _one = lock(&self.maintenance);
+        self.flush(wal)
+    }
+
+    /// Flushes, so that the next start has nothing to replay. The engine stays usable.
+    pub fn shutdown(&self) -> Result<(), LogsError> {
+        if self.wal.is_some() {
+            self.flush_now()?;
+        }
+        Ok(())
+    }
+
+    /// Retention: drops block files whose newest line is older than `t`. Returns how many.
+    pub fn drop_before(&self, t: TimestampNs) -> Result<u64, LogsError> {
+        if self.wal.is_none() {
+            return Err(LogsError::ReadOnly);
+        }
+        let _one = lock(&self.maintenance);
+        let mut dropped = Vec::new();
+        self.write().parts.retain(|p| {
+            let old = p.max < t.0;
+            if old {
+                p.doom();
+                dropped.push(Arc::clone(p));
+            }
+            !old
+        });
+        let count = dropped.len() as u64;
+        drop(dropped);
+        if count > 0 {
+            self.disk.sync_dir(&self.dir)?;
+        }
+        Ok(count)
+    }
+
+    pub fn stats(&self) -> EngineStats {
+        let state = self.read();
+        let mut stats = EngineStats {
+            streams: state.index.len() as u64,
+            blocks: state.parts.len() as u64,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            quarantined_blocks: self.quarantined.load(Ordering::Relaxed),
+            damaged_chunks: self.damaged_chunks.load(Ordering::Relaxed),
+            wal_corrupt_ranges: self.wal.as_ref().map_or(0, |w| w.recovery().corrupt.len() as u64),
+            wal: self.wal.as_ref().map(Wal::stats).unwrap_or_default(),
+            subscribers: self.subscribers.len() as u64,
+            ..EngineStats::default()
+        };
+        let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
+        for head in state.heads() {
+            stats.head_entries += head.entries;
+            stats.head_bytes += head.bytes as u64;
+            for stream in head.streams.values() {
+                if let (Some((a, _)), Some((b, _))) =
+                    (stream.first_key_value(), stream.last_key_value())
+                {
+                    oldest = oldest.min(a.0);
+                    newest = newest.max(b.0);
+                }
+            }
+        }
+        for part in &state.parts {
+            stats.block_bytes += part.file_len();
+            stats.block_entries += part.entries();
+            oldest = oldest.min(part.min);
+            newest = newest.max(part.max);
+        }
+        if oldest <= newest {
+            (stats.oldest_ns, stats.newest_ns) = (oldest, newest);
+        }
+        stats
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// 1. Cut the head while no append is under way; the WAL starts a new segment there.
+    /// 2. Write the cut as one file. 3. Show the file instead of the cut. 4. Drop the WAL segments
+    ///    that hold nothing else. A failure in 2 leaves the cut in memory for the next call.
+    fn flush(&self, wal: &Wal) -> Result<Maintained, LogsError> {
+        let mut done = Maintained::default();
+        let mut has_cut = false;
+        loop {
+            let pending = self.read().flushing.clone();
+            let Some(flushing) = pending else {
+                // Once: lines that come meanwhile are for the next round.
+                if !has_cut && self.cut(wal)? {
+                    has_cut = true;
+                    continue;
+                }
+                return Ok(done);
+            };
+            let labels = {
+                let state = self.read();
+                let mut labels: HashMap<StreamId, LabelSet> = HashMap::new();
+                for id in flushing.head.streams.keys() {
+                    labels.insert(*id, state.index.labels(*id).cloned().unwrap_or_default());
+                }
+                labels
+            };
+            let path = part::write(
+                &self.disk,
+                &self.dir,
+                &flushing.head,
+                &|id| labels.get(&id).cloned().unwrap_or_default(),
+                flushing.sequences,
+                self.limits.chunk_bytes,
+            )?;
+            {
+                // Opening reads what was just written, so a disk that lies is found out before the
+                // WAL lets go of the lines.
+                let mut state = self.write();
+                let part = Part::open(&self.disk, &path, &mut state.index)?;
+                state.parts.push(Arc::new(part));
+                state.flushing = None;
+            }
+            done.flushed_entries += flushing.head.entries;
+            wal.remove_before(flushing.wal_keep)?;
+        }
+    }
+
+    /// Returns whether there was anything to cut.
+    fn cut(&self, wal: &Wal) -> Result<bool, LogsError> {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        if self.read().head.is_empty() {
+            return Ok(false);
+        }
+        if wal.is_poisoned() {
+            wal.recover()?;
+        }
+        let wal_keep = wal.rotate()?;
+        let mut state = self.write();
+        let through = self.sequence.load(Ordering::Acquire);
+        let sequences = Sequences { from: state.head_from, through };
+        state.head_from = through + 1;
+        let head = std::mem::take(&mut state.head);
+        state.flushing = Some(Arc::new(Flushing { head, sequences, wal_keep }));
+        Ok(true)
+    }
+
+    fn check(&self, record: &LogRecord, now: TimestampMs) -> Result<(), (RejectReason, String)> {
+        let l = &self.limits;
+        let refuse = |reason, text: String| Err((reason, text));
+        if record.line.len() > l.line_bytes_max {
+            return refuse(
+                RejectReason::TooLarge,
+                format!(
+                    "line of {} bytes for stream {}, limit {}",
+                    record.line.len(),
+                    record.stream,
+                    l.line_bytes_max
+                ),
+            );
+        }
+        let t = record.timestamp.floor_to_ms().0;
+        if t < now.0.saturating_sub(l.past_max.0) {
+            return refuse(
+                RejectReason::TooOld,
+                format!("line at {t} ms for stream {}, now {}", record.stream, now.0),
+            );
+        }
+        if t > now.0.saturating_add(l.future_max.0) {
+            return refuse(
+                RejectReason::TooFarInFuture,
+                format!("line at {t} ms for stream {}, now {}", record.stream, now.0),
+            );
+        }
+        if record.stream.is_empty() {
+            return refuse(RejectReason::InvalidLabel, "a stream without labels".into());
+        }
+        let count = record.stream.len();
+        if count > l.labels_max {
+            return refuse(
+                RejectReason::TooManyLabels,
+                format!("{count} labels in stream {}, limit {}", record.stream, l.labels_max),
+            );
+        }
+        for (name, value) in record.stream.iter() {
+            if name.len() > l.label_name_bytes_max || value.len() > l.label_value_bytes_max {
+                let shown: String = name.chars().take(64).collect();
+                return refuse(
+                    RejectReason::TooLarge,
+                    format!(
+                        "label {shown:?} of {} and {} bytes, limits {} and {}",
+                        name.len(),
+                        value.len(),
+                        l.label_name_bytes_max,
+                        l.label_value_bytes_max
+                    ),
+                );
+            }
+        }
+        let (count, bytes) = (record.metadata.len(), record.metadata.as_bytes().len());
+        if count > l.metadata_max || bytes > l.metadata_bytes_max {
+            return refuse(
+                RejectReason::TooLarge,
+                format!(
+                    "structured metadata of {count} entries and {bytes} bytes, limits {} and {}",
+                    l.metadata_max, l.metadata_bytes_max
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn matching(state: &State, matchers: &[Matcher]) -> HashMap<StreamId, LabelSet> {
+        state
+            .index
+            .find(matchers)
+            .into_iter()
+            .filter_map(|id| Some((id, state.index.labels(id)?.clone())))
+            .collect()
+    }
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// What is in memory, older first.
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.flushing.iter().map(|f| &f.head).chain(std::iter::once(&self.head))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.heads().map(|h| h.bytes).sum()
+    }
+}
+
+/// Opens every block file of the folder; returns how many had to be put aside.
+fn open_parts(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    read_only: bool,
+    state: &mut State,
+) -> Result<u64, LogsError> {
+    let mut quarantined = 0;
+    for entry in disk.list(dir)? {
+        if entry.is_dir || !part::is_part(&entry.name) {
+            continue;
+        }
+        let path = dir.join(&entry.name);
+        match Part::open(disk, &path, &mut state.index) {
+            Ok(part) => state.parts.push(Arc::new(part)),
+            Err(e) if e.is_corrupt() => {
+                quarantined += 1;
+                tracing::error!(path = %path.display(), error = %e,
+                    "a block of log lines is damaged and put aside");
+                if !read_only {
+                    let aside = dir.join("quarantine");
+                    disk.create_dir_all(&aside)?;
+                    disk.rename(&path, &aside.join(&entry.name))?;
+                    disk.sync_dir(&aside)?;
+                    disk.sync_dir(dir)?;
+                }
+            }
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    state.parts.sort_by_key(|p| p.sequences.from);
+    Ok(quarantined)
+}
+
+impl LogSink for LogsEngine {
+    fn append(&self, records: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
+        let Some(wal) = &self.wal else {
+            return Err(IngestError::Unavailable {
+                reason: "the log engine was opened read-only".into(),
+            });
+        };
+        let now = self.clock.now();
+        let mut outcome = IngestOutcome::default();
+        let mut good = Vec::with_capacity(records.len());
+        for record in records {
+            match self.check(&record, now) {
+                Ok(()) => good.push(record),
+                Err((reason, example)) => outcome.reject(reason, || example),
+            }
+        }
+        if good.is_empty() {
+            return Ok(outcome);
+        }
+        let shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let in_memory = self.read().memory_bytes();
+        if in_memory >= self.limits.head_bytes_max {
+            return Err(IngestError::Overloaded {
+                reason: format!(
+                    "{in_memory} bytes of log lines wait to be written, limit {}",
+                    self.limits.head_bytes_max
+                ),
+            });
+        }
+        if wal.is_poisoned() {
+            wal.recover()?;
+        }
+        let mut rest = good;
+        let mut is_large = false;
+        while !rest.is_empty() {
+            let batch: Vec<LogRecord> = rest.drain(..batch_len(&rest)).collect();
+            let sequence = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
+            wal.append(&wal_record::encode(sequence, &batch))?;
+            outcome.accepted += batch.len() as u64;
+            let copies: Option<Vec<Arc<LogRecord>>> = (!self.subscribers.is_empty())
+                .then(|| batch.iter().map(|r| Arc::new(r.clone())).collect());
+            let mut state = self.write();
+            for record in batch {
+                let id = state.index.id(&record.stream);
+                state.head.push(id, record, now);
+            }
+            is_large = state.head.bytes >= self.limits.flush_bytes;
+            drop(state);
+            if let Some(copies) = copies {
+                self.subscribers.publish(&copies);
+            }
+        }
+        drop(shared);
+        self.accepted.fetch_add(outcome.accepted, Ordering::Relaxed);
+        if is_large
+            && let Ok(_one) = self.maintenance.try_lock()
+            && let Err(e) = self.flush(wal)
+        {
+            // The lines are safe in the WAL; the next maintenance tries again and reports.
+            tracing::warn!(error = %e, "cannot write log lines to a block yet");
+        }
+        Ok(outcome)
+    }
+}
+
+/// How many records go into the next WAL record; at least one.
+fn batch_len(records: &[LogRecord]) -> usize {
+    let mut bytes = 0;
+    let mut count = 0;
+    for r in records {
+        bytes += r.line.len() + r.metadata.as_bytes().len() + r.stream.as_bytes().len() + 32;
+        if count > 0 && bytes > RECORD_BYTES {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+impl LogSource for LogsEngine {
+    fn select<'a>(
+        &'a self,
+        select: &LogSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Box<dyn Iterator<Item = Result<LogStream, SourceError>> + Send + 'a>, SourceError>
+    {
+        context.check()?;
+        let wanted = Wanted::new(select);
+        let state = self.read();
+        let labels = Self::matching(&state, select.matchers);
+        let mut memory = Vec::new();
+        for head in state.heads() {
+            for (id, stream) in &head.streams {
+                let Some(set) = labels.get(id) else { continue };
+                let entries = from_head(stream, &wanted);
+                if !entries.is_empty() {
+                    memory.push(LogStream { labels: set.clone(), entries });
+                }
+            }
+        }
+        let runs = Runs::new(wanted, labels, memory, &state.parts, context, &self.damaged_chunks);
+        drop(state);
+        Ok(Box::new(runs))
+    }
+
+    fn streams(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeNs,
+        context: &QueryContext,
+    ) -> Result<Vec<LabelSet>, SourceError> {
+        let (mut ids, parts, mut found) = {
+            let state = self.read();
+            let mut ids: Vec<StreamId> = if matcher_sets.is_empty() {
+                state.index.find(&[])
+            } else {
+                matcher_sets.iter().flat_map(|m| state.index.find(m)).collect()
+            };
+            ids.sort_unstable();
+            ids.dedup();
+            let mut found: Vec<LabelSet> = Vec::new();
+            ids.retain(|id| {
+                let there = state.heads().filter_map(|h| h.streams.get(id)).any(|s| {
+                    range.start < range.end
+                        && s.range((range.start.0, 0)..(range.end.0, 0)).next().is_some()
+                });
+                if there {
+                    found.extend(state.index.labels(*id).cloned());
+                }
+                !there
+            });
+            (ids, state.parts.clone(), found)
+        };
+        // What is left must be found in block files; a stream is done at its first line.
+        for part in parts.iter().filter(|p| p.min < range.end.0 && p.max >= range.start.0) {
+            if ids.is_empty() {
+                break;
+            }
+            context.check()?;
+            let mut seen: Vec<StreamId> = Vec::new();
+            self.each_run(part, range, |id, count| {
+                if ids.binary_search(&id).is_ok() && count()?.0 > 0 {
+                    seen.push(id);
+                }
+                Ok(())
+            })?;
+            let state = self.read();
+            found.extend(seen.iter().filter_map(|id| state.index.labels(*id).cloned()));
+            ids.retain(|id| !seen.contains(id));
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn stats(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRangeNs,
+        context: &QueryContext,
+    ) -> Result<LogStats, SourceError> {
+        let mut stats = LogStats::default();
+        let mut seen: std::collections::BTreeSet<StreamId> = std::collections::BTreeSet::new();
+        let (ids, parts) = {
+            let state = self.read();
+            let ids = state.index.find(matchers);
+            for head in state.heads() {
+                for (id, stream) in &head.streams {
+                    if ids.binary_search(id).is_err() || range.is_empty() {
+                        continue;
+                    }
+                    let inside = stream.range((range.start.0, 0)..(range.end.0, 0));
+                    let (mut entries, mut bytes) = (0, 0);
+                    for (_, entry) in inside {
+                        entries += 1;
+                        bytes += entry.line.len() as u64;
+                    }
+                    if entries > 0 {
+                        seen.insert(*id);
+                        stats.chunks += 1;
+                        stats.entries += entries;
+                        stats.bytes += bytes;
+                    }
+                }
+            }
+            (ids, state.parts.clone())
+        };
+        for part in parts.iter().filter(|p| p.min < range.end.0 && p.max >= range.start.0) {
+            context.check()?;
+            self.each_run(part, range, |id, count| {
+                if ids.binary_search(&id).is_ok() {
+                    let (entries, bytes) = count()?;
+                    if entries > 0 {
+                        seen.insert(id);
+                        stats.chunks += 1;
+                        stats.entries += entries;
+                        stats.bytes += bytes;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        stats.streams = seen.len() as u64;
+        Ok(stats)
+    }
+}
+
+type Count<'c> = &'c mut dyn FnMut() -> Result<(u64, u64), LogsError>;
+
+impl LogsEngine {
+    /// Calls `each` for the runs of the part that overlap the range, with a way to count their
+    /// entries and bytes inside it. Damaged chunks are counted and passed over.
+    fn each_run(
+        &self,
+        part: &Part,
+        range: TimeRangeNs,
+        mut each: impl FnMut(StreamId, Count<'_>) -> Result<(), LogsError>,
+    ) -> Result<(), SourceError> {
+        for (c, chunk) in part.chunks.iter().enumerate() {
+            let info = &chunk.info;
+            if info.min >= range.end.0 || info.max < range.start.0 {
+                continue;
+            }
+            let mut rows = None;
+            for (r, run) in info.runs.iter().enumerate() {
+                if run.min >= range.end.0 || run.max < range.start.0 {
+                    continue;
+                }
+                let Some(id) = part.streams.get(run.stream as usize) else { continue };
+                match each(*id, &mut || count_run(part, c, r, range, &mut rows)) {
+                    Err(e) if e.is_corrupt() => {
+                        if !chunk.damaged.swap(true, Ordering::Relaxed) {
+                            self.damaged_chunks.fetch_add(1, Ordering::Relaxed);
+                        }
+                        break;
+                    }
+                    Err(e) if e.is_not_found() => break,
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
