@@ -119,9 +119,11 @@ impl LogsEngine {
             remove_stale_temporaries(&*disk, &dir)?;
         }
         let mut state = State::default();
-        let quarantined = open_parts(&disk, &dir, read_only, &mut state)?;
+        let (quarantined, named) = open_parts(&disk, &dir, read_only, &mut state)?;
         let held: Vec<Sequences> = state.parts.iter().map(|p| p.sequences).collect();
-        let mut last = held.iter().map(|s| s.through).max().unwrap_or(0);
+        // One more where a file is not served, so that no new file can take its name.
+        let mut last = named + u64::from(quarantined > 0);
+        let mut head_from = last + 1;
         let now = clock.now();
         let mut undecodable = 0u64;
         let mut replay = |bytes: &[u8]| match wal_record::decode(bytes) {
@@ -130,6 +132,7 @@ impl LogsEngine {
                 if held.iter().any(|s| (s.from..=s.through).contains(&sequence)) {
                     return;
                 }
+                head_from = head_from.min(sequence);
                 for record in records {
                     let id = state.index.id(&record.stream);
                     state.head.push(id, record, now);
@@ -151,7 +154,7 @@ impl LogsEngine {
                 "the log WAL was damaged; some lines are lost"
             );
         }
-        state.head_from = held.iter().map(|s| s.through).max().unwrap_or(0) + 1;
+        state.head_from = head_from;
         Ok(Arc::new(Self {
             dir,
             disk,
@@ -431,18 +434,20 @@ impl State {
     }
 }
 
-/// Opens every block file of the folder; returns how many had to be put aside.
+/// Opens every block file of the folder. Returns how many cannot be served, and the largest
+/// sequence number in any name.
 fn open_parts(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     read_only: bool,
     state: &mut State,
-) -> Result<u64, LogsError> {
-    let mut quarantined = 0;
+) -> Result<(u64, u64), LogsError> {
+    let (mut quarantined, mut last) = (0, 0);
     for entry in disk.list(dir)? {
-        if entry.is_dir || !part::is_part(&entry.name) {
+        let Some(named) = part::sequences_of(&entry.name).filter(|_| !entry.is_dir) else {
             continue;
-        }
+        };
+        last = last.max(named.through);
         let path = dir.join(&entry.name);
         match Part::open(disk, &path, &mut state.index) {
             Ok(part) => state.parts.push(Arc::new(part)),
@@ -458,12 +463,17 @@ fn open_parts(
                     disk.sync_dir(dir)?;
                 }
             }
+            Err(e) if e.is_newer() => {
+                quarantined += 1;
+                tracing::error!(path = %path.display(), error = %e,
+                    "a block of log lines is of a later version and not served");
+            }
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e),
         }
     }
     state.parts.sort_by_key(|p| p.sequences.from);
-    Ok(quarantined)
+    Ok((quarantined, last))
 }
 
 impl LogSink for LogsEngine {

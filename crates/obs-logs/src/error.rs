@@ -9,6 +9,8 @@ pub enum LogsError {
     Disk(#[from] DiskError),
     #[error("the log engine was opened read-only")]
     ReadOnly,
+    #[error("{path} has log block version {found}, this program knows up to {known}")]
+    UnsupportedVersion { path: String, found: u16, known: u16 },
     #[error("{path} does not decode: {what}")]
     Format { path: String, what: &'static str },
 }
@@ -18,7 +20,7 @@ impl LogsError {
         match self {
             Self::Disk(e) => e.kind(),
             Self::ReadOnly => ErrorKind::Unavailable,
-            Self::Format { .. } => ErrorKind::Corrupt,
+            Self::Format { .. } | Self::UnsupportedVersion { .. } => ErrorKind::Corrupt,
         }
     }
 
@@ -31,8 +33,16 @@ impl LogsError {
         match self {
             Self::Disk(e) => e.is_corrupt(),
             Self::Format { .. } => true,
-            Self::ReadOnly => false,
+            Self::ReadOnly | Self::UnsupportedVersion { .. } => false,
         }
+    }
+
+    /// Written by a later program; the file is good, only not for us.
+    pub(crate) fn is_newer(&self) -> bool {
+        matches!(
+            self,
+            Self::UnsupportedVersion { .. } | Self::Disk(DiskError::UnsupportedVersion { .. })
+        )
     }
 
     pub(crate) fn is_not_found(&self) -> bool {

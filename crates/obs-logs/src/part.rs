@@ -78,8 +78,11 @@ pub(crate) fn path_of(dir: &Path, sequences: Sequences) -> PathBuf {
     dir.join(format!("logs-{:016x}-{:016x}{SUFFIX}", sequences.from, sequences.through))
 }
 
-pub(crate) fn is_part(name: &str) -> bool {
-    name.starts_with("logs-") && name.ends_with(SUFFIX)
+/// The batches that a block file's name promises; `None` if it is no block file.
+pub(crate) fn sequences_of(name: &str) -> Option<Sequences> {
+    let (from, through) = name.strip_prefix("logs-")?.strip_suffix(SUFFIX)?.split_once('-')?;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some(Sequences { from: number(from)?, through: number(through)? })
 }
 
 /// Writes everything in `head` as one durable file; afterwards it is there whole or not at all.
@@ -221,7 +224,11 @@ impl Part {
         let bad = |what| LogsError::Format { path: path.display().to_string(), what };
         let reader = BlockReader::open(Arc::clone(disk), path, KIND)?;
         if reader.kind_version() != KIND_VERSION {
-            return Err(bad("unknown version of the log block format"));
+            return Err(LogsError::UnsupportedVersion {
+                path: path.display().to_string(),
+                found: reader.kind_version(),
+                known: KIND_VERSION,
+            });
         }
         let (sequences, labels, infos) =
             decode_meta(&reader.section("meta")?).ok_or_else(|| bad("directory of chunks"))?;
