@@ -8,7 +8,7 @@ use obs_proof::note::{SignerKey, VerifierKey};
 use obs_proof::tlog_proof::TlogProof;
 use obs_types::{ContentHash, TimestampMs};
 
-use crate::log::{self, Lines, LogState, OpenLog};
+use crate::log::{self, Lines, LogState, OpenLog, Trust};
 use crate::queue::Queue;
 use crate::receipt::Place;
 use crate::{LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, key};
@@ -37,6 +37,8 @@ struct Core {
     committed: Committed,
     /// A commit failed half-way: the files must be read again before the next one.
     broken: bool,
+    /// Whether the next reading may go on in the same file.
+    trust: Trust,
     /// The root file or the second copy could not be written.
     derived_stale: bool,
 }
@@ -92,7 +94,7 @@ impl Ledger {
                 (Some(signer), vec![verifier])
             }
         };
-        let log = log::open(&config, &keys)?;
+        let log = log::open(&config, &keys, Trust::Whole)?;
         let verifier = keys
             .into_iter()
             .find(|k| k.name() == config.origin)
@@ -347,7 +349,10 @@ impl Ledger {
         }
         state.last_timestamp = now;
         file.append(&bytes)?;
-        file.sync()?;
+        if let Err(e) = file.sync() {
+            core.trust = Trust::SyncFailed;
+            return Err(e.into());
+        }
         let path = log::log_path(&self.config);
         if log::read_range(&*self.config.disk, &path, start, state.end())? != bytes {
             return Err(LedgerError::ReadBack { path, offset: start });
@@ -357,7 +362,10 @@ impl Ledger {
 
     /// Reads the files again after a failed commit, as a restart would.
     fn reopen(&self, core: &mut Core) -> Result<(), LedgerError> {
-        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier))?);
+        let trust = core.trust;
+        // Should this fail half-way, a sync may be what failed.
+        core.trust = Trust::SyncFailed;
+        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier), trust)?);
         self.settle(core)
     }
 
@@ -402,7 +410,7 @@ impl Core {
             note: log.note.clone(),
             at: TimestampMs(log.state.last_timestamp),
         };
-        Self { log, committed, broken: false, derived_stale: true }
+        Self { log, committed, broken: false, trust: Trust::Whole, derived_stale: true }
     }
 }
 

@@ -140,8 +140,22 @@ pub(crate) fn write_derived(
     Ok(())
 }
 
+/// Whether the log's file may be written on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Cut and append in place.
+    Whole,
+    /// A sync of it failed in this process: what it holds is copied to a new file, because the
+    /// system may have dropped bytes that still read well.
+    SyncFailed,
+}
+
 /// Opens and, if allowed to write, recovers. `keys` are those whose checkpoints count.
-pub(crate) fn open(config: &LedgerConfig, keys: &[VerifierKey]) -> Result<OpenLog, LedgerError> {
+pub(crate) fn open(
+    config: &LedgerConfig,
+    keys: &[VerifierKey],
+    trust: Trust,
+) -> Result<OpenLog, LedgerError> {
     let disk = &*config.disk;
     let (note, checkpoint) = read_checkpoint(config, &checkpoint_path(config), keys)?
         .ok_or_else(|| LedgerError::CheckpointMissing { path: checkpoint_path(config) })?;
@@ -191,7 +205,7 @@ pub(crate) fn open(config: &LedgerConfig, keys: &[VerifierKey]) -> Result<OpenLo
         file: None,
     };
     if config.mode == LedgerMode::ReadWrite {
-        out.recover_tail(config, &mut lines, reported)?;
+        out.recover_tail(config, &mut lines, reported, trust)?;
     }
     Ok(out)
 }
@@ -205,6 +219,7 @@ impl OpenLog {
         config: &LedgerConfig,
         lines: &mut Lines<'_>,
         mut reported: Vec<String>,
+        trust: Trust,
     ) -> Result<(), LedgerError> {
         let disk = &*config.disk;
         let path = log_path(config);
@@ -227,14 +242,17 @@ impl OpenLog {
             let name = format!("{LOG_NAME}.{kept_end}-{hash}.torn");
             write_durable(disk, &config.dir.join(&name), &torn)?;
         }
+        if trust == Trust::SyncFailed {
+            copy_durably(disk, &path, signed_end, &kept)?;
+        }
         let file = disk.open_append(&path)?;
-        if len > signed_end {
+        if trust == Trust::Whole && len > signed_end {
             file.truncate(signed_end)?;
             file.append(&kept)?;
             file.sync()?;
-            if read_range(disk, &path, signed_end, kept_end)? != kept {
-                return Err(LedgerError::ReadBack { path, offset: signed_end });
-            }
+        }
+        if read_range(disk, &path, signed_end, kept_end)? != kept {
+            return Err(LedgerError::ReadBack { path, offset: signed_end });
         }
         disk.sync_dir(&config.dir)?;
         self.file = Some(file);
@@ -297,6 +315,22 @@ fn read_checkpoint(
         });
     }
     Ok(Some((note.to_string(), checkpoint)))
+}
+
+/// Replaces a file by a new one with its first `len` bytes and then `tail`.
+fn copy_durably(disk: &dyn Disk, path: &Path, len: u64, tail: &[u8]) -> Result<(), LedgerError> {
+    let temporary = path.with_extension("jsonl.tmp");
+    let file = disk.create(&temporary)?;
+    let mut at = 0;
+    while at < len {
+        let chunk = (len - at).min(CHUNK_BYTES as u64);
+        file.append(&disk.read_at(path, at, chunk as usize)?)?;
+        at += chunk;
+    }
+    file.append(tail)?;
+    file.sync()?;
+    disk.rename(&temporary, path)?;
+    Ok(disk.sync_dir(path.parent().unwrap_or(Path::new("")))?)
 }
 
 /// The `.torn` file that a line reports, if it is a recovery receipt.

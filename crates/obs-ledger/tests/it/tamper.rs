@@ -1,0 +1,300 @@
+//! A small store with sealed files: whatever is changed in it is found.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use obs_disk::RealDisk;
+use obs_ledger::{DeletedFile, Gap, Ledger, Receipt, Retention, SealLink, SealRelation};
+use obs_proof::verify::{
+    Code, Parsed, RecordReader, RecordSink, SealedFile, VerifyOptions, verify, verify_with,
+};
+use obs_types::TimestampMs;
+
+use crate::support::{
+    HOUR, HOUR_13, alert, clock, config, hash, log_batch, metric_snapshot, seal, verify_dir,
+};
+
+const LOG: &str = "receipts/observability/observability_events.jsonl";
+const CHECKPOINT: &str = "receipts/observability/checkpoint";
+
+fn sealed(dir: &Path, path: &str, content: &[u8]) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn path_of(stream: &str, n: i64) -> String {
+    format!("telemetry/{stream}/2025-12-06/hour-{}.bin", 14 + n)
+}
+
+fn hour(dir: &Path, stream: &str, n: i64) -> Receipt {
+    let content = format!("{stream} of hour {n}");
+    sealed(dir, &path_of(stream, n), content.as_bytes());
+    let seal = seal(stream, n, 0, &path_of(stream, n), content.as_bytes());
+    if stream == "logs" { log_batch(seal) } else { metric_snapshot(seal) }
+}
+
+fn store(receipts: impl Fn(&Path) -> Vec<Receipt>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(config(Arc::new(RealDisk), clock(), dir.path())).unwrap();
+    ledger.append(receipts(dir.path())).unwrap();
+    ledger.shutdown().unwrap();
+    dir
+}
+
+fn small_store() -> tempfile::TempDir {
+    store(|d| vec![hour(d, "metrics", 0), hour(d, "logs", 0), alert(1), hour(d, "logs", 1)])
+}
+
+fn options(dir: &Path, more: &[&str]) -> VerifyOptions {
+    let mut args = vec![dir.display().to_string()];
+    args.extend(more.iter().map(|a| (*a).to_owned()));
+    match VerifyOptions::parse(args).unwrap() {
+        Parsed::Run(o) => o,
+        Parsed::Help => panic!("help"),
+    }
+}
+
+#[test]
+fn every_single_byte_flip_is_found() {
+    let dir = small_store();
+    let good = verify_dir(dir.path());
+    assert_eq!((good.exit_code(), good.files), (0, 3), "{good}");
+    for file in [LOG, CHECKPOINT, &path_of("logs", 1), "ROOT.observability.txt"] {
+        let path = dir.path().join(file);
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, &bad).unwrap();
+            let report = verify_dir(dir.path());
+            assert_ne!(report.exit_code(), 0, "{file} byte {at}: {report}");
+        }
+        fs::write(&path, &bytes).unwrap();
+    }
+    assert_eq!(verify_dir(dir.path()).exit_code(), 0);
+}
+
+#[test]
+fn every_truncation_is_found() {
+    let dir = small_store();
+    for file in [LOG, CHECKPOINT] {
+        let path = dir.path().join(file);
+        let bytes = fs::read(&path).unwrap();
+        for len in 0..bytes.len() {
+            fs::write(&path, &bytes[..len]).unwrap();
+            assert_ne!(verify_dir(dir.path()).exit_code(), 0, "{file} cut to {len}");
+        }
+        fs::write(&path, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn the_first_bad_receipt_is_named() {
+    let dir = small_store();
+    let path = dir.path().join(LOG);
+    let text = fs::read_to_string(&path).unwrap();
+    let second = text.find('\n').unwrap() + 1;
+    fs::write(&path, text.replacen("\"info\":3", "\"info\":4", 1)).unwrap();
+    let report = verify_dir(dir.path());
+    assert_eq!(report.exit_code(), 1);
+    assert!(report.has(Code::RootMismatch) && report.has(Code::RootHashMismatch), "{report}");
+    let first = report.findings.iter().find(|f| f.code == Code::RootHashMismatch).unwrap();
+    let third = text[second..].find('\n').unwrap() + second + 1;
+    // Receipt 1 was edited: receipt 2 is the first whose chain value no longer fits.
+    assert_eq!((first.seq, first.offset), (Some(2), Some(third as u64)), "{report}");
+}
+
+#[test]
+fn missing_files_hours_and_everything() {
+    let dir = small_store();
+    fs::remove_file(dir.path().join(path_of("logs", 0))).unwrap();
+    let report = verify_dir(dir.path());
+    assert_eq!(report.exit_code(), 2);
+    assert!(report.has(Code::FileMissing), "{report}");
+    let receipts_only = verify(&options(dir.path(), &["--receipts-only"])).unwrap();
+    assert_eq!(receipts_only.exit_code(), 0);
+    assert!(receipts_only.has(Code::FilesNotChecked), "said aloud: {receipts_only}");
+
+    let gap = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 2)]);
+    let report = verify_dir(gap.path());
+    assert_eq!(report.exit_code(), 2);
+    assert!(report.has(Code::PeriodGap), "{report}");
+    // Asked only about hours before the hole, all is well.
+    let early = options(gap.path(), &["--to", "2025-12-06T14:00:00Z"]);
+    assert_eq!(verify(&early).unwrap().exit_code(), 0);
+    for (flag, time, exit) in [
+        ("--expect-until", "2025-12-06T14:00:00Z", 0),
+        ("--expect-until", "2025-12-06T15:00:00Z", 2),
+        ("--from", "2025-12-06T13:00:00Z", 0),
+        ("--from", "2025-12-06T12:00:00Z", 2),
+    ] {
+        let dir = store(|d| vec![hour(d, "logs", 0)]);
+        let report = verify(&options(dir.path(), &[flag, time])).unwrap();
+        assert_eq!(report.exit_code(), exit, "{flag} {time}: {report}");
+    }
+
+    let empty = store(|_d| Vec::new());
+    let report = verify_dir(empty.path());
+    assert_eq!(report.exit_code(), 2);
+    assert!(report.has(Code::NothingVerified), "{report}");
+}
+
+#[test]
+fn gaps_and_deletions_that_are_declared_are_fine() {
+    let dir = store(|d| {
+        let first = hour(d, "logs", 0);
+        fs::remove_file(d.join(path_of("logs", 0))).unwrap();
+        vec![
+            first,
+            Receipt::gap(Gap {
+                stream: "logs".into(),
+                period_start: TimestampMs(HOUR_13 + HOUR),
+                period_end: TimestampMs(HOUR_13 + 3 * HOUR),
+                reason: "vm-obs did not run".into(),
+            }),
+            hour(d, "logs", 3),
+            Receipt::retention(Retention {
+                operation_id: "obs-op-1".into(),
+                stream: "logs".into(),
+                policy: "logs: 1h".into(),
+                reason: "older than the policy keeps".into(),
+                deleted: vec![DeletedFile {
+                    storage_path: path_of("logs", 0),
+                    content_hash: hash(b"logs of hour 0"),
+                }],
+            }),
+        ]
+    });
+    let report = verify_dir(dir.path());
+    assert_eq!(report.exit_code(), 0, "{report}");
+    assert!(report.has(Code::DeclaredGap) && report.has(Code::DeclaredDeletion), "{report}");
+}
+
+#[test]
+fn resealing_must_say_what_it_follows() {
+    let revision = |d: &Path, link: Option<SealLink>| {
+        sealed(d, "telemetry/logs/2025-12-06/hour-14.r1.bin", b"late");
+        let mut seal = seal("logs", 0, 1, "telemetry/logs/2025-12-06/hour-14.r1.bin", b"late");
+        seal.link = link;
+        log_batch(seal)
+    };
+    let link = |of: &[u8], reason: &str| {
+        Some(SealLink {
+            relation: SealRelation::Supplements,
+            content_hash: hash(of),
+            reason: reason.into(),
+        })
+    };
+    for (link, good) in [
+        (link(b"logs of hour 0", "late lines"), true),
+        (link(b"something else", "late lines"), false),
+        (link(b"logs of hour 0", ""), false),
+        (None, false),
+    ] {
+        let dir = store(|d| vec![hour(d, "logs", 0), revision(d, link.clone())]);
+        let report = verify_dir(dir.path());
+        assert_eq!(report.exit_code() == 0, good, "{link:?}: {report}");
+        assert_eq!(report.has(Code::SealLinkBroken), !good, "{report}");
+    }
+    let twice = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 0)]);
+    assert!(verify_dir(twice.path()).has(Code::DuplicateSeal));
+    let early = store(|d| vec![hour(d, "logs", 30)]);
+    assert!(verify_dir(early.path()).has(Code::SealedTooEarly));
+    let outside = store(|_d| vec![log_batch(seal("logs", 0, 0, "../secret", b"x"))]);
+    assert!(verify_dir(outside.path()).has(Code::BadPath));
+}
+
+#[test]
+fn keys_witnesses_and_remembered_state() {
+    let dir = small_store();
+    let (mine, other) = (verify_dir(dir.path()), small_store());
+    assert!(mine.has(Code::KeyFromData) && mine.has(Code::Unwitnessed), "{mine}");
+    let keys = |d: &Path| {
+        let entry = fs::read_dir(d.join("receipts/observability/keys")).unwrap().next().unwrap();
+        entry.unwrap().path().display().to_string()
+    };
+    let trusted = verify(&options(dir.path(), &["--log-key", &keys(dir.path())])).unwrap();
+    assert_eq!(trusted.exit_code(), 0);
+    assert!(!trusted.has(Code::KeyFromData));
+    let foreign = verify(&options(dir.path(), &["--log-key", &keys(other.path())])).unwrap();
+    assert!(foreign.exit_code() == 1 && foreign.has(Code::BadLogSignature), "{foreign}");
+    let witness = verify(&options(dir.path(), &["--require-witness"])).unwrap();
+    assert_eq!(witness.exit_code(), 3, "{witness}");
+
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("state");
+    let with_state = options(dir.path(), &["--state", file.to_str().unwrap()]);
+    assert_eq!(verify(&with_state).unwrap().exit_code(), 0);
+    let small = fs::read(dir.path().join(LOG)).unwrap();
+    let small_checkpoint = fs::read(dir.path().join(CHECKPOINT)).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), small_checkpoint);
+    let ledger = Ledger::open(config(Arc::new(RealDisk), clock(), dir.path())).unwrap();
+    ledger.append(vec![alert(2)]).unwrap();
+    assert_eq!(verify(&with_state).unwrap().exit_code(), 0);
+    fs::write(dir.path().join(LOG), small).unwrap();
+    fs::write(dir.path().join(CHECKPOINT), small_checkpoint).unwrap();
+    let rolled = verify(&with_state).unwrap();
+    assert!(rolled.has(Code::Rollback) && rolled.exit_code() == 1, "{rolled}");
+    assert!(!rolled.has(Code::StateRemembered));
+    fs::write(&file, "nonsense").unwrap();
+    assert!(verify(&with_state).is_err());
+}
+
+/// The tail behind the checkpoint is reported, never taken as proven.
+#[test]
+fn a_live_folder() {
+    let dir = small_store();
+    let path = dir.path().join(LOG);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(b"{\"unsigned\":1}\n{\"torn\":");
+    fs::write(&path, bytes).unwrap();
+    let report = verify_dir(dir.path());
+    assert_eq!((report.exit_code(), report.tail_receipts), (0, 1), "{report}");
+    assert!(report.has(Code::UnsignedTail) && report.has(Code::TornTailUnsigned), "{report}");
+    sealed(dir.path(), "telemetry/logs/2025-12-06/hour-16.bin", b"just sealed");
+    assert!(verify_dir(dir.path()).has(Code::UnreceiptedFile));
+}
+
+/// Lines as records; the first is the key.
+struct Plain;
+
+impl RecordReader for Plain {
+    fn read(
+        &mut self,
+        path: &Path,
+        _file: &SealedFile,
+        sink: &mut dyn RecordSink,
+    ) -> Result<bool, String> {
+        sink.begin([9; 32]);
+        let bytes = fs::read(path).map_err(|e| e.to_string())?;
+        bytes.split(|b| *b == b'\n').for_each(|r| sink.record(r));
+        Ok(true)
+    }
+}
+
+#[test]
+fn records_are_checked_where_a_reader_decodes_them() {
+    let content = b"a\nb\nc";
+    let build = |records: &[&[u8]]| {
+        let scope =
+            obs_proof::record::RecordScope::new("vmobs-log/1", "logs", "2025-12-06T14:00:00Z");
+        let mut builder = obs_proof::record::RecordTreeBuilder::new(scope, [9; 32]);
+        records.iter().for_each(|r| builder.push(r));
+        builder.finish()
+    };
+    for (records, good) in [(&[&b"a"[..], b"b", b"c"], true), (&[&b"a"[..], b"x", b"c"], false)] {
+        let tree = build(records);
+        let dir = store(|d| {
+            sealed(d, &path_of("logs", 0), content);
+            let mut seal = seal("logs", 0, 0, &path_of("logs", 0), content);
+            seal.records.root = tree.root;
+            seal.records.count = tree.count;
+            vec![log_batch(seal)]
+        });
+        let report = verify_with(&VerifyOptions::new(dir.path()), Some(&mut Plain)).unwrap();
+        assert_eq!(report.exit_code(), u8::from(!good), "{report}");
+        assert_eq!((report.records, report.has(Code::RecordsMismatch)), (3, !good));
+    }
+}
