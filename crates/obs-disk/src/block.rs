@@ -203,10 +203,6 @@ impl BlockReader {
         }
         let version = h.u16().unwrap_or(0);
         let kind_version = h.u16().unwrap_or(0);
-        if version != VERSION {
-            let (found, known) = (u32::from(version), u32::from(VERSION));
-            return Err(DiskError::UnsupportedVersion { path: path.to_owned(), found, known });
-        }
         if h.rest != kind.as_slice() {
             return Err(bad(12, "another kind of block"));
         }
@@ -227,6 +223,12 @@ impl BlockReader {
         let footer = disk.read_at(path, footer_at, footer_len as usize)?;
         if crc != Some(footer_crc(&header, &footer, sized)) {
             return Err(bad(footer_at, "wrong checksum of the footer"));
+        }
+        // After the checksum, which covers the header: a flipped bit is not a later version. Later
+        // versions keep header, trailer and this checksum as they are.
+        if version != VERSION {
+            let (found, known) = (u32::from(version), u32::from(VERSION));
+            return Err(DiskError::UnsupportedVersion { path: path.to_owned(), found, known });
         }
         let sections = read_footer(&footer, footer_at)
             .ok_or_else(|| bad(footer_at, "the footer does not describe the file"))?;

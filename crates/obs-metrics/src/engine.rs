@@ -62,6 +62,8 @@ pub struct MetricsEngine {
 pub(crate) struct Line {
     pub(crate) epoch: u64,
     pub(crate) flush: u64,
+    /// Smallest flush number in records of this epoch (at start: of all that was replayed).
+    pub(crate) flush_min: u64,
 }
 
 /// A stretch of the log between two flushes.
@@ -70,6 +72,7 @@ pub(crate) struct Epoch {
     /// Its segments are those before this one.
     pub(crate) end: SegmentId,
     pub(crate) max_t: i64,
+    pub(crate) flush_min: u64,
 }
 
 /// What a replay has to remember from record to record.
@@ -77,6 +80,7 @@ pub(crate) struct Epoch {
 struct Replay {
     epoch: u64,
     flush: u64,
+    flush_min: Option<u64>,
     epoch_max: u64,
     numbers: HashMap<u32, Arc<Series>>,
     /// Per hour the newest flush that is in a block.
@@ -118,6 +122,11 @@ impl MetricsEngine {
             *newest = b.meta.flush.max(*newest);
             replay.flush = replay.flush.max(b.meta.flush);
         }
+        for (hour, flush) in tombstones.dropped_hours() {
+            let newest = replay.flushed.entry(hour).or_default();
+            *newest = flush.max(*newest);
+            replay.flush = replay.flush.max(flush);
+        }
         let mut apply = |bytes: &[u8]| match Record::read(bytes) {
             Some(record) => replay.apply(&head, record, &mut exemplars, &mut metadata),
             None => replay.undecodable += 1,
@@ -154,7 +163,11 @@ impl MetricsEngine {
             head,
             blocks: RwLock::new(Arc::new(blocks)),
             retired: Mutex::default(),
-            gate: RwLock::new(Line { epoch: replay.epoch_max + 1, flush: replay.flush }),
+            gate: RwLock::new(Line {
+                epoch: replay.epoch_max + 1,
+                flush: replay.flush,
+                flush_min: replay.flush_min.unwrap_or(replay.flush),
+            }),
             head_hours: Mutex::new(replay.hours),
             epoch_max_t: AtomicI64::new(replay.max_t.unwrap_or(i64::MIN)),
             epochs: Mutex::default(),
@@ -208,6 +221,8 @@ impl Replay {
             self.epoch_max = self.epoch_max.max(self.epoch);
         }
         self.flush = self.flush.max(record.head.flush);
+        let flush_min = self.flush_min.get_or_insert(record.head.flush);
+        *flush_min = record.head.flush.min(*flush_min);
         let mut created = Vec::new();
         for (number, labels) in record.definitions {
             let hash = labels.stable_hash();

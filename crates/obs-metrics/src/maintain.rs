@@ -68,13 +68,23 @@ impl MetricsEngine {
         let old: Vec<Arc<Block>> =
             read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
         let count = old.len();
-        self.replace_blocks(&old, None);
         let mut tombstones = Tombs::clone(&read(&self.tombstones));
+        let all = Arc::make_mut(&mut tombstones);
         let hour_start = hour_of(t.0).saturating_mul(HOUR_MS);
-        if Arc::make_mut(&mut tombstones).drop_before(hour_start) {
+        let forgotten = all.drop_before(hour_start);
+        // The log may still hold records of a dropped hour; without its block, replay has to be
+        // told that they are done with.
+        let logged_from = {
+            let line = read(&self.gate);
+            lock(&self.epochs).first().map_or(line.flush_min, |e| e.flush_min)
+        };
+        let dropped: Vec<(i64, u64)> = old.iter().map(|b| (b.meta.hour, b.meta.flush)).collect();
+        if all.note_dropped(&dropped, logged_from) || forgotten {
             tombstones.write(&self.config.disk, &self.config.dir)?;
             *write(&self.tombstones) = tombstones;
         }
+        self.replace_blocks(&old, None);
+        drop(old);
         self.remove_retired()?;
         Ok(count)
     }
@@ -109,9 +119,11 @@ impl MetricsEngine {
         let (line, mut hours) = {
             let mut line = write(&self.gate);
             let end = wal.rotate()?;
-            *line = Line { epoch: line.epoch + 1, flush: line.flush + 1 };
+            let flush_min = line.flush_min;
+            let flush = line.flush + 1;
+            *line = Line { epoch: line.epoch + 1, flush, flush_min: flush };
             let max_t = self.epoch_max_t.swap(i64::MIN, Ordering::AcqRel);
-            lock(&self.epochs).push(Epoch { end, max_t });
+            lock(&self.epochs).push(Epoch { end, max_t, flush_min });
             let mut all = lock(&self.head_hours);
             let later = all.split_off(&cutoff_hour);
             (*line, std::mem::replace(&mut *all, later))

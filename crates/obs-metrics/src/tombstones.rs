@@ -16,9 +16,28 @@ pub(crate) const FILE: &str = "tombstones.blk";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tombstones {
     ranges: BTreeMap<LabelSet, Vec<(i64, i64)>>,
+    /// Hours whose blocks were dropped while the log may still hold their samples, with the flush
+    /// number of the block.
+    dropped: BTreeMap<i64, u64>,
 }
 
 impl Tombstones {
+    pub(crate) fn dropped_hours(&self) -> impl Iterator<Item = (i64, u64)> {
+        self.dropped.iter().map(|(hour, flush)| (*hour, *flush))
+    }
+
+    /// Remembers dropped blocks, and forgets those that no record in the log is older than: the
+    /// log's records carry flush numbers from `logged_from` on. Says whether something changed.
+    pub(crate) fn note_dropped(&mut self, blocks: &[(i64, u64)], logged_from: u64) -> bool {
+        let before = self.dropped.clone();
+        for &(hour, flush) in blocks {
+            let newest = self.dropped.entry(hour).or_default();
+            *newest = flush.max(*newest);
+        }
+        self.dropped.retain(|_, flush| *flush > logged_from);
+        self.dropped != before
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ranges.values().map(Vec::len).sum()
     }
@@ -81,8 +100,15 @@ impl Tombstones {
                 put_i64(&mut body, *end);
             }
         }
+        let mut dropped = Vec::new();
+        put_u64(&mut dropped, self.dropped.len() as u64);
+        for (hour, flush) in &self.dropped {
+            put_i64(&mut dropped, *hour);
+            put_u64(&mut dropped, *flush);
+        }
         let mut w = BlockWriter::create(Arc::clone(disk), &dir.join(FILE), KIND, 1)?;
         w.section("ranges", &body, Codec::Zstd(3))?;
+        w.section("dropped", &dropped, Codec::Raw)?;
         w.finish().map(drop)
     }
 
@@ -92,7 +118,8 @@ impl Tombstones {
         if !disk.exists(&path) {
             return Ok(Self::default());
         }
-        let body = BlockReader::open(Arc::clone(disk), &path, KIND)?.section("ranges")?;
+        let file = BlockReader::open(Arc::clone(disk), &path, KIND)?;
+        let (body, dropped) = (file.section("ranges")?, file.section("dropped")?);
         let parse = || {
             let mut r = Reader::new(&body);
             let mut ranges = BTreeMap::new();
@@ -102,7 +129,10 @@ impl Tombstones {
                 let list: Option<Vec<_>> = (0..n).map(|_| Some((r.i64()?, r.i64()?))).collect();
                 ranges.insert(labels, list?);
             }
-            Some(Self { ranges })
+            let mut r = Reader::new(&dropped);
+            let n = r.count()?;
+            let dropped: Option<_> = (0..n).map(|_| Some((r.i64()?, r.u64()?))).collect();
+            Some(Self { ranges, dropped: dropped? })
         };
         parse().ok_or_else(|| DiskError::corrupt(&path, 0, "tombstones do not decode"))
     }
