@@ -1,0 +1,430 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use obs_types::{
+    Attributes, BucketSpan, CounterResetHint, Exemplar, IngestOutcome, LabelSet, LabelSetBuilder,
+    METRIC_NAME, MetricBatch, MetricKind, MetricMetadata, NativeHistogram, RejectReason,
+    SeriesSamples, TimestampMs, stale_nan,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1 as proto;
+use proto::metric::Data;
+
+use super::attributes::{attributes_from_otlp, value_to_text};
+use super::{OtlpFormat, decode_request, label_name, metric_name, shapes};
+use crate::float::canonical_bound;
+use crate::{Decoded, WireCaps, WireError};
+
+/// Bit 0 of a data point's flags: no value, the series ended.
+const NO_RECORDED_VALUE: u32 = 1;
+/// `aggregation_temporality` of sums since a fixed start; the other kind cannot be a Prometheus
+/// counter without keeping state.
+const CUMULATIVE: i32 = proto::AggregationTemporality::Cumulative as i32;
+
+/// Reads an `ExportMetricsServiceRequest` into Prometheus series: `job` is
+/// `service.namespace/service.name`, `instance` is `service.instance.id`, other resource attributes
+/// go to `target_info`. Delta sums and histograms are dropped as unsupported.
+pub fn decode_metrics(
+    body: &[u8],
+    format: OtlpFormat,
+    caps: &WireCaps,
+) -> Result<Decoded<MetricBatch>, WireError> {
+    let request: ExportMetricsServiceRequest =
+        decode_request("OTLP metrics request", body, format, &shapes::METRICS, caps)?;
+    let mut out = Builder::default();
+    for resource_metrics in request.resource_metrics {
+        let attributes = resource_metrics.resource.unwrap_or_default().attributes;
+        let resource = attributes_from_otlp(attributes);
+        out.identity = identity(&resource);
+        out.latest = None;
+        for scope_metrics in resource_metrics.scope_metrics {
+            for metric in scope_metrics.metrics {
+                out.metric(metric);
+            }
+        }
+        out.target_info(&resource);
+    }
+    Ok(Decoded { batch: out.batch, outcome: out.outcome })
+}
+
+/// `job` and `instance`, each only when the resource says it.
+fn identity(resource: &Attributes) -> Vec<(&'static str, String)> {
+    let text = |name| resource.get(name).map(value_to_text).filter(|v| !v.is_empty());
+    let mut out = Vec::new();
+    match (text("service.namespace"), text("service.name")) {
+        (Some(namespace), Some(name)) => out.push(("job", format!("{namespace}/{name}"))),
+        (None, Some(name)) => out.push(("job", name)),
+        (_, None) => {}
+    }
+    if let Some(instance) = text("service.instance.id") {
+        out.push(("instance", instance));
+    }
+    out
+}
+
+#[derive(Default)]
+struct Builder {
+    batch: MetricBatch,
+    outcome: IngestOutcome,
+    places: HashMap<LabelSet, usize>,
+    families: HashMap<String, ()>,
+    identity: Vec<(&'static str, String)>,
+    /// The newest point of the resource: the time of its `target_info`.
+    latest: Option<TimestampMs>,
+}
+
+struct Family<'a> {
+    name: &'a str,
+    original: &'a str,
+}
+
+impl Builder {
+    fn metric(&mut self, metric: proto::Metric) {
+        let kind = match &metric.data {
+            Some(Data::Gauge(_)) => MetricKind::Gauge,
+            Some(Data::Sum(sum)) if sum.is_monotonic => MetricKind::Counter,
+            Some(Data::Sum(_)) => MetricKind::Gauge,
+            Some(Data::Histogram(_) | Data::ExponentialHistogram(_)) => MetricKind::Histogram,
+            Some(Data::Summary(_)) => MetricKind::Summary,
+            // A metric without data has no points to store.
+            None => return,
+        };
+        // Only a real gauge of unit 1 is a ratio; an up-down counter of unit 1 counts things.
+        let plain_sum = matches!(&metric.data, Some(Data::Sum(sum)) if !sum.is_monotonic);
+        let name_kind = if plain_sum { MetricKind::Unknown } else { kind };
+        let name = metric_name(&metric.name, &metric.unit, name_kind);
+        let (points, temporality) = shape(metric.data.as_ref());
+        let refusal = if name.is_empty() {
+            Some((RejectReason::MissingName, format!("metric named {:?}", metric.name)))
+        } else if temporality.is_some_and(|t| t != CUMULATIVE) {
+            let text = format!("{} is not cumulative (aggregation temporality)", metric.name);
+            Some((RejectReason::Unsupported, text))
+        } else {
+            None
+        };
+        if let Some((reason, example)) = refusal {
+            for _ in 0..points {
+                self.outcome.reject(reason, || example.clone());
+            }
+            return;
+        }
+        if self.families.insert(name.clone(), ()).is_none() {
+            self.batch.metadata.push(MetricMetadata {
+                family: name.clone(),
+                kind,
+                help: metric.description,
+                unit: metric.unit,
+            });
+        }
+        let family = Family { name: &name, original: &metric.name };
+        match metric.data {
+            Some(Data::Gauge(g)) => self.numbers(&family, g.data_points),
+            Some(Data::Sum(s)) => self.numbers(&family, s.data_points),
+            Some(Data::Histogram(h)) => {
+                for point in h.data_points {
+                    self.histogram(&family, point);
+                }
+            }
+            Some(Data::ExponentialHistogram(h)) => {
+                for point in h.data_points {
+                    self.exponential(&family, point);
+                }
+            }
+            Some(Data::Summary(s)) => {
+                for point in s.data_points {
+                    self.summary(&family, point);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn numbers(&mut self, family: &Family<'_>, points: Vec<proto::NumberDataPoint>) {
+        for point in points {
+            let Some(at) = self.time(family, point.time_unix_nano) else { continue };
+            let value = match point.value {
+                _ if point.flags & NO_RECORDED_VALUE != 0 => stale_nan(),
+                Some(proto::number_data_point::Value::AsDouble(d)) => d,
+                Some(proto::number_data_point::Value::AsInt(i)) => i as f64,
+                None => {
+                    self.outcome.reject(RejectReason::Malformed, || {
+                        format!("point of {} without a value", family.original)
+                    });
+                    continue;
+                }
+            };
+            let labels = self.labels(point.attributes);
+            let exemplars = point.exemplars.into_iter().filter_map(exemplar).collect();
+            let series = self.series(&labels, family.name, "", None);
+            series.samples.push((at, value));
+            series.exemplars.extend::<Vec<_>>(exemplars);
+        }
+    }
+
+    /// Classic series: cumulative `_bucket`s, `_count`, `_sum`.
+    fn histogram(&mut self, family: &Family<'_>, point: proto::HistogramDataPoint) {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+        let stale = point.flags & NO_RECORDED_VALUE != 0;
+        let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
+        let fits = counts.is_empty() && bounds.is_empty() || counts.len() == bounds.len() + 1;
+        if !fits || !bounds.is_sorted_by(|a, b| a < b) {
+            self.outcome.reject(RejectReason::InvalidHistogram, || {
+                format!(
+                    "{}: {} bounds with {} bucket counts, bounds must ascend",
+                    family.original,
+                    bounds.len(),
+                    counts.len()
+                )
+            });
+            return;
+        }
+        let value = |v: f64| if stale { stale_nan() } else { v };
+        let labels = self.labels(point.attributes);
+        let mut exemplars: Vec<Exemplar> =
+            point.exemplars.into_iter().filter_map(exemplar).collect();
+        let mut running = 0_u64;
+        for (bound, count) in bounds.iter().zip(counts) {
+            running = running.saturating_add(*count);
+            let le = canonical_bound(*bound);
+            let series = self.series(&labels, family.name, "_bucket", Some(("le", &le)));
+            series.samples.push((at, value(running as f64)));
+            series.exemplars.extend(exemplars.extract_if(.., |e| e.value <= *bound));
+        }
+        let series = self.series(&labels, family.name, "_bucket", Some(("le", "+Inf")));
+        series.samples.push((at, value(point.count as f64)));
+        series.exemplars.append(&mut exemplars);
+        let series = self.series(&labels, family.name, "_count", None);
+        series.samples.push((at, value(point.count as f64)));
+        if let Some(sum) = point.sum {
+            self.series(&labels, family.name, "_sum", None).samples.push((at, value(sum)));
+        }
+    }
+
+    fn exponential(&mut self, family: &Family<'_>, point: proto::ExponentialHistogramDataPoint) {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+        let histogram = match native_histogram(&point) {
+            Ok(histogram) => histogram,
+            Err(why) => {
+                self.outcome.reject(RejectReason::InvalidHistogram, || {
+                    format!("{}: {why}", family.original)
+                });
+                return;
+            }
+        };
+        let labels = self.labels(point.attributes);
+        let series = self.series(&labels, family.name, "", None);
+        series.histograms.push((at, Arc::new(histogram)));
+        series.exemplars.extend(point.exemplars.into_iter().filter_map(exemplar));
+    }
+
+    fn summary(&mut self, family: &Family<'_>, point: proto::SummaryDataPoint) {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+        let stale = point.flags & NO_RECORDED_VALUE != 0;
+        let value = |v: f64| if stale { stale_nan() } else { v };
+        let labels = self.labels(point.attributes);
+        for quantile in &point.quantile_values {
+            let bound = canonical_bound(quantile.quantile);
+            let series = self.series(&labels, family.name, "", Some(("quantile", &bound)));
+            series.samples.push((at, value(quantile.value)));
+        }
+        let count = value(point.count as f64);
+        self.series(&labels, family.name, "_count", None).samples.push((at, count));
+        self.series(&labels, family.name, "_sum", None).samples.push((at, value(point.sum)));
+    }
+
+    /// One series per resource that says more about itself than job and instance.
+    fn target_info(&mut self, resource: &Attributes) {
+        let Some(at) = self.latest else { return };
+        let known = ["service.name", "service.namespace", "service.instance.id"];
+        let pairs: Vec<(String, String)> = resource
+            .iter()
+            .filter(|(name, _)| !known.contains(name))
+            .map(|(name, value)| (label_name(name), value_to_text(value)))
+            .collect();
+        if pairs.is_empty() || self.identity.is_empty() {
+            return;
+        }
+        let mut builder = LabelSetBuilder::new();
+        merge(&mut builder, pairs);
+        for (name, value) in &self.identity {
+            builder.set(*name, value);
+        }
+        let family = "target_info".to_owned();
+        if self.families.insert(family.clone(), ()).is_none() {
+            let help = "Target metadata".to_owned();
+            let unit = String::new();
+            self.batch.metadata.push(MetricMetadata {
+                family,
+                kind: MetricKind::Gauge,
+                help,
+                unit,
+            });
+        }
+        self.series(&builder, "target_info", "", None).samples.push((at, 1.0));
+    }
+
+    fn time(&mut self, family: &Family<'_>, nanos: u64) -> Option<TimestampMs> {
+        let at = super::timestamp(nanos).map(obs_types::TimestampNs::floor_to_ms);
+        match at {
+            Some(at) if nanos > 0 => {
+                self.latest = self.latest.max(Some(at));
+                Some(at)
+            }
+            _ => {
+                self.outcome.reject(RejectReason::Malformed, || {
+                    format!("point of {} at {nanos} ns", family.original)
+                });
+                None
+            }
+        }
+    }
+
+    fn labels(&self, attributes: Vec<KeyValue>) -> LabelSetBuilder {
+        let attributes = attributes_from_otlp(attributes);
+        let mut builder = LabelSetBuilder::new();
+        merge(
+            &mut builder,
+            attributes.iter().map(|(n, v)| (label_name(n), value_to_text(v))).collect(),
+        );
+        for (name, value) in &self.identity {
+            builder.set(*name, value);
+        }
+        builder
+    }
+
+    fn series(
+        &mut self,
+        labels: &LabelSetBuilder,
+        family: &str,
+        suffix: &str,
+        bound: Option<(&str, &str)>,
+    ) -> &mut SeriesSamples {
+        let mut builder = labels.clone();
+        builder.set(METRIC_NAME, format!("{family}{suffix}"));
+        if let Some((name, value)) = bound {
+            builder.set(name, value);
+        }
+        let labels = builder.build();
+        let all = &mut self.batch.series;
+        let at = *self.places.entry(labels).or_insert_with_key(|labels| {
+            all.push(SeriesSamples { labels: labels.clone(), ..Default::default() });
+            all.len() - 1
+        });
+        &mut self.batch.series[at]
+    }
+}
+
+/// Attributes that fall on the same label are joined with `;` in order of their original names.
+fn merge(builder: &mut LabelSetBuilder, mut pairs: Vec<(String, String)>) {
+    pairs.sort();
+    for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let [(name, _), ..] = group else { continue };
+        // `__…` names are reserved for the engine.
+        let name = if name.starts_with("__") { format!("key{name}") } else { name.clone() };
+        let values: Vec<&str> = group.iter().map(|(_, v)| v.as_str()).collect();
+        builder.set(name, values.join(";"));
+    }
+}
+
+/// How many points, and the temporality where there is one.
+fn shape(data: Option<&Data>) -> (usize, Option<i32>) {
+    match data {
+        None => (0, None),
+        Some(Data::Gauge(g)) => (g.data_points.len(), None),
+        Some(Data::Sum(s)) => (s.data_points.len(), Some(s.aggregation_temporality)),
+        Some(Data::Histogram(h)) => (h.data_points.len(), Some(h.aggregation_temporality)),
+        Some(Data::ExponentialHistogram(h)) => {
+            (h.data_points.len(), Some(h.aggregation_temporality))
+        }
+        Some(Data::Summary(s)) => (s.data_points.len(), None),
+    }
+}
+
+fn exemplar(e: proto::Exemplar) -> Option<Exemplar> {
+    let value = match e.value? {
+        proto::exemplar::Value::AsDouble(d) => d,
+        proto::exemplar::Value::AsInt(i) => i as f64,
+    };
+    let at = super::timestamp(e.time_unix_nano)?.floor_to_ms();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let mut builder = LabelSetBuilder::new();
+    for (name, value) in attributes_from_otlp(e.filtered_attributes).iter() {
+        builder.set(label_name(name), value_to_text(value));
+    }
+    if e.trace_id.iter().any(|b| *b != 0) {
+        builder.set("trace_id", hex(&e.trace_id));
+    }
+    if e.span_id.iter().any(|b| *b != 0) {
+        builder.set("span_id", hex(&e.span_id));
+    }
+    Some(crate::exemplar(builder.build(), value, at))
+}
+
+/// Finest resolution of a native histogram; finer ones are merged down to it.
+const SCHEMA_MAX: i32 = 8;
+/// Coarsest resolution; there is nothing to split a coarser one into.
+const SCHEMA_MIN: i32 = -4;
+/// What OpenTelemetry's zero bucket means when a point names no threshold.
+const ZERO_THRESHOLD_DEFAULT: f64 = 1e-128;
+
+fn native_histogram(p: &proto::ExponentialHistogramDataPoint) -> Result<NativeHistogram, String> {
+    if p.scale < SCHEMA_MIN {
+        return Err(format!("scale {} is below {SCHEMA_MIN}", p.scale));
+    }
+    let schema = p.scale.min(SCHEMA_MAX);
+    let shift = u32::try_from(p.scale - schema).unwrap_or(0).min(31);
+    let side = |b: &Option<proto::exponential_histogram_data_point::Buckets>| match b {
+        Some(b) => buckets(b.offset, &b.bucket_counts, shift),
+        None => Ok((Vec::new(), Vec::new())),
+    };
+    let (positive_spans, positive_buckets) = side(&p.positive)?;
+    let (negative_spans, negative_buckets) = side(&p.negative)?;
+    let stale = p.flags & NO_RECORDED_VALUE != 0;
+    let out = NativeHistogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema,
+        zero_threshold: if p.zero_threshold == 0.0 {
+            ZERO_THRESHOLD_DEFAULT
+        } else {
+            p.zero_threshold
+        },
+        zero_count: p.zero_count as f64,
+        count: p.count as f64,
+        sum: if stale { stale_nan() } else { p.sum.unwrap_or(0.0) },
+        positive_spans,
+        negative_spans,
+        positive_buckets,
+        negative_buckets,
+        custom_values: Vec::new(),
+    };
+    out.validate().map(|()| out)
+}
+
+/// OTLP's bucket `i` covers `(base^i, base^(i+1)]`, a native one `(base^(i-1), base^i]`, so every
+/// index moves by one; `shift` merges 2^shift neighbours. Runs of empty buckets are left out.
+fn buckets(offset: i32, counts: &[u64], shift: u32) -> Result<(Vec<BucketSpan>, Vec<f64>), String> {
+    let mut merged: Vec<(i32, f64)> = Vec::new();
+    for (i, count) in counts.iter().enumerate().filter(|(_, c)| **c > 0) {
+        let at = i32::try_from(i)
+            .ok()
+            .and_then(|i| offset.checked_add(i))
+            .and_then(|i| (i >> shift).checked_add(1))
+            .ok_or_else(|| format!("bucket offset {offset} is out of range"))?;
+        match merged.last_mut() {
+            Some((last, sum)) if *last == at => *sum += *count as f64,
+            _ => merged.push((at, *count as f64)),
+        }
+    }
+    let mut spans: Vec<BucketSpan> = Vec::new();
+    let mut end = 0_i32;
+    for (at, _) in &merged {
+        match spans.last_mut() {
+            Some(span) if *at == end => span.length += 1,
+            Some(_) => spans.push(BucketSpan { offset: at - end, length: 1 }),
+            None => spans.push(BucketSpan { offset: *at, length: 1 }),
+        }
+        end = at.saturating_add(1);
+    }
+    Ok((spans, merged.into_iter().map(|(_, c)| c).collect()))
+}

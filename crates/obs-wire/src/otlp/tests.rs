@@ -1,0 +1,277 @@
+use std::path::PathBuf;
+
+use obs_types::{AttrValue, MetricKind, RejectReason, TimestampNs, Trace};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::*;
+use crate::WireCaps;
+
+fn example(name: &str) -> Option<Vec<u8>> {
+    let root = std::env::var_os("VMOBS_VECTORS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
+        PathBuf::from,
+    );
+    let got = std::fs::read(root.join("traces/otlp-examples").join(name)).ok();
+    if got.is_none() {
+        println!("skipped: no vectors");
+    }
+    got
+}
+
+fn caps() -> WireCaps {
+    WireCaps::default()
+}
+
+#[test]
+fn published_examples_are_read() {
+    let Some(trace) = example("trace.json") else { return };
+    let spans = decode_traces(&trace, OtlpFormat::Json, &caps()).unwrap();
+    assert_eq!(spans.outcome.rejected_count(), 0);
+    assert_eq!(spans.batch[0].resource.service(), "my.service");
+
+    let now = TimestampNs(1);
+    for name in ["logs.json", "events.json"] {
+        let logs = decode_logs(&example(name).unwrap(), OtlpFormat::Json, &caps(), now).unwrap();
+        assert_eq!(logs.batch[0].stream.to_string(), "{service_name=\"my.service\"}");
+        assert_eq!(logs.batch[0].timestamp, TimestampNs(1_544_712_660_300_000_000));
+        assert!(logs.batch[0].metadata.get("scope_name").is_some());
+    }
+    let metrics = decode_metrics(&example("metrics.json").unwrap(), OtlpFormat::Json, &caps());
+    let metrics = metrics.unwrap();
+    let names: Vec<&str> = metrics.batch.series.iter().map(|s| s.labels.metric_name()).collect();
+    assert!(names.contains(&"my_gauge_ratio"), "{names:?}");
+    // The example's counter and histogram are delta.
+    assert!(metrics.outcome.rejected[&RejectReason::Unsupported].count >= 1);
+}
+
+fn metrics_json(metric: serde_json::Value) -> Decoded {
+    let body = serde_json::json!({"resourceMetrics": [{
+        "resource": {"attributes": [
+            {"key": "service.name", "value": {"stringValue": "api"}},
+            {"key": "service.namespace", "value": {"stringValue": "shop"}},
+            {"key": "service.instance.id", "value": {"stringValue": "i-1"}},
+            {"key": "host.name", "value": {"stringValue": "brick-01"}},
+        ]},
+        "scopeMetrics": [{"metrics": [metric]}],
+    }]});
+    decode_metrics(body.to_string().as_bytes(), OtlpFormat::Json, &caps()).unwrap()
+}
+
+type Decoded = crate::Decoded<obs_types::MetricBatch>;
+
+fn shown(decoded: &Decoded) -> Vec<String> {
+    decoded
+        .batch
+        .series
+        .iter()
+        .map(|s| format!("{} {:?}", s.labels, s.samples.iter().map(|x| x.1).collect::<Vec<_>>()))
+        .collect()
+}
+
+#[test]
+fn histograms_become_classic_series() {
+    let got = metrics_json(serde_json::json!({
+        "name": "http.server.duration", "unit": "s", "description": "d",
+        "histogram": {"aggregationTemporality": 2, "dataPoints": [{
+            "timeUnixNano": "2000000000", "count": "6", "sum": 7.5,
+            "bucketCounts": ["1", "2", "3"], "explicitBounds": [0.5, 1],
+            "attributes": [{"key": "http.method", "value": {"stringValue": "GET"}}],
+            "exemplars": [{"timeUnixNano": "1", "asDouble": 0.7,
+                           "traceId": "5b8efff798038103d269b633813fc60c"}],
+        }]},
+    }));
+    let rest = "http_method=\"GET\", instance=\"i-1\", job=\"shop/api\"";
+    assert_eq!(
+        shown(&got),
+        [
+            format!("http_server_duration_seconds_bucket{{{rest}, le=\"0.5\"}} [1.0]"),
+            format!("http_server_duration_seconds_bucket{{{rest}, le=\"1.0\"}} [3.0]"),
+            format!("http_server_duration_seconds_bucket{{{rest}, le=\"+Inf\"}} [6.0]"),
+            format!("http_server_duration_seconds_count{{{rest}}} [6.0]"),
+            format!("http_server_duration_seconds_sum{{{rest}}} [7.5]"),
+            "target_info{host_name=\"brick-01\", instance=\"i-1\", job=\"shop/api\"} [1.0]".into(),
+        ]
+    );
+    assert!(got.batch.series[1].exemplars[0].trace_id.is_some());
+    assert_eq!(got.batch.metadata[0].kind, MetricKind::Histogram);
+}
+
+#[test]
+fn sums_gauges_summaries_and_bad_points() {
+    let counter = metrics_json(serde_json::json!({"name": "jobs", "sum": {
+        "isMonotonic": true, "aggregationTemporality": 2,
+        "dataPoints": [{"timeUnixNano": "1000000", "asInt": "5"}, {"timeUnixNano": "0", "asInt": "5"},
+                       {"timeUnixNano": "2000000", "asInt": "7"}, {"timeUnixNano": "3000000"}],
+    }}));
+    assert!(shown(&counter)[0].starts_with("jobs_total{"));
+    assert!(shown(&counter)[0].ends_with("[5.0, 7.0]"));
+    assert_eq!(counter.outcome.rejected[&RejectReason::Malformed].count, 2);
+
+    let summary = metrics_json(serde_json::json!({"name": "lat", "summary": {"dataPoints": [{
+        "timeUnixNano": "1000000", "count": "2", "sum": 3.0,
+        "quantileValues": [{"quantile": 0.5, "value": 1.0}],
+    }]}}));
+    assert!(shown(&summary)[0].contains("quantile=\"0.5\""));
+
+    let delta = metrics_json(serde_json::json!({"name": "d", "sum": {
+        "aggregationTemporality": 1, "dataPoints": [{"timeUnixNano": "1", "asInt": "5"}]}}));
+    assert_eq!(delta.outcome.rejected[&RejectReason::Unsupported].count, 1);
+    assert!(delta.batch.series.is_empty());
+
+    let broken = metrics_json(serde_json::json!({"name": "h", "histogram": {
+        "aggregationTemporality": 2, "dataPoints": [{
+            "timeUnixNano": "1", "count": "1", "bucketCounts": ["1"], "explicitBounds": [1.0, 2.0]}]}}));
+    assert_eq!(broken.outcome.rejected[&RejectReason::InvalidHistogram].count, 1);
+}
+
+#[test]
+fn exponential_histograms_become_native() {
+    let point = |scale: i32, offset: i32| {
+        metrics_json(serde_json::json!({"name": "e", "exponentialHistogram": {
+            "aggregationTemporality": 2, "dataPoints": [{
+                "timeUnixNano": "1000000", "count": "7", "sum": 3.0, "scale": scale, "zeroCount": "1",
+                "positive": {"offset": offset, "bucketCounts": ["1", "2", "0", "0", "3"]}}]}}))
+    };
+    let got = point(1, -1);
+    let h = &got.batch.series[0].histograms[0].1;
+    assert_eq!((h.schema, h.zero_count, h.count), (1, 1.0, 7.0));
+    assert_eq!(h.positive_buckets, [1.0, 2.0, 3.0]);
+    assert_eq!((h.positive_spans[0].offset, h.positive_spans[0].length), (0, 2));
+    assert_eq!((h.positive_spans[1].offset, h.positive_spans[1].length), (2, 1));
+    // Two scales finer than we hold: four neighbours become one.
+    let got = point(10, 0);
+    let h = &got.batch.series[0].histograms[0].1;
+    assert_eq!((h.schema, h.positive_buckets.as_slice()), (8, [3.0, 3.0].as_slice()));
+    assert_eq!(point(-5, 0).outcome.rejected[&RejectReason::InvalidHistogram].count, 1);
+    assert_eq!(point(0, i32::MAX).outcome.rejected[&RejectReason::InvalidHistogram].count, 1);
+}
+
+fn traces_json() -> String {
+    serde_json::json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "portal"}}]},
+        "scopeSpans": [{"scope": {"name": "lib"}, "spans": [
+            {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174",
+             "name": "root", "kind": 2, "startTimeUnixNano": "100", "endTimeUnixNano": "200",
+             "attributes": [{"key": "n", "value": {"intValue": "3"}},
+                            {"key": "n", "value": {"intValue": "4"}},
+                            {"key": "list", "value": {"arrayValue": {"values": [{"boolValue": true}]}}}],
+             "events": [{"timeUnixNano": "150", "name": "e"}],
+             "status": {"code": 2, "message": "boom"}},
+            {"traceId": "", "spanId": "eee19b7ec3c1b175", "name": "no trace"},
+            {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "0000000000000000", "name": "z"},
+        ]}],
+    }]})
+    .to_string()
+}
+
+#[test]
+fn traces_are_read_and_written_back() {
+    let got = decode_traces(traces_json().as_bytes(), OtlpFormat::Json, &caps()).unwrap();
+    assert_eq!(got.outcome.rejected[&RejectReason::InvalidSpan].count, 2);
+    let span = &got.batch[0].span;
+    assert_eq!(span.attributes.get("n"), Some(&AttrValue::Int(4)));
+    assert_eq!(span.duration_ns(), 100);
+    let trace = Trace { id: span.trace_id, spans: got.batch.clone() };
+
+    let json = trace_to_json(&trace);
+    let first = &json["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(first["traceId"], "5b8efff798038103d269b633813fc60c");
+    assert_eq!(first["startTimeUnixNano"], "100");
+    let back = decode_traces(json.to_string().as_bytes(), OtlpFormat::Json, &caps()).unwrap();
+    assert_eq!(back.batch, got.batch);
+
+    let back = decode_traces(&tempo_trace(&trace), OtlpFormat::Protobuf, &caps()).unwrap();
+    assert_eq!(back.batch, got.batch);
+    let envelope = tempo_trace_by_id(&trace, TraceStatus::Partial, "cut");
+    // Field 1 is the trace itself.
+    let inner = crate::protobuf::Fields::new(&envelope).next().unwrap().unwrap();
+    assert_eq!(inner, (1, crate::protobuf::Value::Bytes(&tempo_trace(&trace))));
+}
+
+#[test]
+fn logs_split_into_stream_and_metadata() {
+    let body = serde_json::json!({"resourceLogs": [{
+        "resource": {"attributes": [
+            {"key": "service.name", "value": {"stringValue": "guardian"}},
+            {"key": "node", "value": {"stringValue": "did:vm:node:brick-01"}},
+            {"key": "k8s.pod.name", "value": {"stringValue": "g-0"}},
+        ]},
+        "scopeLogs": [{"logRecords": [
+            {"observedTimeUnixNano": "7", "severityNumber": 17, "severityText": "ERROR",
+             "body": {"kvlistValue": {"values": [{"key": "a", "value": {"intValue": "1"}}]}},
+             "attributes": [{"key": "http", "value": {"kvlistValue": {"values": [
+                 {"key": "status.code", "value": {"intValue": "500"}}]}}}],
+             "traceId": "5b8efff798038103d269b633813fc60c"},
+            {"body": {"stringValue": "no time"}},
+            {"timeUnixNano": "18446744073709551615", "body": {"stringValue": "far"}},
+        ]}],
+    }]});
+    let got = decode_logs(body.to_string().as_bytes(), OtlpFormat::Json, &caps(), TimestampNs(99))
+        .unwrap();
+    assert_eq!(got.outcome.rejected[&RejectReason::TooFarInFuture].count, 1);
+    let first = &got.batch[0];
+    assert_eq!(first.stream.to_string(), "{node=\"brick-01\", service_name=\"guardian\"}");
+    assert_eq!(first.line, "{\"a\":1}");
+    assert_eq!(first.timestamp, TimestampNs(7));
+    assert_eq!(first.metadata.get("http_status_code"), Some("500"));
+    assert_eq!(first.metadata.get("k8s_pod_name"), Some("g-0"));
+    assert_eq!(first.metadata.get("severity_text"), Some("ERROR"));
+    assert_eq!(got.batch[1].timestamp, TimestampNs(99));
+}
+
+#[test]
+fn replies_carry_what_was_rejected() {
+    let mut outcome = obs_types::IngestOutcome::default();
+    assert!(partial_success(Signal::Logs, &outcome, OtlpFormat::Protobuf).is_empty());
+    outcome.reject(RejectReason::TooOld, || "x".into());
+    let json = partial_success(Signal::Traces, &outcome, OtlpFormat::Json);
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["partialSuccess"]["rejectedSpans"], "1");
+    assert!(!status_body(3, "bad", OtlpFormat::Protobuf).is_empty());
+}
+
+#[test]
+fn amplification_and_nesting_are_capped() {
+    let small = WireCaps { messages_max: 100, nesting_max: 8, ..caps() };
+    let many = [0x0a, 0].repeat(101);
+    let deep = "[".repeat(5000);
+    for signal in 0..3 {
+        let run = |body: &[u8], format| match signal {
+            0 => decode_logs(body, format, &small, TimestampNs(0)).err(),
+            1 => decode_traces(body, format, &small).err(),
+            _ => decode_metrics(body, format, &small).err(),
+        };
+        assert_eq!(run(&many, OtlpFormat::Protobuf).unwrap().reason(), "too_many_messages");
+        assert!(run(deep.as_bytes(), OtlpFormat::Json).is_some());
+        assert!(run(b"{", OtlpFormat::Json).unwrap().to_string().contains("line 1 column 1"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for format in [OtlpFormat::Protobuf, OtlpFormat::Json] {
+            let _ = decode_logs(&bytes, format, &caps(), TimestampNs(0));
+            let _ = decode_traces(&bytes, format, &caps());
+            let _ = decode_metrics(&bytes, format, &caps());
+        }
+    }
+
+    #[test]
+    fn damaged_requests_are_refused_or_read(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut traces = serde_json::from_str::<ExportTraceServiceRequest>(&traces_json())
+            .unwrap()
+            .encode_to_vec();
+        let place = at.index(traces.len());
+        traces[place] = byte;
+        let _ = decode_traces(&traces, OtlpFormat::Protobuf, &caps());
+        let mut json = traces_json().into_bytes();
+        let place = at.index(json.len());
+        json[place] = byte;
+        let _ = decode_traces(&json, OtlpFormat::Json, &caps());
+        let _ = serde_json::from_slice::<ExportMetricsServiceRequest>(&json);
+    }
+}

@@ -1,0 +1,89 @@
+//! Prometheus remote write 1.0 and 2.0: bodies after decompression, to batches and back.
+//!
+//! Version 1 is the hot path: labels and samples are read straight from the bytes into label sets,
+//! one allocation per series. Everything rarer goes through message structs.
+//! Source: Prometheus remote write specifications 1.0 and 2.0.
+
+mod histogram;
+mod messages;
+mod v1;
+mod v2;
+
+pub use self::v1::{decode_v1, encode_v1};
+pub use self::v2::decode_v2;
+
+use obs_types::{MetricKind, RejectReason};
+
+/// Which message a body holds, from the `proto` parameter of its `Content-Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteWriteVersion {
+    V1,
+    V2,
+}
+
+impl RemoteWriteVersion {
+    /// `None` for a message or media type that we do not read (415).
+    pub fn from_content_type(content_type: Option<&str>) -> Option<Self> {
+        let mut parts = content_type.unwrap_or("application/x-protobuf").split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case("application/x-protobuf") {
+            return None;
+        }
+        match parts.find_map(|p| p.strip_prefix("proto=")) {
+            None | Some("prometheus.WriteRequest") => Some(Self::V1),
+            Some("io.prometheus.write.v2.Request") => Some(Self::V2),
+            Some(_) => None,
+        }
+    }
+}
+
+fn kind_from_number(number: i32) -> MetricKind {
+    match number {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
+        5 => MetricKind::Summary,
+        6 => MetricKind::Info,
+        7 => MetricKind::StateSet,
+        _ => MetricKind::Unknown,
+    }
+}
+
+fn number_from_kind(kind: MetricKind) -> i32 {
+    match kind {
+        MetricKind::Unknown => 0,
+        MetricKind::Counter => 1,
+        MetricKind::Gauge => 2,
+        MetricKind::Histogram => 3,
+        MetricKind::GaugeHistogram => 4,
+        MetricKind::Summary => 5,
+        MetricKind::Info => 6,
+        MetricKind::StateSet => 7,
+    }
+}
+
+/// Sorts the pairs and says what is wrong with them.
+fn check_labels(pairs: &mut [(&str, &str)]) -> Result<(), RejectReason> {
+    if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+        pairs.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        if pairs.windows(2).any(|w| matches!(w, [a, b] if a.0 == b.0)) {
+            return Err(RejectReason::InvalidLabel);
+        }
+    }
+    if pairs.iter().any(|(n, _)| n.is_empty()) {
+        return Err(RejectReason::InvalidLabel);
+    }
+    match pairs.iter().find(|(n, _)| *n == obs_types::METRIC_NAME) {
+        Some((_, name)) if !name.is_empty() => Ok(()),
+        _ => Err(RejectReason::MissingName),
+    }
+}
+
+/// For the text of a rejected series.
+fn show_labels(pairs: &[(&str, &str)]) -> String {
+    let shown: Vec<String> = pairs.iter().take(8).map(|(n, v)| format!("{n}={v:?}")).collect();
+    format!("{{{}}}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests;
