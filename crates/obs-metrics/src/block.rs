@@ -309,8 +309,17 @@ impl Block {
         !lock(&self.bad).is_empty()
     }
 
-    pub(crate) fn verify(&self) -> Result<(), DiskError> {
-        self.reader.verify()
+    /// Reads and checks every section; a damaged block is known as such from then on.
+    pub(crate) fn verify(&self, corrupt: &AtomicU64) -> Result<(), DiskError> {
+        for info in self.reader.sections() {
+            if let Err(e) = self.reader.read_section(info) {
+                if e.is_corrupt() {
+                    self.mark_bad(&info.name, &e.to_string(), corrupt);
+                }
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 
     /// `None` if the section is damaged; `corrupt` counts it when that is found out. Errors other

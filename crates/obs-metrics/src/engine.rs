@@ -27,6 +27,8 @@ use crate::{hour_of, lock, write};
 pub(crate) const SIDE_KIND: [u8; 4] = *b"MESD";
 pub(crate) const SIDE_FILE: &str = "side.blk";
 const QUARANTINE: &str = "quarantine";
+/// Flushes come hourly, so one repetition nearly always does.
+const READ_ONLY_ATTEMPTS: u32 = 5;
 
 /// The metrics engine. Shared between threads; every method blocks the calling thread.
 #[derive(Debug)]
@@ -97,6 +99,23 @@ impl MetricsEngine {
     /// a disk that does not read, or a file of a later version, fails the opening. The caller
     /// holds the lock of the data folder when `mode` is read-write.
     pub fn open(config: MetricsConfig) -> Result<Arc<Self>, MetricsError> {
+        if config.mode == OpenMode::ReadWrite {
+            return Self::open_once(config);
+        }
+        // A writer may move an hour from the log to a block while we look at first one, then the
+        // other: look again until the blocks were the same before and after.
+        let mut attempt = 0;
+        loop {
+            let before = block_names(&config)?;
+            let engine = Self::open_once(config.clone());
+            attempt += 1;
+            if attempt == READ_ONLY_ATTEMPTS || before == block_names(&config)? {
+                return engine;
+            }
+        }
+    }
+
+    fn open_once(config: MetricsConfig) -> Result<Arc<Self>, MetricsError> {
         let writable = config.mode == OpenMode::ReadWrite;
         let disk = Arc::clone(&config.disk);
         let counters = Counters::default();
@@ -191,7 +210,7 @@ impl MetricsEngine {
     /// Reads every block whole and checks every checksum; returns what is damaged.
     pub fn verify(&self) -> Vec<DiskError> {
         let blocks = Arc::clone(&crate::read(&self.blocks));
-        blocks.iter().filter_map(|b| b.verify().err()).collect()
+        blocks.iter().filter_map(|b| b.verify(&self.counters.sections_corrupt).err()).collect()
     }
 
     pub(crate) fn refuse_writes(&self) -> Option<&'static str> {
@@ -242,12 +261,12 @@ impl Replay {
             };
             let mut state = lock(&series.state);
             for (t, v) in of_series {
-                if !in_block(&self.flushed, t, record.head.flush) {
-                    if let Ok(Stored::New(bytes)) = state.push(t, v, late_floor) {
-                        grown += bytes;
-                        self.max_t = self.max_t.max(Some(t));
-                        self.hours.insert(hour_of(t));
-                    }
+                if !in_block(&self.flushed, t, record.head.flush)
+                    && let Ok(Stored::New(bytes)) = state.push(t, v, late_floor)
+                {
+                    grown += bytes;
+                    self.max_t = self.max_t.max(Some(t));
+                    self.hours.insert(hour_of(t));
                 }
             }
         }
@@ -281,18 +300,22 @@ fn in_block(flushed: &BTreeMap<i64, u64>, t: i64, flush: u64) -> bool {
     flushed.get(&hour_of(t)).is_some_and(|done| *done > flush)
 }
 
+fn block_names(config: &MetricsConfig) -> Result<Vec<String>, DiskError> {
+    let entries = config.disk.list(&config.dir)?.into_iter();
+    Ok(entries.filter(|e| !e.is_dir && Meta::names(&e.name)).map(|e| e.name).collect())
+}
+
 fn open_blocks(
     config: &MetricsConfig,
     counters: &Counters,
 ) -> Result<Vec<Arc<Block>>, MetricsError> {
     let mut out = Vec::new();
-    for entry in config.disk.list(&config.dir)? {
-        if entry.is_dir || !Meta::names(&entry.name) {
-            continue;
-        }
-        match Block::open(Arc::clone(&config.disk), &config.dir.join(&entry.name)) {
+    for name in block_names(config)? {
+        match Block::open(Arc::clone(&config.disk), &config.dir.join(&name)) {
             Ok(block) => out.push(Arc::new(block)),
-            Err(e) if e.is_corrupt() => set_aside(config, &entry.name, &e, counters),
+            Err(e) if e.is_corrupt() => set_aside(config, &name, &e, counters),
+            // Merged or dropped by the writer meanwhile; only a reader can meet that.
+            Err(e) if e.is_not_found() && config.mode == OpenMode::ReadOnly => {}
             Err(e) => return Err(e.into()),
         }
     }

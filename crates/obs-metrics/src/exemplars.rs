@@ -22,14 +22,13 @@ impl ExemplarRing {
         if self.max == 0 || self.of_series.get(series).is_some_and(|(last, _)| t <= *last) {
             return;
         }
-        if self.ring.len() >= self.max {
-            if let Some((oldest, _)) = self.ring.pop_front() {
-                if let Some(entry) = self.of_series.get_mut(&oldest) {
-                    entry.1 -= 1;
-                    if entry.1 == 0 {
-                        self.of_series.remove(&oldest);
-                    }
-                }
+        if self.ring.len() >= self.max
+            && let Some((oldest, _)) = self.ring.pop_front()
+            && let Some(entry) = self.of_series.get_mut(&oldest)
+        {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                self.of_series.remove(&oldest);
             }
         }
         let entry = self.of_series.entry(series.clone()).or_insert((t, 0));

@@ -226,7 +226,8 @@ impl MetricsEngine {
         drop(blocks);
         for (hour, parts) in by_hour.into_iter().filter(|(_, parts)| parts.len() > 1) {
             // Merging a damaged block would make its loss final.
-            if parts.iter().any(|b| b.is_damaged() || b.verify().is_err()) {
+            let corrupt = &self.counters.sections_corrupt;
+            if parts.iter().any(|b| b.is_damaged() || b.verify(corrupt).is_err()) {
                 continue;
             }
             let flush = parts.iter().map(|b| b.meta.flush).max().unwrap_or(0);
@@ -234,7 +235,6 @@ impl MetricsEngine {
             let disk = Arc::clone(&self.config.disk);
             let mut builder =
                 BlockBuilder::create(disk, &self.config.dir, hour, flush, generation)?;
-            let corrupt = &self.counters.sections_corrupt;
             let mut cursors = Vec::new();
             let mut places: BTreeMap<LabelSet, Vec<(usize, u32)>> = BTreeMap::new();
             for (at, part) in parts.iter().enumerate() {

@@ -125,12 +125,13 @@ impl State {
     }
 
     fn push_in_order(&mut self, t: i64, v: f64) -> usize {
-        if let Some(open) = &mut self.open {
-            if open.count < CHUNK_SAMPLES_MAX && hour_of(open.min_t) == hour_of(t) {
-                let before = open.byte_len();
-                open.push(t, v);
-                return open.byte_len() - before;
-            }
+        if let Some(open) = &mut self.open
+            && open.count < CHUNK_SAMPLES_MAX
+            && hour_of(open.min_t) == hour_of(t)
+        {
+            let before = open.byte_len();
+            open.push(t, v);
+            return open.byte_len() - before;
         }
         if let Some(full) = self.open.replace(OpenChunk::new(t, v)) {
             self.closed.push(full.close());

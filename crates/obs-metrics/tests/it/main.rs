@@ -1,5 +1,7 @@
 //! The engine against a plain model, and under every fault of the fake disk.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+
 mod corruption;
 mod engine;
 mod faults;
