@@ -8,7 +8,7 @@ use obs_proof::note::{SignerKey, VerifierKey};
 use obs_proof::tlog_proof::TlogProof;
 use obs_types::{ContentHash, TimestampMs};
 
-use crate::log::{self, Lines, LogState, OpenLog, Trust};
+use crate::log::{self, Lines, LogState, OpenLog, Opening};
 use crate::queue::Queue;
 use crate::receipt::Place;
 use crate::{LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, key};
@@ -37,8 +37,8 @@ struct Core {
     committed: Committed,
     /// A commit failed half-way: the files must be read again before the next one.
     broken: bool,
-    /// Whether the next reading may go on in the same file.
-    trust: Trust,
+    /// The log's file is not to be written on any more.
+    sync_failed: bool,
     /// The root file or the second copy could not be written.
     derived_stale: bool,
 }
@@ -94,7 +94,7 @@ impl Ledger {
                 (Some(signer), vec![verifier])
             }
         };
-        let log = log::open(&config, &keys, Trust::Whole)?;
+        let log = log::open(&config, &keys, Opening::Start)?;
         let verifier = keys
             .into_iter()
             .find(|k| k.name() == config.origin)
@@ -117,8 +117,9 @@ impl Ledger {
     /// Adds receipts in order and returns their sequence numbers once the checkpoint that covers
     /// them is durable. Receipts of concurrent callers share a commit (up to 256).
     ///
-    /// `Err(Receipt)` if one of them cannot be written: none is. After `Err(Disk)` they may or may
-    /// not turn up: the files are read again before the next commit, and whole lines are kept.
+    /// `Err(Receipt)` if one of them cannot be written: none is. After `Err(Disk)` the next append
+    /// reads the files again and cuts them away, unless their checkpoint did reach the disk; a
+    /// caller that must not repeat itself looks with [`Self::read`].
     pub fn append(&self, receipts: Vec<Receipt>) -> Result<Vec<u64>, LedgerError> {
         if self.config.mode == LedgerMode::ReadOnly {
             return Err(LedgerError::ReadOnly);
@@ -303,7 +304,11 @@ impl Ledger {
         let first = core.log.state.size();
         core.broken = true;
         let note = self.write_lines(core, signer, receipts)?;
-        log::write_checkpoint(&self.config, &note)?;
+        if log::write_checkpoint(&self.config, &note).is_err() {
+            // The lines are durable, and whether this checkpoint is nobody knows. Writing it anew,
+            // as a new file, mostly settles that, and spares the caller an answer that is neither.
+            log::write_checkpoint(&self.config, &note)?;
+        }
         core.broken = false;
         core.committed = Committed::of(&core.log.state, note);
         if let Err(e) = self.write_derived(core) {
@@ -350,7 +355,7 @@ impl Ledger {
         state.last_timestamp = now;
         file.append(&bytes)?;
         if let Err(e) = file.sync() {
-            core.trust = Trust::SyncFailed;
+            core.sync_failed = true;
             return Err(e.into());
         }
         let path = log::log_path(&self.config);
@@ -362,10 +367,10 @@ impl Ledger {
 
     /// Reads the files again after a failed commit, as a restart would.
     fn reopen(&self, core: &mut Core) -> Result<(), LedgerError> {
-        let trust = core.trust;
+        let opening = Opening::Retry { sync_failed: core.sync_failed };
         // Should this fail half-way, a sync may be what failed.
-        core.trust = Trust::SyncFailed;
-        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier), trust)?);
+        core.sync_failed = true;
+        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier), opening)?);
         self.settle(core)
     }
 
@@ -410,7 +415,7 @@ impl Core {
             note: log.note.clone(),
             at: TimestampMs(log.state.last_timestamp),
         };
-        Self { log, committed, broken: false, trust: Trust::Whole, derived_stale: true }
+        Self { log, committed, broken: false, sync_failed: false, derived_stale: true }
     }
 }
 

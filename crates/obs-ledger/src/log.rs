@@ -140,21 +140,25 @@ pub(crate) fn write_derived(
     Ok(())
 }
 
-/// Whether the log's file may be written on.
+/// Why the files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// Cut and append in place.
-    Whole,
-    /// A sync of it failed in this process: what it holds is copied to a new file, because the
-    /// system may have dropped bytes that still read well.
-    SyncFailed,
+pub(crate) enum Opening {
+    /// The process begins: what lies behind the checkpoint is what a crash left.
+    Start,
+    /// A commit of this process failed and its callers were told so: what lies behind the
+    /// checkpoint is cut away, so that their next attempt does not stand there twice.
+    Retry {
+        /// A sync of the log failed: it is copied to a new file, because the system may have
+        /// dropped bytes that still read well.
+        sync_failed: bool,
+    },
 }
 
 /// Opens and, if allowed to write, recovers. `keys` are those whose checkpoints count.
 pub(crate) fn open(
     config: &LedgerConfig,
     keys: &[VerifierKey],
-    trust: Trust,
+    opening: Opening,
 ) -> Result<OpenLog, LedgerError> {
     let disk = &*config.disk;
     let (note, checkpoint) = read_checkpoint(config, &checkpoint_path(config), keys)?
@@ -205,7 +209,7 @@ pub(crate) fn open(
         file: None,
     };
     if config.mode == LedgerMode::ReadWrite {
-        out.recover_tail(config, &mut lines, reported, trust)?;
+        out.recover_tail(config, &mut lines, reported, opening)?;
     }
     Ok(out)
 }
@@ -219,13 +223,15 @@ impl OpenLog {
         config: &LedgerConfig,
         lines: &mut Lines<'_>,
         mut reported: Vec<String>,
-        trust: Trust,
+        opening: Opening,
     ) -> Result<(), LedgerError> {
         let disk = &*config.disk;
         let path = log_path(config);
         let signed_end = self.state.end();
         let mut kept = Vec::new();
-        while let Some(line) = lines.next()? {
+        while opening == Opening::Start
+            && let Some(line) = lines.next()?
+        {
             let Some(timestamp) = self.state.continues(&line) else { break };
             self.state.push(&line);
             self.state.last_timestamp = timestamp;
@@ -236,17 +242,18 @@ impl OpenLog {
         }
         let kept_end = self.state.end();
         let len = if disk.exists(&path) { disk.len(&path)? } else { 0 };
-        if len > kept_end {
+        if opening == Opening::Start && len > kept_end {
             let torn = read_range(disk, &path, kept_end, len)?;
             let hash = to_hex(blake3_of(&torn).get(..4).unwrap_or_default());
             let name = format!("{LOG_NAME}.{kept_end}-{hash}.torn");
             write_durable(disk, &config.dir.join(&name), &torn)?;
         }
-        if trust == Trust::SyncFailed {
+        let copied = opening == Opening::Retry { sync_failed: true };
+        if copied {
             copy_durably(disk, &path, signed_end, &kept)?;
         }
         let file = disk.open_append(&path)?;
-        if trust == Trust::Whole && len > signed_end {
+        if !copied && len > signed_end {
             file.truncate(signed_end)?;
             file.append(&kept)?;
             file.sync()?;

@@ -1,5 +1,7 @@
 //! The ledger against the verifier: crashes, tampering, receipts against their schemas.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod crash;
 mod ledger;
 mod receipts;

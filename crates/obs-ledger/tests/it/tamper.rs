@@ -95,13 +95,12 @@ fn the_first_bad_receipt_is_named() {
     let dir = small_store();
     let path = dir.path().join(LOG);
     let text = fs::read_to_string(&path).unwrap();
-    let second = text.find('\n').unwrap() + 1;
+    let third: usize = text.lines().take(2).map(|l| l.len() + 1).sum();
     fs::write(&path, text.replacen("\"info\":3", "\"info\":4", 1)).unwrap();
     let report = verify_dir(dir.path());
     assert_eq!(report.exit_code(), 1);
     assert!(report.has(Code::RootMismatch) && report.has(Code::RootHashMismatch), "{report}");
     let first = report.findings.iter().find(|f| f.code == Code::RootHashMismatch).unwrap();
-    let third = text[second..].find('\n').unwrap() + second + 1;
     // Receipt 1 was edited: receipt 2 is the first whose chain value no longer fits.
     assert_eq!((first.seq, first.offset), (Some(2), Some(third as u64)), "{report}");
 }
@@ -198,7 +197,14 @@ fn resealing_must_say_what_it_follows() {
         assert_eq!(report.exit_code() == 0, good, "{link:?}: {report}");
         assert_eq!(report.has(Code::SealLinkBroken), !good, "{report}");
     }
-    let twice = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 0)]);
+    let again = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 0)]);
+    let report = verify_dir(again.path());
+    assert!(report.has(Code::RepeatedSeal) && report.exit_code() == 0, "{report}");
+    let other = |d: &Path| {
+        sealed(d, &path_of("logs", 1), b"other");
+        log_batch(seal("logs", 0, 0, &path_of("logs", 1), b"other"))
+    };
+    let twice = store(|d| vec![hour(d, "logs", 0), other(d)]);
     assert!(verify_dir(twice.path()).has(Code::DuplicateSeal));
     let early = store(|d| vec![hour(d, "logs", 30)]);
     assert!(verify_dir(early.path()).has(Code::SealedTooEarly));

@@ -52,11 +52,14 @@ impl Report {
     }
 }
 
+/// Runs one folder of vectors; `Err` if it cannot be read.
+type Part = fn(&Path, &mut Report) -> Result<(), String>;
+
 /// Runs everything below `dir`. A part whose folder is missing counts as a failure: a run that
 /// checked nothing must not look like a good one.
 pub fn run_dir(dir: &Path) -> Report {
     let mut report = Report::default();
-    let parts: [(&str, fn(&Path, &mut Report) -> Result<(), String>); 9] = [
+    let parts: [(&str, Part); 9] = [
         ("rfc6962-proofs", merkle::run),
         ("tessera-log", logs::run_tessera),
         ("sunlight-mirror", logs::run_sunlight),

@@ -88,6 +88,8 @@ codes! {
     RootFileStale Note "ROOT_FILE_STALE",
     FilesNotChecked Note "FILES_NOT_CHECKED",
     UnreceiptedFile Note "UNRECEIPTED_FILE",
+    /// A seal that says again what an earlier one said of the same file.
+    RepeatedSeal Note "REPEATED_SEAL",
     DeclaredGap Note "DECLARED_GAP",
     DeclaredDeletion Note "DECLARED_DELETION",
     StateRemembered Note "STATE_REMEMBERED",

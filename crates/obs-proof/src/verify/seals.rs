@@ -187,15 +187,17 @@ impl Seals {
             return;
         };
         let key = (stream.to_owned(), period.0, period.1, rev);
-        if self.known.contains_key(&key) {
-            report.add(
-                Finding::new(
+        if let Some(before) = self.known.get(&key) {
+            let same_path = self.files.iter().any(|f| f.path == path);
+            // After a failed append a writer may have had to say the same thing again.
+            let finding = match before == hash && same_path {
+                true => Finding::new(Code::RepeatedSeal, format!("{stream}: the same seal again")),
+                false => Finding::new(
                     Code::DuplicateSeal,
-                    format!("{stream} revision {rev} is sealed twice"),
-                )
-                .seq(seq)
-                .path(path),
-            );
+                    format!("{stream} revision {rev} is sealed twice, with different content"),
+                ),
+            };
+            report.add(finding.seq(seq).path(path));
             return;
         }
         if rev == 0 {
