@@ -36,7 +36,7 @@ pub(crate) struct Placed {
     pub(crate) column: usize,
 }
 
-const KEYWORDS: [&str; 23] = [
+const KEYWORDS: [&str; 22] = [
     "by",
     "without",
     "bool",
@@ -59,11 +59,10 @@ const KEYWORDS: [&str; 23] = [
     "decolorize",
     "drop",
     "keep",
-    "ip",
 ];
 
 /// Names that are functions only when called.
-const FUNCTIONS: [&str; 32] = [
+const FUNCTIONS: [&str; 33] = [
     "rate",
     "rate_counter",
     "count_over_time",
@@ -96,6 +95,7 @@ const FUNCTIONS: [&str; 32] = [
     "bytes",
     "duration",
     "duration_seconds",
+    "ip",
 ];
 
 const OPERATORS: [&str; 29] = [
@@ -115,6 +115,7 @@ impl Token {
             Self::Range(_) => "RANGE".into(),
             Self::Flag(_) => "FUNCTION_FLAG".into(),
             Self::Symbol(s) => (*s).to_owned(),
+            Self::Function("ip") => "ip".into(),
             Self::Function(name) => name.to_uppercase(),
             Self::End => "$end".into(),
             Self::Bad(message) => message.clone(),
@@ -316,7 +317,7 @@ impl<'a> Lexer<'a> {
         let mut raw: Vec<u8> = Vec::new();
         let mut chars = body.char_indices();
         while let Some((at, c)) = chars.next() {
-            if !(c == '\\') && !raw.is_empty() {
+            if c != '\\' && !raw.is_empty() {
                 flush(&mut raw, &mut out);
             }
             match c {

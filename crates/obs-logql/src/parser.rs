@@ -1,7 +1,6 @@
 //! Recursive descent over the tokens, with the checks that need no data.
 
 use obs_types::{MatchOp, Matcher};
-use regex::Regex;
 
 use crate::ast::{
     BinaryExpr, BinaryOp, Cardinality, CompareOp, Conversion, Expr, Extraction, Grouping, IpFilter,
@@ -133,6 +132,10 @@ impl Parser {
 
     fn is(&self, symbol: &str) -> bool {
         matches!(self.peek(), Token::Symbol(s) if *s == symbol)
+    }
+
+    fn is_ip(&self) -> bool {
+        *self.peek() == Token::Function("ip")
     }
 
     fn is_at(&self, ahead: usize, symbol: &str) -> bool {
@@ -365,18 +368,10 @@ impl Parser {
     }
 
     fn metric(&mut self) -> Result<MetricExpr, ParseError> {
-        let place = self.placed(0).clone();
         match self.nested(|p| p.expression(0))? {
             Expr::Metric(m) => Ok(m),
             // The grammar of the reference stops where the range would have to stand.
-            Expr::Log(_) => Err(match self.peek() {
-                Token::Range(_) => self.unexpected(&[]),
-                _ => ParseError::at(
-                    place.line,
-                    place.column,
-                    format!("syntax error: unexpected {}", self.peek().name()),
-                ),
-            }),
+            Expr::Log(_) => Err(self.unexpected(&[])),
         }
     }
 
@@ -393,11 +388,8 @@ impl Parser {
         let mut texts = texts.into_iter();
         let mut next = || texts.next().unwrap_or_default();
         let (destination, replacement, source, regex) = (next(), next(), next(), next());
-        Regex::new(&format!("^(?:{regex})$")).map_err(|e| {
-            ParseError::whole(format!(
-                "invalid regex in label_replace: error parsing regexp: {}",
-                regex_reason(&e)
-            ))
+        crate::regexp::compile(&format!("^(?:{regex})$")).map_err(|e| {
+            ParseError::whole(format!("invalid regex in label_replace: error parsing regexp: {e}"))
         })?;
         let is_name = !destination.is_empty()
             && destination.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -619,7 +611,7 @@ impl Parser {
         };
         self.at += 1;
         let mut terms = vec![self.line_term()?];
-        while self.is("or") && matches!(self.peek_at(1), Token::Text(_) | Token::Symbol("ip")) {
+        while self.is("or") && matches!(self.peek_at(1), Token::Text(_) | Token::Function("ip")) {
             self.at += 1;
             terms.push(self.line_term()?);
         }
@@ -638,11 +630,12 @@ impl Parser {
 
     /// `!=` after a selector is a filter only before a text or `ip(`; else it compares numbers.
     fn starts_line_filter(&self) -> bool {
-        matches!(self.peek_at(1), Token::Text(_) | Token::Symbol("ip") | Token::End)
+        matches!(self.peek_at(1), Token::Text(_) | Token::Function("ip") | Token::End)
     }
 
     fn line_term(&mut self) -> Result<LineTerm, ParseError> {
-        if self.accept("ip") {
+        if self.is_ip() {
+            self.at += 1;
             self.expect("(")?;
             let text = self.text()?;
             self.expect(")")?;
@@ -795,7 +788,7 @@ impl Parser {
             self.at += 1;
             return Ok(LabelFilter::Matcher(new_matcher(label, op, value)?));
         }
-        if matches!(matcher_op, Some(MatchOp::Equal | MatchOp::NotEqual)) && self.is("ip") {
+        if matches!(matcher_op, Some(MatchOp::Equal | MatchOp::NotEqual)) && self.is_ip() {
             self.at += 1;
             self.expect("(")?;
             let pattern = self.text()?;
@@ -844,12 +837,6 @@ pub(crate) fn new_matcher(name: String, op: MatchOp, value: String) -> Result<Ma
             unit::quote(&e.value)
         ))
     })
-}
-
-/// The regex crate draws a picture over several lines; its last line has the reason.
-pub(crate) fn regex_reason(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or("").trim().trim_start_matches("error: ").to_owned()
 }
 
 fn binary(
@@ -968,4 +955,100 @@ fn vector_op(name: &str) -> Option<VectorOp> {
         VectorOp::ApproxTopK,
     ];
     ALL.into_iter().find(|op| op.as_str() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match parse(text) {
+            Ok(e) => e.to_string(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn canonical_texts_read_back_as_themselves() {
+        for (text, want) in [
+            (r#"{ app = "a",b!~"c" }"#, r#"{app="a", b!~"c"}"#),
+            (
+                r#"{a="b"}|="x" or "y"!= ip("1.2.3.4")|>"<_> z""#,
+                r#"{a="b"} |= "x" or "y" != ip("1.2.3.4") |> "<_> z""#,
+            ),
+            (
+                r#"{a="b"}| json c, d="e[0]" | logfmt --strict --keep-empty f"#,
+                r#"{a="b"} | json c="c", d="e[0]" | logfmt --strict --keep-empty f="f""#,
+            ),
+            (
+                r#"{a="b"} | c>5 or d=~"x" and e<10s | f==1KB g!=ip("::1")"#,
+                r#"{a="b"} | ( c>5 or ( d=~"x" , e<10s ) ) | ( f==1000B , g!=ip("::1") )"#,
+            ),
+            (
+                r#"{a="b"} | label_format x=y,z="{{.w}}" | drop m,n="o" | keep p | decolorize"#,
+                r#"{a="b"} | label_format x=y, z="{{.w}}" | drop m, n="o" | keep p | decolorize"#,
+            ),
+            (
+                r#"sum by(x)(rate({a="b"}[5m] offset 1h|="q"))/on(x)group_left(y)2^3^2*vector(1)"#,
+                r#"((sum by (x) (rate({a="b"} |= "q"[5m] offset 1h)) / on (x) group_left (y) 512) * vector(1))"#,
+            ),
+            (
+                r#"quantile_over_time(0.99,({a="b"}|unwrap duration(t)|t>1s)[5m])by(z)"#,
+                r#"quantile_over_time(0.99,{a="b"} | unwrap duration(t) | t>1s[5m]) by (z)"#,
+            ),
+            ("1 + 2 * 3 - -4", "11"),
+            (r#"topk(3, count_over_time({a="b"}[1d]))"#, r#"topk(3,count_over_time({a="b"}[1d]))"#),
+            (r#"{a="b"} | ip="x" | rate=~"y""#, r#"{a="b"} | ip="x" | rate=~"y""#),
+        ] {
+            assert_eq!(shown(text), want);
+            assert_eq!(shown(want), want);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_in_the_references_words() {
+        for (text, want) in [
+            (r#"{app="a""#, "line 1, col 9: syntax error: unexpected $end, expecting } or ,"),
+            ("sum(", "col 5: syntax error: unexpected $end"),
+            ("{}", "queries require at least one regexp or equality matcher"),
+            (r#"sum_over_time({a="b"}[5m])"#, "invalid aggregation sum_over_time without unwrap"),
+            (r#"rate({a="b"}[5minutes])"#, "unknown unit \"minutes\" in duration \"5minutes\""),
+            (r#"topk(rate({a="b"}[5m]))"#, "parameter required for operation topk"),
+            (r#"{a="b"} |= "#, "expecting STRING or ip"),
+            (r#"{a="b"} | x > y"#, "unexpected IDENTIFIER"),
+            ("\n\n{a=\"b\"} | |", "line 3, col 11: syntax error: unexpected |"),
+            (r#"{a=~"("}"#, "error parsing regexp"),
+            (r#"{a="b"} + 1"#, "unexpected type for left leg of binary operation (+)"),
+        ] {
+            let got = shown(text);
+            assert!(got.contains(want), "{text}: {got}");
+        }
+        let deep = format!("{}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(shown(&deep).contains("nested deeper"));
+        assert!(shown(&"x".repeat(QUERY_BYTES_MAX + 1)).contains("at most"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z{}()\\[\\]|=~!<>\"`'#0-9.,+*/^% \n\\\\-]{0,60}") {
+            if let Ok(e) = parse(&text) {
+                prop_assert_eq!(shown(&e.to_string()), e.to_string());
+            }
+        }
+
+        #[test]
+        fn no_words_make_it_panic(words in proptest::collection::vec(prop_oneof![
+            Just("{a=\"b\"}"), Just("|="), Just("\"x\""), Just("| json"), Just("| logfmt"), Just("["),
+            Just("[5m]"), Just("rate("), Just("sum by (x) ("), Just(")"), Just("(") , Just("| x > 5"),
+            Just("or"), Just("and"), Just("+"), Just("on (a)"), Just("| unwrap y"), Just("offset 5m"),
+            Just("ip("), Just("bool"), Just("1"), Just(","), Just("| keep z"), Just("quantile_over_time(0.5,"),
+        ], 0..14)) {
+            let text = words.join(" ");
+            if let Ok(e) = parse(&text) {
+                prop_assert_eq!(shown(&e.to_string()), e.to_string());
+            }
+        }
+    }
 }

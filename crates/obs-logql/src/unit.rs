@@ -63,7 +63,7 @@ pub(crate) fn go_duration(text: &str) -> Result<i64, String> {
         if number.is_empty() || number == "." || number.matches('.').count() > 1 {
             return Err(invalid());
         }
-        let value: f64 = number.parse().map_err(|_: std::num::ParseFloatError| invalid())?;
+        let value: f64 = number.parse().ok().ok_or_else(invalid)?;
         let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(end).ok_or_else(invalid)?;
         let scale = match unit {
@@ -149,7 +149,7 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
     if !body.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(invalid());
     }
-    let value: f64 = body.parse().map_err(|_: std::num::ParseFloatError| invalid())?;
+    let value: f64 = body.parse().ok().ok_or_else(invalid)?;
     if value.is_infinite() {
         return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quote(text)));
     }

@@ -304,7 +304,8 @@ fn read_chunk(
                 && wanted.metadata.iter().all(|(n, v, _)| metadata.get(row, n) == Some(v));
             if passes {
                 let line = std::str::from_utf8(line)
-                    .map_err(|_| part.bad("a line that is not UTF-8"))?
+                    .ok()
+                    .ok_or_else(|| part.bad("a line that is not UTF-8"))?
                     .to_owned();
                 let metadata = metadata.row(row);
                 entries.push(LogEntry { timestamp: TimestampNs(time), line, metadata });

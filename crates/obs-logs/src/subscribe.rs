@@ -30,13 +30,16 @@ impl Subscription {
     }
 }
 
+/// Where records go, and how many could not.
+type Subscriber = (SyncSender<Arc<LogRecord>>, Arc<AtomicU64>);
+
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
-    all: Mutex<Vec<(SyncSender<Arc<LogRecord>>, Arc<AtomicU64>)>>,
+    all: Mutex<Vec<Subscriber>>,
 }
 
 impl Subscribers {
-    fn lock(&self) -> MutexGuard<'_, Vec<(SyncSender<Arc<LogRecord>>, Arc<AtomicU64>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Subscriber>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

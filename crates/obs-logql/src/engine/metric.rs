@@ -1,7 +1,6 @@
 //! Metric queries: every node is evaluated for all steps at once.
 
 use obs_types::{LogSource, QueryContext, TimestampNs};
-use regex::Regex;
 
 use super::{
     EngineOptions, MatrixSeries, QueryResult, QueryStats, Value, VectorSample, aggregate, binary,
@@ -201,12 +200,8 @@ impl Evaluation<'_> {
 }
 
 fn replace(l: &LabelReplace, mut series: Vec<Series>) -> Result<Vec<Series>, EngineError> {
-    let regex = Regex::new(&format!("^(?:{})$", l.regex)).map_err(|e| {
-        EngineError::Evaluation(format!(
-            "invalid regex in label_replace: {}",
-            crate::parser::regex_reason(&e)
-        ))
-    })?;
+    let regex = crate::regexp::compile(&format!("^(?:{})$", l.regex))
+        .map_err(|e| EngineError::Evaluation(format!("invalid regex in label_replace: {e}")))?;
     for s in &mut series {
         let source = s.labels.get(&l.source).unwrap_or("");
         let Some(found) = regex.captures(source) else { continue };

@@ -6,6 +6,8 @@ mod metric;
 mod pushdown;
 mod range;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use obs_types::{Direction, LogSource, QueryContext, TimestampNs};
 

@@ -57,7 +57,7 @@ pub(crate) fn metadata_equals(
     if wanted.is_empty() {
         return Ok(wanted);
     }
-    let streams = source.streams(&[log.matchers.clone()], range, context)?;
+    let streams = source.streams(std::slice::from_ref(&log.matchers), range, context)?;
     wanted.retain(|(name, _)| streams.iter().all(|s| s.get(name).is_none()));
     Ok(wanted)
 }

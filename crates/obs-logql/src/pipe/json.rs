@@ -266,7 +266,8 @@ impl JsonPath {
                     let index = index
                         .trim()
                         .parse()
-                        .map_err(|_: std::num::ParseIntError| bad("an index must be a number"))?;
+                        .ok()
+                        .ok_or_else(|| bad("an index must be a number"))?;
                     steps.push(PathStep::Index(index));
                     rest = tail;
                 }

@@ -34,12 +34,8 @@ impl CompiledLineFilter {
                         LineTest::Contains(Box::new(Finder::new(term.text.as_bytes()).into_owned()))
                     }
                     LineFilterOp::Regex | LineFilterOp::NotRegex => {
-                        LineTest::Regex(Regex::new(&term.text).map_err(|e| {
-                            ParseError::whole(format!(
-                                "error parsing regexp: {}: `{}`",
-                                crate::parser::regex_reason(&e),
-                                term.text
-                            ))
+                        LineTest::Regex(crate::regexp::compile(&term.text).map_err(|e| {
+                            ParseError::whole(format!("error parsing regexp: {e}: `{}`", term.text))
                         })?)
                     }
                     LineFilterOp::Pattern | LineFilterOp::NotPattern => {

@@ -213,8 +213,7 @@ fn compile(stage: &Stage) -> Result<Step, ParseError> {
 }
 
 fn compile_regexp(text: &str) -> Result<Step, ParseError> {
-    let regex = Regex::new(text).map_err(|e| {
-        let reason = crate::parser::regex_reason(&e);
+    let regex = crate::regexp::compile(text).map_err(|reason| {
         ParseError::whole(if reason.contains("duplicate capture group name") {
             format!("duplicate extracted label name in regexp {}", crate::unit::quote(text))
         } else {

@@ -202,8 +202,7 @@ fn capped(text: String) -> Outcome {
 }
 
 fn regex(text: &str) -> Result<Regex, TemplateError> {
-    Regex::new(text)
-        .map_err(|e| failed(format!("error parsing regexp: {}", crate::parser::regex_reason(&e))))
+    crate::regexp::compile(text).map_err(|e| failed(format!("error parsing regexp: {e}")))
 }
 
 /// Go writes `${1}` and `$1x` as this crate does, so templates pass as they are.
@@ -352,7 +351,7 @@ fn decode_base64(subject: &str) -> String {
 
 fn unix_to_time(subject: &str) -> Outcome {
     let bad = || failed(format!("unable to parse time '{subject}'"));
-    let number: i64 = subject.parse().map_err(|_: std::num::ParseIntError| bad())?;
+    let number: i64 = subject.parse().ok().ok_or_else(bad)?;
     let scale = match subject.len() {
         5 => 86_400_000_000_000,
         10 => 1_000_000_000,
