@@ -7,15 +7,25 @@
 
 mod caps;
 pub mod compression;
+mod engine;
 mod error;
 pub mod exposition;
 pub mod float;
 mod json;
+mod json_lines;
 mod labels;
+mod loki_labels;
+mod loki_push;
 pub mod otlp;
 mod protobuf;
 pub mod remote_write;
+mod time;
 
 pub use caps::{Decoded, WireCaps};
+pub use engine::{decode_engine_logs, decode_engine_metrics, decode_engine_traces};
 pub use error::WireError;
+pub use json_lines::{JsonLineFields, decode_json_lines, log_from_object};
 pub use labels::exemplar;
+pub use loki_labels::parse_loki_labels;
+pub use loki_push::{LokiFormat, decode_loki_push};
+pub use time::{timestamp_from_json, timestamp_from_text};
