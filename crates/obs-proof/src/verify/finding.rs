@@ -75,6 +75,8 @@ codes! {
     FileMissing Incomplete "FILE_MISSING",
     /// A seal lacks a field without which its file cannot be checked.
     SealIncomplete Incomplete "SEAL_INCOMPLETE",
+    /// A receipt of a format version that this verifier does not know.
+    UnknownVersion Incomplete "UNKNOWN_VERSION",
     RecordsUnreadable Incomplete "RECORDS_UNREADABLE",
     WitnessQuorumMissing Policy "WITNESS_QUORUM_MISSING",
     /// A cosignature in a trusted witness' name that does not verify: it counts for nothing.

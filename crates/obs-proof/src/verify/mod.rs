@@ -12,6 +12,7 @@
 //! without receipts is `NOTHING_VERIFIED`. The writer of the ledger shares the format page
 //! (`docs/format/ledger.md`) with this module, not its code path.
 
+mod files;
 mod finding;
 mod lines;
 mod options;
@@ -20,8 +21,8 @@ mod run;
 mod seals;
 mod trust;
 
+pub use files::{RecordReader, RecordSink, SealedFile};
 pub use finding::{Class, Code, Finding};
 pub use options::{HELP, Parsed, UsageError, VerifyOptions};
 pub use report::{SealedHours, VerifyReport};
 pub use run::{verify, verify_with};
-pub use seals::{RecordReader, RecordSink, SealedFile};

@@ -3,8 +3,8 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::lines::{Ending, Lines};
-use super::seals::{RecordReader, Seals};
-use super::{Class, Code, Finding, UsageError, VerifyOptions, VerifyReport, trust};
+use super::seals::Seals;
+use super::{Class, Code, Finding, RecordReader, UsageError, VerifyOptions, VerifyReport, trust};
 use crate::canonical::check_line;
 use crate::checkpoint::Checkpoint;
 use crate::hash::{blake3_text, hash_eq, hash_from_text};
@@ -15,6 +15,8 @@ use crate::{Blake3Tree, Hash, Sha256Tree, TreeHash};
 
 const LOG_NAME: &str = "observability_events.jsonl";
 const ROOT_NAME: &str = "ROOT.observability.txt";
+/// The field `v`.
+const RECEIPT_VERSION: u64 = 1;
 
 /// Verifies hashes of files, not their records. `Err` is a question that cannot be understood
 /// (exit 4); everything else is in the report.
@@ -240,7 +242,12 @@ impl<'a> Pass<'a> {
                 return;
             }
         };
-        let said = object.get("seq").and_then(serde_json::Value::as_u64);
+        let number = |name| object.get(name).and_then(serde_json::Value::as_u64);
+        if number("v") != Some(RECEIPT_VERSION) {
+            let detail = format!("only version {RECEIPT_VERSION} is known here");
+            report.add(Finding::new(Code::UnknownVersion, detail).at(seq, offset));
+        }
+        let said = number("seq");
         if said != Some(seq) {
             let said = said.map_or_else(|| "none".to_owned(), |n| n.to_string());
             let detail = format!("receipt {seq} carries number {said}");

@@ -1,68 +1,23 @@
-//! Seals: continuity of hours, and the files they speak for.
+//! Seals: continuity of the hours of each stream, and which files they speak for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Component, Path};
 
 use serde_json::{Map, Value};
 
-use super::{Code, Finding, SealedHours, VerifyOptions, VerifyReport};
-use crate::Hash;
-use crate::hash::{blake3_text, hash_from_text};
-use crate::record::{RecordScope, RecordTreeBuilder};
+use super::{Code, Finding, SealedFile, SealedHours, VerifyOptions, VerifyReport};
+use crate::hash::hash_from_text;
 use crate::time::{format_rfc3339, parse_rfc3339};
-
-/// A sealed file as its receipt describes it.
-#[derive(Clone, Debug)]
-pub struct SealedFile {
-    pub seq: u64,
-    /// Relative to the data folder.
-    pub path: String,
-    pub content_hash: String,
-    pub content_bytes: Option<u64>,
-    /// Of a seal of an hour; a report has none.
-    pub stream: Option<String>,
-    /// RFC 3339 end of the hour.
-    pub hour: Option<String>,
-    /// Leaf kind, such as `vmobs-log/1`.
-    pub leaf: Option<String>,
-    pub record_count: Option<u64>,
-    pub record_root: Option<Hash>,
-    /// Half-open, milliseconds.
-    period: Option<(i64, i64)>,
-}
-
-/// Takes the records of a sealed file in their order.
-pub trait RecordSink {
-    /// The key of the salts, as the file holds it; comes before the records.
-    fn begin(&mut self, hour_key: Hash);
-    /// The bytes of the record's leaf.
-    fn record(&mut self, record: &[u8]);
-}
-
-/// Decodes sealed files, so that their records can be checked and not only their bytes. This
-/// crate knows no Parquet and no gzip; whoever does brings one of these.
-pub trait RecordReader {
-    /// `Ok(false)` if this kind of file is not known. `Err` says why it cannot be decoded.
-    fn read(
-        &mut self,
-        path: &Path,
-        file: &SealedFile,
-        sink: &mut dyn RecordSink,
-    ) -> Result<bool, String>;
-}
 
 /// What the receipts say about hours and files, gathered while the log is read.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
-    files: Vec<SealedFile>,
+    pub(super) files: Vec<SealedFile>,
     streams: BTreeMap<String, Stream>,
     /// Stream, period and revision of every seal, with its content hash.
     known: BTreeMap<(String, i64, i64, u64), String>,
     /// Path and hash of what retention says it deleted, or a newer seal replaced.
-    deleted: BTreeSet<(String, String)>,
-    superseded: BTreeSet<String>,
+    pub(super) deleted: BTreeSet<(String, String)>,
+    pub(super) superseded: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -334,177 +289,8 @@ impl Seals {
     pub(super) fn has_files(&self) -> bool {
         !self.files.is_empty()
     }
-
-    /// Hashes every file that is asked for.
-    pub(super) fn check_files(
-        &self,
-        data_dir: &Path,
-        options: &VerifyOptions,
-        mut reader: Option<&mut dyn RecordReader>,
-        report: &mut VerifyReport,
-    ) {
-        let (from, to) = (options.from.unwrap_or(i64::MIN), options.to.unwrap_or(i64::MAX));
-        for file in &self.files {
-            if file.period.is_some_and(|(start, end)| end <= from || start >= to) {
-                continue;
-            }
-            if !is_plain_path(&file.path) {
-                let finding = Finding::new(Code::BadPath, "leads out of the data folder");
-                report.add(finding.seq(file.seq).path(&file.path));
-                continue;
-            }
-            let path = data_dir.join(&file.path);
-            match hash_file(&path) {
-                Ok((hash, bytes)) => {
-                    check_content(file, &hash, bytes, report);
-                    if let (Some(reader), true) =
-                        (reader.as_deref_mut(), file.record_root.is_some())
-                    {
-                        check_records(&path, file, reader, report);
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => self.missing(file, report),
-                Err(e) => report
-                    .add(Finding::new(Code::IoError, e.to_string()).seq(file.seq).path(&file.path)),
-            }
-        }
-        self.unreceipted(data_dir, report);
-    }
-
-    fn missing(&self, file: &SealedFile, report: &mut VerifyReport) {
-        let declared = self.deleted.contains(&(file.path.clone(), file.content_hash.clone()))
-            || self.superseded.contains(&file.content_hash);
-        let finding = match declared {
-            true => Finding::new(Code::DeclaredDeletion, "deleted, as a receipt says"),
-            false => Finding::new(Code::FileMissing, "sealed, and not there"),
-        };
-        report.add(finding.seq(file.seq).path(&file.path));
-    }
-
-    /// Files among the sealed ones that no signed receipt speaks for: written a moment ago, or
-    /// put there by somebody.
-    fn unreceipted(&self, data_dir: &Path, report: &mut VerifyReport) {
-        let known: BTreeSet<&str> = self.files.iter().map(|f| f.path.as_str()).collect();
-        let mut found = Vec::new();
-        walk(data_dir, "telemetry", 4, &mut found);
-        for path in found {
-            let side_file = path.ends_with(".mt") || path.ends_with(".tmp");
-            if !side_file && !known.contains(path.as_str()) {
-                report.add(
-                    Finding::new(Code::UnreceiptedFile, "no signed receipt speaks for it")
-                        .path(path),
-                );
-            }
-        }
-    }
 }
 
 fn incomplete(seq: u64, detail: &str) -> Finding {
     Finding::new(Code::SealIncomplete, detail).seq(seq)
-}
-
-fn is_plain_path(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
-    let mut file = File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        match buffer.get(..read) {
-            None | Some([]) => return Ok((*hasher.finalize().as_bytes(), bytes)),
-            Some(part) => hasher.update(part),
-        };
-        bytes += read as u64;
-    }
-}
-
-fn check_content(file: &SealedFile, hash: &Hash, bytes: u64, report: &mut VerifyReport) {
-    report.files += 1;
-    report.file_bytes += bytes;
-    if blake3_text(hash) != file.content_hash {
-        report.add(
-            Finding::new(
-                Code::ContentMismatch,
-                format!("is {}, its receipt says {}", blake3_text(hash), file.content_hash),
-            )
-            .seq(file.seq)
-            .path(&file.path),
-        );
-    }
-    if let Some(want) = file.content_bytes.filter(|want| *want != bytes) {
-        report.add(
-            Finding::new(Code::SizeMismatch, format!("has {bytes} bytes, its receipt says {want}"))
-                .seq(file.seq)
-                .path(&file.path),
-        );
-    }
-}
-
-#[derive(Debug)]
-struct TreeSink {
-    scope: RecordScope,
-    builder: Option<RecordTreeBuilder>,
-}
-
-impl RecordSink for TreeSink {
-    fn begin(&mut self, hour_key: Hash) {
-        self.builder = Some(RecordTreeBuilder::new(self.scope.clone(), hour_key));
-    }
-
-    fn record(&mut self, record: &[u8]) {
-        if let Some(builder) = &mut self.builder {
-            builder.push(record);
-        }
-    }
-}
-
-fn check_records(
-    path: &Path,
-    file: &SealedFile,
-    reader: &mut dyn RecordReader,
-    report: &mut VerifyReport,
-) {
-    let part = |p: &Option<String>| p.clone().unwrap_or_default();
-    let scope = RecordScope::new(part(&file.leaf), part(&file.stream), part(&file.hour));
-    let mut sink = TreeSink { scope, builder: None };
-    let finding = match (reader.read(path, file, &mut sink), sink.builder) {
-        (Ok(false), _) => return,
-        (Err(reason), _) => Finding::new(Code::RecordsUnreadable, reason),
-        (Ok(true), None) => Finding::new(Code::RecordsUnreadable, "holds no hour key"),
-        (Ok(true), Some(builder)) => {
-            let tree = builder.finish();
-            report.records += tree.count;
-            if Some(tree.count) == file.record_count && Some(tree.root) == file.record_root {
-                return;
-            }
-            Finding::new(Code::RecordsMismatch, "its records do not give the sealed root")
-        }
-    };
-    report.add(finding.seq(file.seq).path(&file.path));
-}
-
-/// Files below `dir/relative`, sorted, as paths relative to `dir`.
-fn walk(dir: &Path, relative: &str, depth: u32, out: &mut Vec<String>) {
-    let mut names: Vec<(String, bool)> = std::fs::read_dir(dir.join(relative))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let is_dir = entry.file_type().ok()?.is_dir();
-            Some((entry.file_name().into_string().ok()?, is_dir))
-        })
-        .collect();
-    names.sort();
-    for (name, is_dir) in names {
-        let path = format!("{relative}/{name}");
-        match is_dir {
-            true if depth > 0 => walk(dir, &path, depth - 1, out),
-            true => {}
-            false => out.push(path),
-        }
-    }
 }
