@@ -126,6 +126,8 @@ pub struct SeriesSelect<'a> {
 pub struct HistogramColumn {
     pub timestamps: Vec<i64>,
     pub values: Vec<Arc<NativeHistogram>>,
+    /// Start timestamps where known, as long as `timestamps` or empty; 0 means unknown.
+    pub start_timestamps: Vec<i64>,
 }
 
 /// All samples of one series in a range. Columns are ascending in time without repeats; floats and

@@ -1,0 +1,404 @@
+//! Calls of functions over instant vectors and scalars.
+
+use std::sync::Arc;
+
+use obs_types::{LabelSet, METRIC_NAME, MatchOp, NativeHistogram};
+
+use super::selector::{Found, Lookup, data_time};
+use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
+use crate::ast::*;
+use crate::functions::histogram::{take_apart, variance};
+use crate::functions::{elementwise, labels::natural};
+use crate::histogram::{bucket_fraction, bucket_quantile, native_fraction, native_quantile};
+use crate::text::float_g;
+use crate::{EngineError, SampleValue};
+
+fn text(e: Option<&Expr>) -> &str {
+    match e.map(|e| &e.kind) {
+        Some(ExprKind::String(s)) => s,
+        Some(ExprKind::Paren(inner)) => text(Some(inner)),
+        _ => "",
+    }
+}
+
+/// What a selector fixes by equality, for series that say that something is missing.
+pub(crate) fn absent_labels(e: &Expr) -> LabelSet {
+    let matchers = match &e.kind {
+        ExprKind::Vector(v) => &v.matchers,
+        ExprKind::Matrix(m) => &m.selector.matchers,
+        ExprKind::StepInvariant(inner) => return absent_labels(inner),
+        _ => return LabelSet::empty(),
+    };
+    let mut builder = LabelSet::empty().to_builder();
+    let mut seen: Vec<&str> = Vec::new();
+    for m in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
+        if m.op() == MatchOp::Equal && !seen.contains(&m.name()) {
+            builder.set(m.name(), m.value());
+            seen.push(m.name());
+        } else {
+            builder.remove(m.name());
+        }
+    }
+    builder.build()
+}
+
+fn first_float(v: Option<&Vec<Sample>>) -> f64 {
+    v.and_then(|v| v.first()).map_or(f64::NAN, Sample::float)
+}
+
+fn scalar_sample(value: f64) -> Vec<Sample> {
+    vec![Sample { labels: LabelSet::empty(), drop_name: false, value: SampleValue::Float(value) }]
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn call(
+        &mut self,
+        c: &Call,
+        pos: PosRange,
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        let name = c.func.name;
+        let arg_pos = |i: usize| c.args.get(i).map_or(pos, |a| a.pos);
+        if let Some(at) = c.args.iter().position(|a| {
+            matches!(a.kind, ExprKind::Matrix(_) | ExprKind::Subquery(_))
+                || matches!(&a.kind, ExprKind::StepInvariant(i)
+                    if matches!(i.kind, ExprKind::Matrix(_) | ExprKind::Subquery(_)))
+        }) {
+            return self.range_call(c, at, steps);
+        }
+        if name.starts_with("sort") && !steps.is_instant() {
+            self.annos.warn(
+                "sort is ineffective for range queries since results are always ordered by labels",
+                pos,
+            );
+        }
+        let args: Vec<&Expr> = c.args.iter().collect();
+        match name {
+            "time" => {
+                let floats = steps.iter().map(|t| (t, t as f64 / 1000.0)).collect();
+                Ok(vec![Series { floats, ..Series::default() }])
+            }
+            "pi" => {
+                let floats = steps.iter().map(|t| (t, std::f64::consts::PI)).collect();
+                Ok(vec![Series { floats, ..Series::default() }])
+            }
+            "label_replace" => self.label_replace(c, steps),
+            "label_join" => self.label_join(c, steps),
+            "info" => self.info(c, steps),
+            "timestamp" | "start_timestamp" => self.timestamp(c, steps),
+            "vector" => match c.args.first() {
+                Some(arg) => self.eval(arg, steps),
+                None => Ok(Vec::new()),
+            },
+            "clamp" | "clamp_min" | "clamp_max" | "round" => self.with_scalars(c, steps),
+            "scalar" => self.by_step(&args, steps, |_, _, v| {
+                let mut floats = v.iter().flatten().filter(|s| s.hist().is_none());
+                let value = match (floats.next(), floats.next()) {
+                    (Some(s), None) => s.float(),
+                    _ => f64::NAN,
+                };
+                Ok(scalar_sample(value))
+            }),
+            "max_of" | "min_of" => self.by_step(&args, steps, |_, _, v| {
+                let (a, b) = (first_float(v.first()), first_float(v.get(1)));
+                let value =
+                    if name == "max_of" { elementwise::max(a, b) } else { elementwise::min(a, b) };
+                Ok(scalar_sample(value))
+            }),
+            "absent" => {
+                let labels = c.args.first().map(absent_labels).unwrap_or_default();
+                self.by_step(&args, steps, |_, _, v| {
+                    if v.iter().any(|v| !v.is_empty()) {
+                        return Ok(Vec::new());
+                    }
+                    Ok(vec![Sample {
+                        labels: labels.clone(),
+                        drop_name: false,
+                        value: SampleValue::Float(1.0),
+                    }])
+                })
+            }
+            "sort" | "sort_desc" => self.by_step(&args, steps, |_, _, v| {
+                let mut out: Vec<Sample> =
+                    v.iter().flatten().filter(|s| s.hist().is_none()).cloned().collect();
+                out.sort_by(|a, b| {
+                    let (x, y) = (a.float(), b.float());
+                    let order = x.partial_cmp(&y).unwrap_or(std::cmp::Ordering::Equal);
+                    x.is_nan().cmp(&y.is_nan()).then(if name == "sort" {
+                        order
+                    } else {
+                        order.reverse()
+                    })
+                });
+                Ok(out)
+            }),
+            "sort_by_label" | "sort_by_label_desc" => {
+                let names: Vec<String> =
+                    c.args.iter().skip(1).map(|a| text(Some(a)).to_owned()).collect();
+                self.by_step(&args, steps, |_, _, v| {
+                    let mut out: Vec<Sample> = v.first().cloned().unwrap_or_default();
+                    out.sort_by(|a, b| {
+                        let by_name = names.iter().map(|n| {
+                            natural(a.labels.get(n).unwrap_or(""), b.labels.get(n).unwrap_or(""))
+                        });
+                        let order = by_name
+                            .fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+                            .then_with(|| a.labels.cmp(&b.labels));
+                        if name == "sort_by_label" { order } else { order.reverse() }
+                    });
+                    Ok(out)
+                })
+            }
+            "histogram_count" => self.of_histograms(c, steps, |h| h.count),
+            "histogram_sum" => self.of_histograms(c, steps, |h| h.sum),
+            "histogram_avg" => self.of_histograms(c, steps, |h| h.sum / h.count),
+            "histogram_stdvar" => self.of_histograms(c, steps, variance),
+            "histogram_stddev" => self.of_histograms(c, steps, |h| variance(h).sqrt()),
+            "histogram_quantile" => {
+                let pos = (arg_pos(0), arg_pos(1));
+                self.by_step(&args, steps, |ev, t, v| {
+                    let q = first_float(v.first());
+                    ev.quantile_at(t, q, v.get(1).map_or(&[][..], |v| v), pos, None)
+                })
+            }
+            "histogram_quantiles" => {
+                let label = text(c.args.get(1)).to_owned();
+                let places: Vec<PosRange> = c.args.iter().map(|a| a.pos).collect();
+                self.by_step(&args, steps, |ev, t, v| {
+                    let mut out = Vec::new();
+                    for (vector, place) in v.iter().zip(&places).skip(2) {
+                        let q = first_float(Some(vector));
+                        let input = v.first().map_or(&[][..], |v| v);
+                        let vector_pos = places.first().copied().unwrap_or(pos);
+                        let label = Some(label.as_str());
+                        out.extend(ev.quantile_at(t, q, input, (*place, vector_pos), label)?);
+                    }
+                    Ok(out)
+                })
+            }
+            "histogram_fraction" => {
+                let pos = arg_pos(2);
+                self.by_step(&args, steps, |ev, _, v| {
+                    let (low, high) = (first_float(v.first()), first_float(v.get(1)));
+                    let kept = ev.options.delayed_name_removal;
+                    let input = v.get(2).map_or(&[][..], |v| v);
+                    let h = take_apart(input, kept, pos, &mut ev.annos);
+                    let mut out = Vec::new();
+                    for (l, h) in h.native {
+                        let name = if kept { l.metric_name() } else { "" };
+                        let f = native_fraction(low, high, &h, name, pos, &mut ev.annos);
+                        out.push(ev.nameless_sample(&l, f));
+                    }
+                    for (l, mut buckets) in h.classic {
+                        let f = bucket_fraction(low, high, &mut buckets);
+                        out.push(ev.nameless_sample(&l, f));
+                    }
+                    Ok(out)
+                })
+            }
+            _ => {
+                let Some(f) = elementwise::find(name) else {
+                    return failed(format!("function {name} is not implemented"));
+                };
+                let Some(arg) = c.args.first() else {
+                    // The parts of a date, of the evaluation time itself.
+                    let floats = steps.iter().map(|t| (t, f((t / 1000) as f64))).collect();
+                    return Ok(vec![Series { floats, ..Series::default() }]);
+                };
+                let mut matrix = self.eval(arg, steps)?;
+                for s in &mut matrix {
+                    s.hists.clear();
+                    s.floats.iter_mut().for_each(|p| p.1 = f(p.1));
+                }
+                matrix.retain(|s| !s.floats.is_empty());
+                self.names_dropped(matrix)
+            }
+        }
+    }
+
+    fn nameless_sample(&self, labels: &LabelSet, value: f64) -> Sample {
+        Sample { labels: self.nameless(labels), drop_name: true, value: SampleValue::Float(value) }
+    }
+
+    fn quantile_at(
+        &mut self,
+        t: i64,
+        q: f64,
+        vector: &[Sample],
+        (q_pos, pos): (PosRange, PosRange),
+        label: Option<&str>,
+    ) -> Result<Vec<Sample>, EngineError> {
+        if !(0.0..=1.0).contains(&q) {
+            self.annos.invalid_quantile(q, q_pos);
+        }
+        let kept = self.options.delayed_name_removal;
+        let h = take_apart(vector, kept, pos, &mut self.annos);
+        let mut out = Vec::with_capacity(h.native.len() + h.classic.len());
+        let name = |l: &LabelSet| if kept { l.metric_name().to_owned() } else { String::new() };
+        for (l, h) in h.native {
+            let v = native_quantile(q, &h, &name(&l), pos, &mut self.annos);
+            out.push(self.nameless_sample(&l, v));
+        }
+        for (l, mut buckets) in h.classic {
+            let (v, forced) = bucket_quantile(q, &mut buckets);
+            if let Some(f) = forced {
+                self.annos.forced_monotonicity(
+                    &name(&l),
+                    t,
+                    (f.bucket_min, f.bucket_max),
+                    f.diff_max,
+                    pos,
+                );
+            }
+            out.push(self.nameless_sample(&l, v));
+        }
+        if let Some(label) = label {
+            // As in exposition formats: a whole number carries `.0`.
+            let mut value = float_g(q, 6);
+            if q.is_finite() && !value.contains(['.', 'e']) {
+                value.push_str(".0");
+            }
+            for s in &mut out {
+                s.labels = s.labels.with(label, &value);
+            }
+        }
+        Ok(out)
+    }
+
+    fn of_histograms(
+        &mut self,
+        c: &Call,
+        steps: Steps,
+        f: impl Fn(&NativeHistogram) -> f64,
+    ) -> Result<Matrix, EngineError> {
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(arg, steps)?;
+        for s in &mut matrix {
+            s.floats = s.hists.iter().map(|(t, h)| (*t, f(h))).collect();
+            s.hists.clear();
+        }
+        matrix.retain(|s| !s.floats.is_empty());
+        self.names_dropped(matrix)
+    }
+
+    /// `clamp*` and `round`: a vector with scalars that may change from step to step.
+    fn with_scalars(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let Some((first, rest)) = c.args.split_first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(first, steps)?;
+        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        for e in rest {
+            let m = self.eval(e, steps)?;
+            scalars.push(
+                m.first().map(|s| s.floats.iter().map(|p| p.1).collect()).unwrap_or_default(),
+            );
+        }
+        let get = |i: usize, t: i64, default: f64| {
+            scalars.get(i).map_or(default, |s| s.get(steps.index(t)).copied().unwrap_or(f64::NAN))
+        };
+        for s in &mut matrix {
+            s.hists.clear();
+            s.floats.retain_mut(|(t, v)| {
+                if c.func.name == "round" {
+                    let inverse = 1.0 / get(0, *t, 1.0);
+                    *v = (*v * inverse + 0.5).floor() / inverse;
+                    return true;
+                }
+                let (low, high) = match c.func.name {
+                    "clamp_min" => (get(0, *t, f64::NAN), f64::INFINITY),
+                    "clamp_max" => (f64::NEG_INFINITY, get(0, *t, f64::NAN)),
+                    _ => (get(0, *t, f64::NAN), get(1, *t, f64::NAN)),
+                };
+                *v = elementwise::max(low, elementwise::min(high, *v));
+                !(high < low)
+            });
+        }
+        matrix.retain(|s| !s.floats.is_empty());
+        self.names_dropped(matrix)
+    }
+
+    fn timestamp(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let start = c.func.name == "start_timestamp";
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = Vec::new();
+        if let ExprKind::Vector(v) = &arg.kind {
+            if start && !self.options.use_start_timestamps {
+                return Ok(matrix);
+            }
+            let series = self.fetch_instant(v, steps, Some(c.func.name))?;
+            for data in &series {
+                let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+                let mut lookup = Lookup::default();
+                for t in steps.iter() {
+                    let at = data_time(v.at, v.offset.millis(), t);
+                    let found = lookup.find(data, at, self.options.lookback_ms);
+                    if let Some(Found::Float(own, _, st) | Found::Hist(own, _, st)) = found {
+                        let ms = if start { st } else { own };
+                        s.floats.push((t, ms as f64 / 1000.0));
+                    }
+                }
+                if !s.floats.is_empty() {
+                    self.hold(s.len())?;
+                    matrix.push(s);
+                }
+            }
+            self.unfetch(&series);
+        } else if !start {
+            matrix = self.eval(arg, steps)?;
+            for s in &mut matrix {
+                let mut times: Vec<i64> = s.floats.iter().map(|p| p.0).collect();
+                times.extend(s.hists.drain(..).map(|p| p.0));
+                times.sort_unstable();
+                s.floats = times.into_iter().map(|t| (t, t as f64 / 1000.0)).collect();
+            }
+        }
+        self.names_dropped(matrix)
+    }
+
+    fn label_replace(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let [dst, replacement, src, pattern] = [1, 2, 3, 4].map(|i| text(c.args.get(i)));
+        let Ok(regex) = regex::Regex::new(&format!("^(?s:{pattern})$")) else {
+            return failed(format!("invalid regular expression in label_replace(): {pattern}"));
+        };
+        if dst.is_empty() {
+            return failed(format!("invalid destination label name in label_replace(): {dst}"));
+        }
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(arg, steps)?;
+        for s in &mut matrix {
+            let Some(found) = regex.captures(s.labels.get(src).unwrap_or("")) else { continue };
+            let mut value = String::new();
+            found.expand(replacement, &mut value);
+            s.labels = s.labels.with(dst, &value);
+            if dst == METRIC_NAME {
+                s.drop_name = false;
+            }
+        }
+        merge_same(matrix)
+    }
+
+    fn label_join(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let (dst, separator) = (text(c.args.get(1)), text(c.args.get(2)));
+        let sources: Vec<&str> = c.args.iter().skip(3).map(|a| text(Some(a))).collect();
+        if let Some(bad) = sources.iter().find(|s| s.is_empty()) {
+            return failed(format!("invalid source label name in label_join(): {bad}"));
+        }
+        if dst.is_empty() {
+            return failed(format!("invalid destination label name in label_join(): {dst}"));
+        }
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(arg, steps)?;
+        for s in &mut matrix {
+            let values: Vec<&str> = sources.iter().map(|n| s.labels.get(n).unwrap_or("")).collect();
+            s.labels = s.labels.with(dst, &values.join(separator));
+            if dst == METRIC_NAME {
+                s.drop_name = false;
+            }
+        }
+        merge_same(matrix)
+    }
+}
+
+/// A shared histogram as value.
+pub(crate) fn shared(h: NativeHistogram) -> SampleValue {
+    SampleValue::Histogram(Arc::new(h))
+}

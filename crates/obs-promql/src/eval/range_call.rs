@@ -1,0 +1,334 @@
+//! Calls of functions over range vectors: one series at a time, the window slides over columns.
+
+use std::sync::Arc;
+
+use obs_types::{NativeHistogram, SeriesData};
+
+use super::selector::{data_time, window};
+use super::{Evaluator, Matrix, Series, Steps, failed, hist_size, total};
+use crate::annotations::{Annotations, HistogramOp};
+use crate::ast::*;
+use crate::functions::{over_time, rate};
+use crate::histogram::{Accumulator, Incompatible, detect_reset, scale};
+use crate::{EngineError, SampleValue};
+
+/// The samples of one series in one window, without staleness markers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    pub(crate) ft: &'a [i64],
+    pub(crate) fv: &'a [f64],
+    pub(crate) ht: &'a [i64],
+    pub(crate) hv: &'a [Arc<NativeHistogram>],
+    /// Start timestamps; empty where unknown or not wanted.
+    pub(crate) fst: &'a [i64],
+    pub(crate) hst: &'a [i64],
+}
+
+/// What a range function knows besides the samples.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RangeArgs<'a> {
+    pub(crate) ts: i64,
+    /// The window is `(range_start, range_end]`.
+    pub(crate) range_start: i64,
+    pub(crate) range_end: i64,
+    pub(crate) range_ms: i64,
+    pub(crate) anchored: bool,
+    pub(crate) smoothed: bool,
+    pub(crate) name: &'a str,
+    /// Place of the first argument.
+    pub(crate) pos: PosRange,
+    /// The other arguments.
+    pub(crate) scalars: &'a [f64],
+}
+
+pub(crate) type RangeFn =
+    fn(&Window<'_>, &RangeArgs<'_>, &mut Annotations) -> Result<Option<SampleValue>, EngineError>;
+
+fn range_fn(name: &str) -> Option<RangeFn> {
+    Some(match name {
+        "rate" => rate::rate,
+        "increase" => rate::increase,
+        "delta" => rate::delta,
+        "irate" => rate::irate,
+        "idelta" => rate::idelta,
+        "resets" => rate::resets,
+        "changes" => rate::changes,
+        "deriv" => rate::deriv,
+        "predict_linear" => rate::predict_linear,
+        "double_exponential_smoothing" => rate::double_exponential_smoothing,
+        "avg_over_time" => over_time::avg,
+        "sum_over_time" => over_time::sum,
+        "count_over_time" => over_time::count,
+        "min_over_time" => over_time::min,
+        "max_over_time" => over_time::max,
+        "ts_of_min_over_time" => over_time::ts_of_min,
+        "ts_of_max_over_time" => over_time::ts_of_max,
+        "first_over_time" => over_time::first,
+        "last_over_time" => over_time::last,
+        "ts_of_first_over_time" => over_time::ts_of_first,
+        "ts_of_last_over_time" => over_time::ts_of_last,
+        "present_over_time" | "absent_over_time" => over_time::present,
+        "quantile_over_time" => over_time::quantile,
+        "stddev_over_time" => over_time::stddev,
+        "stdvar_over_time" => over_time::stdvar,
+        "mad_over_time" => over_time::mad,
+        _ => return None,
+    })
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn range_call(
+        &mut self,
+        c: &Call,
+        at: usize,
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        let name = c.func.name;
+        let (Some(function), Some(arg)) = (range_fn(name), c.args.get(at)) else {
+            return failed(format!("function {name} does not take a range vector"));
+        };
+        let pos = c.args.first().map_or(arg.pos, |a| a.pos);
+        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        for (i, e) in c.args.iter().enumerate() {
+            if i != at {
+                let matrix = self.eval(e, steps)?;
+                let values =
+                    matrix.first().map(|s| s.floats.iter().map(|p| p.1).collect::<Vec<_>>());
+                scalars.push(values.unwrap_or_default());
+            }
+        }
+        let use_starts = self.options.use_start_timestamps
+            && matches!(name, "rate" | "irate" | "increase" | "resets");
+        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let (series, modifiers, range_ms, from_subquery) = match &arg.kind {
+            ExprKind::Matrix(m) => {
+                let v = &m.selector;
+                check_extended(v, name)?;
+                let series: Vec<(SeriesData, bool)> = self
+                    .fetch_range(m, steps, Some(name))?
+                    .into_iter()
+                    .map(|s| (s, false))
+                    .collect();
+                let modifiers = (v.at, v.offset.millis(), v.anchored, v.smoothed);
+                (series, modifiers, m.range.millis(), 0)
+            }
+            ExprKind::Subquery(s) => {
+                let inner = self.subquery_steps(s, steps);
+                let matrix = self.eval(&s.expr, inner)?;
+                let held = total(&matrix);
+                let series = matrix.into_iter().map(columns).collect();
+                (series, (s.at, s.offset.millis(), false, false), s.range.millis(), held)
+            }
+            _ => return failed(format!("function {name} needs a range vector selector")),
+        };
+        let (at_modifier, offset, anchored, smoothed) = modifiers;
+        let lookback = self.options.lookback_ms;
+        let mut out = Vec::with_capacity(series.len());
+        let mut step_scalars = vec![0.0; scalars.len()];
+        for (data, input_drop) in &series {
+            self.check()?;
+            let metric = data.labels.metric_name();
+            let mut s = Series {
+                labels: data.labels.clone(),
+                drop_name: !keeps_name || *input_drop,
+                ..Series::default()
+            };
+            let mut floats = 0..0;
+            let mut hists = 0..0;
+            for (n, t) in steps.iter().enumerate() {
+                let end = data_time(at_modifier, offset, t);
+                let start = end.saturating_sub(range_ms);
+                let low = if anchored || smoothed { start.saturating_sub(lookback) } else { start };
+                let high = if smoothed { end.saturating_add(lookback) } else { end };
+                if n == 0 {
+                    floats = window(&data.timestamps, low, high);
+                    hists = window(&data.histograms.timestamps, low, high);
+                } else {
+                    slide(&mut floats, &data.timestamps, low, high);
+                    slide(&mut hists, &data.histograms.timestamps, low, high);
+                }
+                if floats.is_empty() && hists.is_empty() {
+                    continue;
+                }
+                for (slot, values) in step_scalars.iter_mut().zip(&scalars) {
+                    *slot = values.get(n).copied().unwrap_or(f64::NAN);
+                }
+                let starts = |v: &'_ [i64], r: &std::ops::Range<usize>| {
+                    if use_starts { v.get(r.clone()).map(<[i64]>::to_vec) } else { None }
+                        .unwrap_or_default()
+                };
+                let (fst, hst) = (
+                    starts(&data.start_timestamps, &floats),
+                    starts(&data.histograms.start_timestamps, &hists),
+                );
+                let w = Window {
+                    ft: &data.timestamps[floats.clone()],
+                    fv: &data.values[floats.clone()],
+                    ht: &data.histograms.timestamps[hists.clone()],
+                    hv: &data.histograms.values[hists.clone()],
+                    fst: &fst,
+                    hst: &hst,
+                };
+                let size = w.ft.len() + w.hv.iter().map(|h| hist_size(h)).sum::<usize>();
+                self.hold(size)?;
+                self.release(size);
+                let args = RangeArgs {
+                    ts: t,
+                    range_start: start,
+                    range_end: end,
+                    range_ms,
+                    anchored,
+                    smoothed,
+                    name: metric,
+                    pos,
+                    scalars: &step_scalars,
+                };
+                if let Some(value) = function(&w, &args, &mut self.annos)? {
+                    s.push(t, value);
+                }
+            }
+            if s.len() > 0 {
+                self.hold(s.len())?;
+                if matches!(name, "rate" | "increase") && !metric.is_empty() && !s.floats.is_empty()
+                {
+                    self.note_non_counter(data, metric, pos);
+                }
+                out.push(s);
+            }
+        }
+        if matches!(arg.kind, ExprKind::Matrix(_)) {
+            for (s, _) in &series {
+                self.unfetch(std::slice::from_ref(s));
+            }
+        }
+        self.release(from_subquery);
+        if name == "absent_over_time" {
+            return Ok(absent(&out, arg, steps));
+        }
+        if self.options.delayed_name_removal {
+            return Ok(out);
+        }
+        for s in &mut out {
+            if s.drop_name {
+                s.labels = super::drop_metadata(&s.labels);
+            }
+        }
+        let mut seen = std::collections::HashSet::with_capacity(out.len());
+        if out.iter().any(|s| !seen.insert(s.labels.clone())) {
+            return failed(super::SAME_LABELSET);
+        }
+        Ok(out)
+    }
+
+    fn note_non_counter(&mut self, data: &SeriesData, metric: &str, pos: PosRange) {
+        if self.options.type_and_unit_labels {
+            let kind = data.labels.get("__type__").unwrap_or("");
+            if kind != "counter" && kind != "histogram" {
+                self.annos.possible_non_counter_label(metric, kind, pos);
+            }
+        } else if !["_total", "_sum", "_count", "_bucket"].iter().any(|x| metric.ends_with(x)) {
+            self.annos.possible_non_counter(metric, pos);
+        }
+    }
+}
+
+fn check_extended(v: &VectorSelector, name: &str) -> Result<(), EngineError> {
+    let (modifier, safe): (_, &[&str]) = if v.anchored {
+        ("anchored", &["changes", "delta", "increase", "rate", "resets"])
+    } else if v.smoothed {
+        ("smoothed", &["delta", "increase", "rate"])
+    } else {
+        return Ok(());
+    };
+    if safe.contains(&name) {
+        return Ok(());
+    }
+    failed(format!(
+        "{modifier} modifier can only be used with: {} - not with {name}",
+        safe.join(", ")
+    ))
+}
+
+/// Both ends only move forward.
+fn slide(range: &mut std::ops::Range<usize>, times: &[i64], low: i64, high: i64) {
+    while times.get(range.start).is_some_and(|t| *t <= low) {
+        range.start += 1;
+    }
+    range.end = range.end.max(range.start);
+    while times.get(range.end).is_some_and(|t| *t <= high) {
+        range.end += 1;
+    }
+}
+
+/// A subquery's result as columns. What is known of counter resets held between the samples of
+/// the source, not between those of the subquery.
+fn columns(s: Series) -> (SeriesData, bool) {
+    use obs_types::CounterResetHint::{NotReset, Reset, Unknown};
+    let mut data = SeriesData { labels: s.labels, ..SeriesData::default() };
+    (data.timestamps, data.values) = s.floats.into_iter().unzip();
+    for (t, mut h) in s.hists {
+        if matches!(h.counter_reset_hint, NotReset | Reset) {
+            Arc::make_mut(&mut h).counter_reset_hint = Unknown;
+        }
+        data.histograms.timestamps.push(t);
+        data.histograms.values.push(h);
+    }
+    super::selector::drop_stale(&mut data);
+    (data, s.drop_name)
+}
+
+fn absent(present: &[Series], arg: &Expr, steps: Steps) -> Matrix {
+    let mut missing = vec![true; steps.count()];
+    for s in present {
+        for t in s.floats.iter().map(|p| p.0).chain(s.hists.iter().map(|p| p.0)) {
+            if let Some(m) = missing.get_mut(steps.index(t)) {
+                *m = false;
+            }
+        }
+    }
+    let floats: Vec<(i64, f64)> =
+        steps.iter().zip(&missing).filter(|(_, m)| **m).map(|(t, _)| (t, 1.0)).collect();
+    if floats.is_empty() {
+        return Vec::new();
+    }
+    vec![Series {
+        labels: super::call::absent_labels(arg),
+        drop_name: true,
+        floats,
+        ..Series::default()
+    }]
+}
+
+/// Linear between two histograms; a counter that was reset is taken to have started from 0.
+pub(crate) fn interpolate_hist(
+    (t1, h1): (i64, &NativeHistogram),
+    (t2, h2): (i64, &NativeHistogram),
+    t: i64,
+    counter: bool,
+    annos: &mut Annotations,
+    pos: PosRange,
+) -> Result<NativeHistogram, Incompatible> {
+    if t == t1 {
+        return Ok(h1.clone());
+    }
+    if t == t2 {
+        return Ok(h2.clone());
+    }
+    let fraction = (t - t1) as f64 / (t2 - t1) as f64;
+    if counter && detect_reset(h2, h1) {
+        let mut h = h2.clone();
+        scale(&mut h, fraction);
+        return Ok(h);
+    }
+    let mut acc = Accumulator::new(h2);
+    if acc.sub(h1)?.bounds_reconciled {
+        annos.bounds_reconciled(HistogramOp::Sub, pos);
+    }
+    let mut h = acc.finish();
+    scale(&mut h, fraction);
+    let mut acc = Accumulator::new(&h);
+    if acc.add(h1)?.bounds_reconciled {
+        annos.bounds_reconciled(HistogramOp::Add, pos);
+    }
+    Ok(acc.finish())
+}

@@ -1,0 +1,380 @@
+//! Reads series and looks up what an instant or range selector sees.
+
+use std::sync::Arc;
+
+use obs_types::{
+    CounterResetHint, Matcher, SeriesData, SeriesSelect, TimeRangeMs, TimestampMs, is_stale,
+};
+
+use super::{Evaluator, Hist, Matrix, Series, Steps, failed};
+use crate::EngineError;
+use crate::ast::*;
+
+/// Where a selector stands in data time for an evaluation time.
+pub(crate) fn data_time(at: Option<AtModifier>, offset: i64, t: i64) -> i64 {
+    match at {
+        Some(AtModifier::Timestamp(fixed)) => fixed.saturating_sub(offset),
+        _ => t.saturating_sub(offset),
+    }
+}
+
+/// The sample an instant selector sees, found by moving forward through the columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lookup {
+    floats: usize,
+    hists: usize,
+}
+
+pub(crate) enum Found {
+    Float(i64, f64, i64),
+    Hist(i64, Hist, i64),
+}
+
+impl Lookup {
+    /// The newest sample in `(at - lookback, at]`, unless it marks staleness.
+    pub(crate) fn find(&mut self, s: &SeriesData, at: i64, lookback: i64) -> Option<Found> {
+        // A step back happens only where every step looks at the same fixed time.
+        while s.timestamps.get(self.floats).is_some_and(|t| *t <= at) {
+            self.floats += 1;
+        }
+        while s.histograms.timestamps.get(self.hists).is_some_and(|t| *t <= at) {
+            self.hists += 1;
+        }
+        let float = self.floats.checked_sub(1).and_then(|i| Some((*s.timestamps.get(i)?, i)));
+        let hist =
+            self.hists.checked_sub(1).and_then(|i| Some((*s.histograms.timestamps.get(i)?, i)));
+        let after = at.saturating_sub(lookback);
+        match (float, hist) {
+            (f, Some((t, i))) if f.is_none_or(|f| f.0 < t) => {
+                let h = s.histograms.values.get(i).filter(|h| t > after && !h.is_stale())?;
+                let st = s.histograms.start_timestamps.get(i).copied().unwrap_or(0);
+                Some(Found::Hist(t, Arc::clone(h), st))
+            }
+            (Some((t, i)), _) => {
+                let v = s.values.get(i).copied().filter(|v| t > after && !is_stale(*v))?;
+                Some(Found::Float(t, v, s.start_timestamps.get(i).copied().unwrap_or(0)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Reads all series that match with samples in `[from, to]`, sorted by labels.
+    pub(crate) fn fetch(
+        &mut self,
+        matchers: &[Matcher],
+        (from, to): (i64, i64),
+        function: Option<&str>,
+        step: i64,
+    ) -> Result<Vec<SeriesData>, EngineError> {
+        let select = SeriesSelect {
+            matchers,
+            range: TimeRangeMs::new(TimestampMs(from), TimestampMs(to.saturating_add(1))),
+            function,
+            step_ms: Some(step),
+        };
+        let mut out = Vec::new();
+        for series in self.source.select(&select, self.context)? {
+            self.check()?;
+            let series = series?;
+            self.stats.series_read += 1;
+            self.stats.samples_read += series.sample_count() as u64;
+            let histograms: usize = series.histograms.values.iter().map(|h| h.size_bytes()).sum();
+            self.context.memory.grow(series.timestamps.len() * 16 + histograms)?;
+            out.push(series);
+        }
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(out)
+    }
+
+    /// Gives back the memory that [`Self::fetch`] counted.
+    pub(crate) fn unfetch(&self, series: &[SeriesData]) {
+        for s in series {
+            let histograms: usize = s.histograms.values.iter().map(|h| h.size_bytes()).sum();
+            self.context.memory.shrink(s.timestamps.len() * 16 + histograms);
+        }
+    }
+
+    /// The data times that a selector needs over the steps.
+    fn span(&self, v: &VectorSelector, steps: Steps, back: i64, ahead: i64) -> (i64, i64) {
+        let offset = v.offset.millis();
+        let first = data_time(v.at, offset, steps.start);
+        let last = data_time(v.at, offset, steps.end);
+        (first.saturating_sub(back).saturating_add(1), last.saturating_add(ahead))
+    }
+
+    pub(crate) fn fetch_instant(
+        &mut self,
+        v: &VectorSelector,
+        steps: Steps,
+        function: Option<&str>,
+    ) -> Result<Vec<SeriesData>, EngineError> {
+        let lookback = self.options.lookback_ms;
+        let span = self.span(v, steps, lookback, if v.smoothed { lookback } else { 0 });
+        self.fetch(&v.matchers, span, function, steps.step)
+    }
+
+    pub(crate) fn fetch_range(
+        &mut self,
+        m: &MatrixSelector,
+        steps: Steps,
+        function: Option<&str>,
+    ) -> Result<Vec<SeriesData>, EngineError> {
+        let v = &m.selector;
+        let lookback = self.options.lookback_ms;
+        let back = if v.anchored || v.smoothed { lookback } else { 0 };
+        let ahead = if v.smoothed { lookback } else { 0 };
+        let span = self.span(v, steps, m.range.millis().saturating_add(back), ahead);
+        let mut series = self.fetch(&v.matchers, span, function, steps.step)?;
+        for s in &mut series {
+            drop_stale(s);
+        }
+        Ok(series)
+    }
+
+    pub(crate) fn vector_selector(
+        &mut self,
+        v: &VectorSelector,
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        let series = self.fetch_instant(v, steps, None)?;
+        let matrix = if v.smoothed {
+            self.smooth(v, &series, steps)?
+        } else {
+            self.look_up(&series, steps, (v.at, v.offset.millis()), false)?
+        };
+        self.unfetch(&series);
+        Ok(matrix)
+    }
+
+    /// The points that instant selectors see. With `times` the value is the sample's own time in
+    /// milliseconds (for info metrics).
+    pub(crate) fn look_up(
+        &mut self,
+        series: &[SeriesData],
+        steps: Steps,
+        (at, offset): (Option<AtModifier>, i64),
+        times: bool,
+    ) -> Result<Matrix, EngineError> {
+        let lookback = self.options.lookback_ms;
+        let mut out = Vec::with_capacity(series.len());
+        for data in series {
+            self.check()?;
+            let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+            let mut lookup = Lookup::default();
+            for t in steps.iter() {
+                match lookup.find(data, data_time(at, offset, t), lookback) {
+                    Some(Found::Float(own, v, _)) => {
+                        s.floats.push((t, if times { own as f64 } else { v }));
+                    }
+                    Some(Found::Hist(..)) if times => {
+                        return failed(format!(
+                            "this should be an info metric, with float samples: {}",
+                            s.labels
+                        ));
+                    }
+                    Some(Found::Hist(_, h, _)) => s.hists.push((t, h)),
+                    None => {}
+                }
+            }
+            let n = s.len();
+            if n > 0 {
+                self.hold(n)?;
+                out.push(s);
+            }
+        }
+        Ok(out)
+    }
+
+    /// A bare range selector: the raw samples of the window, at one instant.
+    pub(crate) fn matrix_selector(
+        &mut self,
+        m: &MatrixSelector,
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        let series = self.fetch_range(m, steps, None)?;
+        let v = &m.selector;
+        let end = data_time(v.at, v.offset.millis(), steps.start);
+        let start = end.saturating_sub(m.range.millis());
+        let lookback = self.options.lookback_ms;
+        let low = if v.anchored || v.smoothed { start.saturating_sub(lookback) } else { start };
+        let high = if v.smoothed { end.saturating_add(lookback) } else { end };
+        let mut out = Vec::new();
+        for data in &series {
+            let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+            s.floats = data
+                .timestamps
+                .iter()
+                .zip(&data.values)
+                .filter(|(t, _)| **t > low && **t <= high)
+                .map(|(t, v)| (*t, *v))
+                .collect();
+            s.hists = data
+                .histograms
+                .timestamps
+                .iter()
+                .zip(&data.histograms.values)
+                .filter(|(t, _)| **t > low && **t <= high)
+                .map(|(t, h)| (*t, Arc::clone(h)))
+                .collect();
+            if v.anchored || v.smoothed {
+                if !s.hists.is_empty() {
+                    return failed(format!(
+                        "{} modifier is not supported with histograms",
+                        if v.anchored { "anchored" } else { "smoothed" }
+                    ));
+                }
+                s.floats = extend(&s.floats, start, end, v.smoothed);
+            }
+            if s.len() > 0 {
+                self.hold(s.len())?;
+                out.push(s);
+            }
+        }
+        self.unfetch(&series);
+        Ok(out)
+    }
+
+    fn smooth(
+        &mut self,
+        v: &VectorSelector,
+        series: &[SeriesData],
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        let lookback = self.options.lookback_ms;
+        let mut out = Vec::new();
+        for data in series {
+            let mut data = data.clone();
+            drop_stale(&mut data);
+            let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+            let name = data.labels.metric_name();
+            for t in steps.iter() {
+                let at = data_time(v.at, v.offset.millis(), t);
+                let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
+                let floats = window(&data.timestamps, low, high);
+                let hists = window(&data.histograms.timestamps, low, high);
+                if floats.is_empty() && hists.is_empty() {
+                    continue;
+                }
+                if !floats.is_empty() && !hists.is_empty() {
+                    self.annos.mixed_floats_histograms(name, v.pos);
+                } else if hists.is_empty() {
+                    let (ts, vs) = (&data.timestamps[floats.clone()], &data.values[floats]);
+                    let i = ts.partition_point(|x| *x < at);
+                    if ts.get(i) == Some(&at) {
+                        s.floats.push((t, vs[i]));
+                    } else if i > 0 && i < ts.len() {
+                        let y = interpolate((ts[i - 1], vs[i - 1]), (ts[i], vs[i]), at, false);
+                        s.floats.push((t, y));
+                    } else if i > 0 {
+                        s.floats.push((t, vs[i - 1]));
+                    }
+                } else {
+                    let ts = &data.histograms.timestamps[hists.clone()];
+                    let hs = &data.histograms.values[hists];
+                    let i = ts.partition_point(|x| *x < at);
+                    if ts.get(i) == Some(&at) {
+                        s.hists.push((t, Arc::clone(&hs[i])));
+                    } else if i > 0 && i < ts.len() {
+                        let (a, b) = (&hs[i - 1], &hs[i]);
+                        if a.uses_custom_buckets() != b.uses_custom_buckets() {
+                            self.annos.mixed_schemas(name, v.pos);
+                            continue;
+                        }
+                        let counter = a.counter_reset_hint != CounterResetHint::Gauge
+                            || b.counter_reset_hint != CounterResetHint::Gauge;
+                        let h = super::range_call::interpolate_hist(
+                            (ts[i - 1], a),
+                            (ts[i], b),
+                            at,
+                            counter,
+                            &mut self.annos,
+                            v.pos,
+                        );
+                        match h {
+                            Ok(h) => s.hists.push((t, Arc::new(h))),
+                            Err(_) => self.annos.mixed_schemas(name, v.pos),
+                        }
+                    } else if i > 0 {
+                        let mut h = hs[i - 1].as_ref().clone();
+                        h.counter_reset_hint = CounterResetHint::Unknown;
+                        s.hists.push((t, Arc::new(h)));
+                    }
+                }
+            }
+            if s.len() > 0 {
+                self.hold(s.len())?;
+                out.push(s);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Indices of the times in `(low, high]`.
+pub(crate) fn window(times: &[i64], low: i64, high: i64) -> std::ops::Range<usize> {
+    let from = times.partition_point(|t| *t <= low);
+    let to = times.partition_point(|t| *t <= high);
+    from..to.max(from)
+}
+
+/// Staleness markers end instant lookups but are no samples of a range.
+pub(crate) fn drop_stale(s: &mut SeriesData) {
+    if s.values.iter().any(|v| is_stale(*v)) {
+        let keep: Vec<bool> = s.values.iter().map(|v| !is_stale(*v)).collect();
+        let retain = |v: &mut Vec<i64>| {
+            let mut k = keep.iter();
+            v.retain(|_| k.next().copied().unwrap_or(true));
+        };
+        retain(&mut s.timestamps);
+        retain(&mut s.start_timestamps);
+        s.values.retain(|v| !is_stale(*v));
+    }
+    if s.histograms.values.iter().any(|h| h.is_stale()) {
+        let keep: Vec<bool> = s.histograms.values.iter().map(|h| !h.is_stale()).collect();
+        let retain = |v: &mut Vec<i64>| {
+            let mut k = keep.iter();
+            v.retain(|_| k.next().copied().unwrap_or(true));
+        };
+        retain(&mut s.histograms.timestamps);
+        retain(&mut s.histograms.start_timestamps);
+        s.histograms.values.retain(|h| !h.is_stale());
+    }
+}
+
+/// Linear between two points; a counter that fell is taken to have started from 0.
+pub(crate) fn interpolate(a: (i64, f64), b: (i64, f64), t: i64, counter: bool) -> f64 {
+    let from = if counter && b.1 < a.1 { 0.0 } else { a.1 };
+    from + (b.1 - from) * (t - a.0) as f64 / (b.0 - a.0) as f64
+}
+
+/// Samples of an anchored or smoothed window with a point on each boundary.
+fn extend(floats: &[(i64, f64)], start: i64, end: i64, smoothed: bool) -> Vec<(i64, f64)> {
+    let Some(mut last) = floats.len().checked_sub(1) else { return Vec::new() };
+    let mut first = floats[..last].partition_point(|p| p.0 <= start).saturating_sub(1);
+    if smoothed {
+        last = floats[..last].partition_point(|p| p.0 < end);
+    }
+    if floats[last].0 <= start {
+        return Vec::new();
+    }
+    let left = if smoothed && floats[first].0 < start {
+        interpolate(floats[first], floats[first + 1], start, false)
+    } else {
+        floats[first].1
+    };
+    let right = if smoothed && last > 0 && floats[last].0 > end {
+        interpolate(floats[last - 1], floats[last], end, false)
+    } else {
+        floats[last].1
+    };
+    if floats[first].0 <= start {
+        first += 1;
+    }
+    let after = if floats[last].0 >= end { last } else { last + 1 };
+    let mut out = vec![(start, left)];
+    out.extend(floats.get(first..after).unwrap_or(&[]));
+    out.push((end, right));
+    out
+}

@@ -1,0 +1,318 @@
+//! `…_over_time`: aggregates of one series' window.
+
+use std::sync::Arc;
+
+use obs_types::{CounterResetHint, NativeHistogram};
+
+use crate::annotations::{Annotations, HistogramOp};
+use crate::eval::{RangeArgs, Window};
+use crate::histogram::{Accumulator, divide, kahan};
+use crate::{EngineError, SampleValue};
+
+type Answer = Result<Option<SampleValue>, EngineError>;
+
+fn float(v: f64) -> Answer {
+    Ok(Some(SampleValue::Float(v)))
+}
+
+fn hist(h: NativeHistogram) -> Answer {
+    Ok(Some(SampleValue::Histogram(Arc::new(h))))
+}
+
+/// For functions of floats only: `false` if there is none; histograms beside them are told.
+fn floats_only(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> bool {
+    if w.fv.is_empty() {
+        return false;
+    }
+    if !w.hv.is_empty() {
+        annos.ignored_in_mixed_range(a.name, a.pos);
+    }
+    true
+}
+
+/// Tells what a sum over histograms met.
+fn note(w: &Window<'_>, reconciled: bool, a: &RangeArgs<'_>, annos: &mut Annotations) {
+    let seen = |hint| w.hv.iter().any(|h| h.counter_reset_hint == hint);
+    if seen(CounterResetHint::Reset) && seen(CounterResetHint::NotReset) {
+        annos.reset_collision(HistogramOp::Agg, a.pos);
+    }
+    if reconciled {
+        annos.bounds_reconciled(HistogramOp::Agg, a.pos);
+    }
+}
+
+pub(crate) fn sum(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    if !w.fv.is_empty() && !w.hv.is_empty() {
+        annos.mixed_floats_histograms(a.name, a.pos);
+        return Ok(None);
+    }
+    if let Some((first, rest)) = w.hv.split_first() {
+        let mut acc = Accumulator::new(first);
+        let mut reconciled = false;
+        for h in rest {
+            match acc.add(h) {
+                Ok(n) => reconciled |= n.bounds_reconciled,
+                Err(_) => {
+                    annos.mixed_schemas(a.name, a.pos);
+                    return Ok(None);
+                }
+            }
+        }
+        note(w, reconciled, a, annos);
+        return hist(acc.finish());
+    }
+    let (mut s, mut c) = (0.0, 0.0);
+    for v in w.fv {
+        (s, c) = kahan(*v, s, c);
+    }
+    float(if s.is_infinite() { s } else { s + c })
+}
+
+pub(crate) fn avg(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    if !w.fv.is_empty() && !w.hv.is_empty() {
+        annos.mixed_floats_histograms(a.name, a.pos);
+        return Ok(None);
+    }
+    if !w.hv.is_empty() {
+        return avg_hist(w, a, annos);
+    }
+    let Some((first, rest)) = w.fv.split_first() else { return Ok(None) };
+    let mut mean = Mean::new(*first);
+    for v in rest {
+        mean.add(*v);
+    }
+    float(mean.value())
+}
+
+/// Mean of floats: the compensated sum divided, or, where the sum would overflow, from there on
+/// a running mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mean {
+    sum: f64,
+    c: f64,
+    count: f64,
+    mean: f64,
+    running: bool,
+}
+
+impl Mean {
+    pub(crate) fn new(first: f64) -> Self {
+        Self { sum: first, c: 0.0, count: 1.0, mean: 0.0, running: false }
+    }
+
+    pub(crate) fn add(&mut self, v: f64) {
+        self.count += 1.0;
+        if !self.running {
+            let (s, c) = kahan(v, self.sum, self.c);
+            if !s.is_infinite() {
+                (self.sum, self.c) = (s, c);
+                return;
+            }
+            self.running = true;
+            self.mean = self.sum / (self.count - 1.0);
+            self.c /= self.count - 1.0;
+        }
+        let q = (self.count - 1.0) / self.count;
+        (self.mean, self.c) = kahan(v / self.count, q * self.mean, q * self.c);
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        if self.running { self.mean + self.c } else { self.sum / self.count + self.c / self.count }
+    }
+}
+
+/// The same for histograms.
+#[derive(Clone, Debug)]
+pub(crate) struct HistogramMean {
+    acc: Accumulator,
+    count: f64,
+    running: bool,
+}
+
+impl HistogramMean {
+    pub(crate) fn new(first: &NativeHistogram) -> Self {
+        Self { acc: Accumulator::new(first), count: 1.0, running: false }
+    }
+
+    /// Whether bounds had to be reconciled.
+    pub(crate) fn add(
+        &mut self,
+        h: &NativeHistogram,
+    ) -> Result<bool, crate::histogram::Incompatible> {
+        self.count += 1.0;
+        if !self.running {
+            let mut next = self.acc.clone();
+            let notes = next.add(h)?;
+            if !next.overflows() {
+                self.acc = next;
+                return Ok(notes.bounds_reconciled);
+            }
+            self.running = true;
+            self.acc.divide(self.count - 1.0);
+        }
+        self.acc.scale((self.count - 1.0) / self.count);
+        let mut part = h.clone();
+        divide(&mut part, self.count);
+        Ok(self.acc.add(&part)?.bounds_reconciled)
+    }
+
+    pub(crate) fn value(mut self) -> NativeHistogram {
+        if !self.running {
+            self.acc.divide(self.count);
+        }
+        self.acc.finish()
+    }
+}
+
+fn avg_hist(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    let Some((first, rest)) = w.hv.split_first() else { return Ok(None) };
+    let mut mean = HistogramMean::new(first);
+    let mut reconciled = false;
+    for h in rest {
+        match mean.add(h) {
+            Ok(r) => reconciled |= r,
+            Err(_) => {
+                annos.mixed_schemas(a.name, a.pos);
+                return Ok(None);
+            }
+        }
+    }
+    note(w, reconciled, a, annos);
+    hist(mean.value())
+}
+
+pub(crate) fn count(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    float((w.fv.len() + w.hv.len()) as f64)
+}
+
+pub(crate) fn present(_: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    float(1.0)
+}
+
+/// The extreme value with its time; a NaN yields to everything.
+fn extreme(w: &Window<'_>, better: fn(f64, f64) -> bool) -> Option<(i64, f64)> {
+    let mut best = (*w.ft.first()?, *w.fv.first()?);
+    for (t, v) in w.ft.iter().zip(w.fv) {
+        if better(*v, best.1) || best.1.is_nan() {
+            best = (*t, *v);
+        }
+    }
+    Some(best)
+}
+
+pub(crate) fn min(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    floats_only(w, a, annos);
+    Ok(extreme(w, |a, b| a < b).map(|e| SampleValue::Float(e.1)))
+}
+
+pub(crate) fn max(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    floats_only(w, a, annos);
+    Ok(extreme(w, |a, b| a > b).map(|e| SampleValue::Float(e.1)))
+}
+
+pub(crate) fn ts_of_min(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    floats_only(w, a, annos);
+    Ok(extreme(w, |a, b| a <= b).map(|e| SampleValue::Float(e.0 as f64 / 1000.0)))
+}
+
+pub(crate) fn ts_of_max(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    floats_only(w, a, annos);
+    Ok(extreme(w, |a, b| a >= b).map(|e| SampleValue::Float(e.0 as f64 / 1000.0)))
+}
+
+pub(crate) fn first(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    match (w.ft.first(), w.ht.first()) {
+        (Some(f), Some(h)) if h <= f => {
+            Ok(w.hv.first().map(|h| SampleValue::Histogram(Arc::clone(h))))
+        }
+        (Some(_), _) => Ok(w.fv.first().map(|v| SampleValue::Float(*v))),
+        _ => Ok(w.hv.first().map(|h| SampleValue::Histogram(Arc::clone(h)))),
+    }
+}
+
+pub(crate) fn last(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    match (w.ft.last(), w.ht.last()) {
+        (Some(f), Some(h)) if h >= f => {
+            Ok(w.hv.last().map(|h| SampleValue::Histogram(Arc::clone(h))))
+        }
+        (Some(_), _) => Ok(w.fv.last().map(|v| SampleValue::Float(*v))),
+        _ => Ok(w.hv.last().map(|h| SampleValue::Histogram(Arc::clone(h)))),
+    }
+}
+
+pub(crate) fn ts_of_first(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    let t = w.ft.first().into_iter().chain(w.ht.first()).min();
+    Ok(t.map(|t| SampleValue::Float(*t as f64 / 1000.0)))
+}
+
+pub(crate) fn ts_of_last(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
+    let t = w.ft.last().into_iter().chain(w.ht.last()).max();
+    Ok(t.map(|t| SampleValue::Float(*t as f64 / 1000.0)))
+}
+
+/// Linear between the two nearest ranks; NaN sorts below everything.
+pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(|a, b| {
+        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let n = values.len() as f64;
+    let rank = q * (n - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(n - 1.0);
+    let weight = rank - rank.floor();
+    let get = |i: f64| values.get(i as usize).copied().unwrap_or(f64::NAN);
+    get(lower) * (1.0 - weight) + get(upper) * weight
+}
+
+pub(crate) fn quantile(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    let q = a.scalars.first().copied().unwrap_or(f64::NAN);
+    if w.fv.is_empty() {
+        return Ok(None);
+    }
+    if !(0.0..=1.0).contains(&q) {
+        annos.invalid_quantile(q, a.pos);
+    }
+    floats_only(w, a, annos);
+    float(quantile_of(q, &mut w.fv.to_vec()))
+}
+
+fn variance(w: &Window<'_>) -> f64 {
+    let (mut count, mut mean, mut c_mean, mut aux, mut c_aux) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for v in w.fv {
+        count += 1.0;
+        let delta = v - (mean + c_mean);
+        (mean, c_mean) = kahan(delta / count, mean, c_mean);
+        (aux, c_aux) = kahan(delta * (v - (mean + c_mean)), aux, c_aux);
+    }
+    (aux + c_aux) / count
+}
+
+pub(crate) fn stdvar(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    if floats_only(w, a, annos) { float(variance(w)) } else { Ok(None) }
+}
+
+pub(crate) fn stddev(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    if floats_only(w, a, annos) { float(variance(w).sqrt()) } else { Ok(None) }
+}
+
+pub(crate) fn mad(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
+    if !floats_only(w, a, annos) {
+        return Ok(None);
+    }
+    if w.fv.iter().any(|v| v.is_nan()) {
+        return float(f64::NAN);
+    }
+    let mut values = w.fv.to_vec();
+    let median = quantile_of(0.5, &mut values);
+    values.iter_mut().for_each(|v| *v = (*v - median).abs());
+    float(quantile_of(0.5, &mut values))
+}
