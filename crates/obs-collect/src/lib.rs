@@ -5,6 +5,8 @@
 //! Units: metric time in milliseconds, log and span time in nanoseconds.
 
 pub mod host;
+pub mod receivers;
+pub mod registry;
 pub mod scrape;
 mod selfobs;
 mod tail;

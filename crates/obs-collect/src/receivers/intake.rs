@@ -1,0 +1,207 @@
+//! What all receivers share: reading a body within limits, taking turns, running a decoder and a
+//! sink on a blocking thread.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use obs_types::{IngestError, IngestOutcome, TimestampNs};
+use obs_wire::compression::{Encoding, decompress};
+use obs_wire::otlp::Signal;
+use obs_wire::{Decoded, WireCaps, WireError};
+
+use super::{Shared, Sinks};
+
+/// Why a request as a whole was not stored.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Wire(WireError),
+    MediaType(String),
+    Body(String),
+    BodyTimeout,
+    Ingest(IngestError),
+    /// No turn within the queue timeout.
+    Overloaded,
+    /// A decoder or sink broke its promise not to panic.
+    Bug,
+}
+
+impl Failure {
+    /// The `reason` label.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Wire(e) => e.reason(),
+            Self::MediaType(_) => "media_type",
+            Self::Body(_) => "body",
+            Self::BodyTimeout => "body_timeout",
+            Self::Ingest(IngestError::Unavailable { .. }) => "unavailable",
+            Self::Ingest(_) | Self::Overloaded => "overloaded",
+            Self::Bug => "bug",
+        }
+    }
+
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::Wire(e) => e.to_string(),
+            Self::MediaType(got) => format!("unsupported content type {got:?}"),
+            Self::Body(why) => format!("cannot read the body: {why}"),
+            Self::BodyTimeout => "the body took too long".into(),
+            Self::Ingest(e) => e.to_string(),
+            Self::Overloaded => "overloaded: too many requests are in flight".into(),
+            Self::Bug => "internal error".into(),
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Wire(e) if e.is_limit() => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Wire(WireError::Unsupported { .. }) | Self::MediaType(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::Wire(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Ingest(IngestError::Overloaded { .. }) | Self::Overloaded => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Ingest(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds for `Retry-After`, where trying again may help.
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Ingest(IngestError::Unavailable { .. }) => Some(10),
+            Self::Ingest(_) | Self::Overloaded => Some(1),
+            _ => None,
+        }
+    }
+}
+
+/// `None` when absent or not text.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
+}
+
+/// The encoding that the headers state; `default` when they state none.
+pub(super) fn content_encoding(
+    headers: &HeaderMap,
+    default: Encoding,
+) -> Result<Encoding, WireError> {
+    match headers.get(CONTENT_ENCODING) {
+        None => Ok(default),
+        Some(value) => Encoding::from_header(Some(value.to_str().unwrap_or("?"))),
+    }
+}
+
+/// Reads at most `bytes_max` bytes within `timeout`.
+pub(super) async fn read_body(
+    body: Body,
+    bytes_max: usize,
+    timeout: Duration,
+) -> Result<Bytes, Failure> {
+    let read = tokio::time::timeout(timeout, Limited::new(body, bytes_max).collect());
+    match read.await {
+        Err(_elapsed) => Err(Failure::BodyTimeout),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Failure::Wire(WireError::TooLarge {
+            what: "body",
+            got: bytes_max as u64 + 1,
+            limit: bytes_max as u64,
+        })),
+        Ok(Err(e)) => Err(Failure::Body(e.to_string())),
+    }
+}
+
+/// One request on its way to a sink.
+pub(super) struct Intake<'s> {
+    pub(super) shared: &'s Arc<Shared>,
+    /// The `protocol` label.
+    pub(super) protocol: &'static str,
+    pub(super) signal: Signal,
+}
+
+impl Intake<'_> {
+    /// Reads the body, then [`Intake::store`]s it.
+    pub(super) async fn receive<T, D, S>(
+        &self,
+        body: Body,
+        encoding: Result<Encoding, WireError>,
+        decode: D,
+        store: S,
+    ) -> Result<IngestOutcome, Failure>
+    where
+        T: 'static,
+        D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
+        S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
+    {
+        let read = async {
+            let encoding = encoding.map_err(Failure::Wire)?;
+            let limits = &self.shared.limits;
+            let body =
+                read_body(body, limits.caps.compressed_bytes_max, limits.body_timeout).await?;
+            Ok((body, encoding))
+        };
+        match read.await {
+            Ok((body, encoding)) => self.store(body, encoding, decode, store).await,
+            Err(failure) => Err(self.refused(failure)),
+        }
+    }
+
+    /// Unpacks, decodes and stores a body on a blocking thread and counts what came of it. The
+    /// outcome holds what the decoder dropped and what the sink dropped.
+    pub(super) async fn store<T, D, S>(
+        &self,
+        body: Bytes,
+        encoding: Encoding,
+        decode: D,
+        store: S,
+    ) -> Result<IngestOutcome, Failure>
+    where
+        T: 'static,
+        D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
+        S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
+    {
+        let (bytes, started) = (body.len(), self.shared.clock.monotonic());
+        let turn =
+            tokio::time::timeout(self.shared.limits.queue_timeout, self.shared.turns.acquire());
+        let Ok(Ok(_turn)) = turn.await else { return Err(self.refused(Failure::Overloaded)) };
+        let shared = Arc::clone(self.shared);
+        let work = move || {
+            let caps = &shared.limits.caps;
+            let plain: Cow<'_, [u8]> = decompress(&body, encoding, caps).map_err(Failure::Wire)?;
+            let decoded = decode(&plain, caps, shared.clock.now_ns()).map_err(Failure::Wire)?;
+            drop(plain);
+            let mut outcome = store(&shared.sinks, decoded.batch).map_err(Failure::Ingest)?;
+            outcome.merge(decoded.outcome);
+            Ok(outcome)
+        };
+        let done = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(e) => {
+                tracing::error!(protocol = self.protocol, error = %e, "receiver failed");
+                Err(Failure::Bug)
+            }
+        };
+        let took = self.shared.clock.monotonic().saturating_sub(started);
+        self.shared.counters.request(self.protocol, bytes, took);
+        match done {
+            Ok(outcome) => {
+                self.shared.counters.stored(self.protocol, self.signal, &outcome);
+                Ok(outcome)
+            }
+            Err(failure) => Err(self.refused(failure)),
+        }
+    }
+
+    /// Counts a request that was refused whole.
+    pub(super) fn refused(&self, failure: Failure) -> Failure {
+        self.shared.counters.rejected(self.protocol, failure.reason(), 1);
+        failure
+    }
+}

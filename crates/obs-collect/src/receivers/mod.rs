@@ -1,0 +1,144 @@
+//! What others send to us: remote write, OTLP over HTTP and gRPC, Loki push, JSON.
+//!
+//! Invariants: a body is read, unpacked and decoded only within [`ReceiverLimits`]; sinks are called
+//! from blocking threads; every request ends in exactly one of accepted or rejected counters; the
+//! answer is the protocol's own.
+
+mod counters;
+mod intake;
+mod json;
+mod loki;
+mod otlp_grpc;
+mod otlp_http;
+mod remote_write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use obs_disk::Clock;
+use obs_types::{LogSink, MetricSink, TraceSink};
+use obs_wire::WireCaps;
+
+use self::counters::Counters;
+use crate::registry::Registry;
+
+/// Where received telemetry goes.
+#[derive(Clone)]
+pub struct Sinks {
+    pub metrics: Arc<dyn MetricSink>,
+    pub logs: Arc<dyn LogSink>,
+    pub traces: Arc<dyn TraceSink>,
+}
+
+impl fmt::Debug for Sinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sinks")
+    }
+}
+
+/// What one sender may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiverLimits {
+    pub caps: WireCaps,
+    /// Requests that are decoded and stored at the same time; memory is bounded by this times
+    /// `caps.output_bytes_max`.
+    pub requests_in_flight_max: usize,
+    /// How long a request waits for its turn before it is refused as overload.
+    pub queue_timeout: Duration,
+    /// How long a sender may take for its body.
+    pub body_timeout: Duration,
+}
+
+impl Default for ReceiverLimits {
+    fn default() -> Self {
+        Self {
+            caps: WireCaps::default(),
+            requests_in_flight_max: 32,
+            queue_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Shared by the routes of one router.
+pub(crate) struct Shared {
+    sinks: Sinks,
+    limits: ReceiverLimits,
+    counters: Counters,
+    clock: Arc<dyn Clock>,
+    turns: tokio::sync::Semaphore,
+}
+
+impl Shared {
+    fn new(
+        sinks: Sinks,
+        limits: ReceiverLimits,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            sinks,
+            limits,
+            counters: Counters::new(registry),
+            clock,
+            turns: tokio::sync::Semaphore::new(limits.requests_in_flight_max.max(1)),
+        })
+    }
+}
+
+/// Every HTTP receiver: `/api/v1/write`, `/loki/api/v1/push`, `/insert/jsonline`,
+/// `/obs/ingest/{metrics,logs,traces}` and the OTLP paths of [`otlp_http_router`] with their aliases
+/// `/otlp/v1/…` and `/api/v1/otlp/v1/metrics`.
+pub fn http_router(
+    sinks: Sinks,
+    limits: ReceiverLimits,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+) -> Router {
+    let shared = Shared::new(sinks, limits, registry, clock);
+    Router::new()
+        .route("/api/v1/write", post(remote_write::write))
+        .route("/loki/api/v1/push", post(loki::push))
+        .route("/api/prom/push", post(loki::push))
+        .route("/insert/jsonline", post(json::lines))
+        .route("/obs/ingest/logs", post(json::logs))
+        .route("/obs/ingest/metrics", post(json::metrics))
+        .route("/obs/ingest/traces", post(json::traces))
+        .route("/otlp/v1/metrics", post(otlp_http::metrics))
+        .route("/otlp/v1/logs", post(otlp_http::logs))
+        .route("/otlp/v1/traces", post(otlp_http::traces))
+        .route("/api/v1/otlp/v1/metrics", post(otlp_http::metrics))
+        .merge(otlp_http_routes())
+        .with_state(shared)
+}
+
+fn otlp_http_routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/v1/metrics", post(otlp_http::metrics))
+        .route("/v1/logs", post(otlp_http::logs))
+        .route("/v1/traces", post(otlp_http::traces))
+}
+
+/// `/v1/{metrics,logs,traces}` alone, for OTLP's own port 4318.
+pub fn otlp_http_router(
+    sinks: Sinks,
+    limits: ReceiverLimits,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+) -> Router {
+    otlp_http_routes().with_state(Shared::new(sinks, limits, registry, clock))
+}
+
+/// The three OTLP services over gRPC, for port 4317. The router needs HTTP/2 with prior knowledge,
+/// which `axum::serve` speaks; it can also be merged into another router of the same port.
+pub fn otlp_grpc(
+    sinks: Sinks,
+    limits: ReceiverLimits,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+) -> Router {
+    otlp_grpc::routes().with_state(Shared::new(sinks, limits, registry, clock))
+}

@@ -1,0 +1,104 @@
+//! `POST /api/v1/write`: Prometheus remote write 1.0 and 2.0.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use obs_types::MetricBatch;
+use obs_wire::compression::Encoding;
+use obs_wire::otlp::Signal;
+use obs_wire::remote_write::{RemoteWriteVersion, decode_v1, decode_v2};
+
+use super::Shared;
+use super::intake::{Failure, Intake, content_encoding, content_type};
+
+/// What was stored of a request, for the headers of version 2.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    samples: u64,
+    histograms: u64,
+    exemplars: u64,
+}
+
+/// 204, or 400 when something was rejected for good (the rest is stored), or 503 to be tried again.
+pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let intake = Intake { shared: &shared, protocol: "remote_write", signal: Signal::Metrics };
+    let (parts, body) = request.into_parts();
+    let content_type = content_type(&parts.headers);
+    let Some(version) = RemoteWriteVersion::from_content_type(content_type) else {
+        let got = content_type.unwrap_or("").to_owned();
+        return failure(&intake.refused(Failure::MediaType(got)));
+    };
+    let encoding = content_encoding(&parts.headers, Encoding::Snappy);
+    let counted = Arc::new(std::sync::Mutex::new(Written::default()));
+    let counts = Arc::clone(&counted);
+    let done = intake
+        .receive(
+            body,
+            encoding,
+            move |plain, caps, _now| match version {
+                RemoteWriteVersion::V1 => decode_v1(plain, caps),
+                RemoteWriteVersion::V2 => decode_v2(plain, caps),
+            },
+            move |sinks, batch: MetricBatch| {
+                let sent = count(&batch);
+                let outcome = sinks.metrics.append(batch)?;
+                if let Ok(mut written) = counts.lock() {
+                    // The sink tells items apart only by reason, so what it dropped is taken from
+                    // the samples first.
+                    let lost = outcome.rejected_count();
+                    *written = Written { samples: sent.samples.saturating_sub(lost), ..sent };
+                }
+                Ok(outcome)
+            },
+        )
+        .await;
+    let mut response = match done {
+        Err(f) => failure(&f),
+        Ok(outcome) => match outcome.rejected_text() {
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(text) => plain(StatusCode::BAD_REQUEST, text),
+        },
+    };
+    if version == RemoteWriteVersion::V2 {
+        let written = counted.lock().map(|w| *w).unwrap_or_default();
+        for (name, n) in [
+            ("x-prometheus-remote-write-samples-written", written.samples),
+            ("x-prometheus-remote-write-histograms-written", written.histograms),
+            ("x-prometheus-remote-write-exemplars-written", written.exemplars),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from(n));
+        }
+    }
+    response
+}
+
+fn count(batch: &MetricBatch) -> Written {
+    batch.series.iter().fold(Written::default(), |sum, s| Written {
+        samples: sum.samples + s.samples.len() as u64,
+        histograms: sum.histograms + s.histograms.len() as u64,
+        exemplars: sum.exemplars + s.exemplars.len() as u64,
+    })
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    (status, [(CONTENT_TYPE, kind)], text + "\n").into_response()
+}
+
+/// Prometheus drops data on 429 unless told otherwise, and retries on every 5xx; so overload is 503.
+fn failure(failure: &Failure) -> Response {
+    let status = match failure.status() {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        other => other,
+    };
+    let mut response = plain(status, failure.message());
+    if let Some(seconds) = failure.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
