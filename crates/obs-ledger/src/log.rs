@@ -161,9 +161,11 @@ pub(crate) fn open(
     opening: Opening,
 ) -> Result<OpenLog, LedgerError> {
     let disk = &*config.disk;
+    // The copy first: a reader beside a running writer would else see a copy of something newer
+    // than the checkpoint it just read, and take that for a rollback.
+    let second = read_checkpoint(config, &second_copy_path(config), keys)?;
     let (note, checkpoint) = read_checkpoint(config, &checkpoint_path(config), keys)?
         .ok_or_else(|| LedgerError::CheckpointMissing { path: checkpoint_path(config) })?;
-    let second = read_checkpoint(config, &second_copy_path(config), keys)?;
     if let Some((_, seen)) = &second
         && seen.size > checkpoint.size
     {

@@ -169,3 +169,34 @@ fn reading_only_changes_nothing() {
     };
     assert_eq!(lines(&Ledger::open(copy).unwrap()).len(), 2);
 }
+
+#[test]
+fn readers_beside_a_running_writer_see_whole_states() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(config(Arc::new(RealDisk), clock(), dir.path())).unwrap();
+    ledger.append(vec![alert(0)]).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (1..60).for_each(|n| {
+                ledger.append(vec![alert(n)]).unwrap();
+            });
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut seen = 0;
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            let reader = Ledger::open(LedgerConfig {
+                mode: LedgerMode::ReadOnly,
+                ..config(Arc::new(RealDisk), clock(), dir.path())
+            })
+            .unwrap();
+            let size = reader.head().size;
+            assert_eq!(lines(&reader).len() as u64, size);
+            assert!(size >= seen);
+            seen = size;
+            let report = verify_dir(dir.path());
+            assert_eq!(report.exit_code(), 0, "{report}");
+        }
+    });
+    assert_eq!(verify_dir(dir.path()).receipts, 60);
+}
