@@ -142,3 +142,6 @@ pub fn otlp_grpc(
 ) -> Router {
     otlp_grpc::routes().with_state(Shared::new(sinks, limits, registry, clock))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! Real requests over loopback into sinks that remember.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Mutex, OnceLock};
+
+use obs_disk::ManualClock;
+use obs_types::{
+    IngestError, IngestOutcome, LabelSet, LogRecord, MetricBatch, RejectReason, SeriesSamples,
+    SpanRecord, TimestampMs,
+};
+use obs_wire::compression::snappy_compress;
+use obs_wire::exposition::ExpositionFormat;
+use obs_wire::remote_write::encode_v1;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+use reqwest::{Method, RequestBuilder};
+use tonic::codec::CompressionEncoding;
+
+use super::*;
+
+/// Remembers what it is given; a series named `late` is rejected, `down` makes it fail.
+#[derive(Default)]
+struct Memory {
+    metrics: Mutex<Vec<SeriesSamples>>,
+    logs: Mutex<Vec<LogRecord>>,
+    spans: Mutex<Vec<SpanRecord>>,
+    down: Mutex<Option<IngestError>>,
+}
+
+impl Memory {
+    fn check(&self) -> Result<(), IngestError> {
+        self.down.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl MetricSink for Memory {
+    fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
+        self.check()?;
+        let mut outcome = IngestOutcome::default();
+        for series in batch.series {
+            if series.labels.metric_name() == "late" {
+                outcome.reject(RejectReason::TooOld, || series.labels.to_string());
+                continue;
+            }
+            outcome.accepted += (series.samples.len() + series.histograms.len()) as u64;
+            self.metrics.lock().unwrap().push(series);
+        }
+        Ok(outcome)
+    }
+}
+
+impl LogSink for Memory {
+    fn append(&self, records: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
+        self.check()?;
+        let accepted = records.len() as u64;
+        self.logs.lock().unwrap().extend(records);
+        Ok(IngestOutcome { accepted, ..Default::default() })
+    }
+}
+
+impl TraceSink for Memory {
+    fn append(&self, spans: Vec<SpanRecord>) -> Result<IngestOutcome, IngestError> {
+        self.check()?;
+        let accepted = spans.len() as u64;
+        self.spans.lock().unwrap().extend(spans);
+        Ok(IngestOutcome { accepted, ..Default::default() })
+    }
+}
+
+struct Server {
+    memory: Arc<Memory>,
+    registry: Arc<Registry>,
+    address: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Server {
+    async fn start() -> Self {
+        static CRYPTO: OnceLock<()> = OnceLock::new();
+        CRYPTO.get_or_init(crate::install_crypto);
+        let memory = Arc::new(Memory::default());
+        let registry = Arc::new(Registry::new());
+        let sinks = Sinks {
+            metrics: Arc::clone(&memory) as _,
+            logs: Arc::clone(&memory) as _,
+            traces: Arc::clone(&memory) as _,
+        };
+        let caps = WireCaps {
+            compressed_bytes_max: 64 << 10,
+            output_bytes_max: 256 << 10,
+            messages_max: 5000,
+            ..WireCaps::default()
+        };
+        let limits = ReceiverLimits { caps, ..ReceiverLimits::default() };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
+        let router = http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock))
+            .merge(otlp_grpc(sinks, limits, Arc::clone(&registry), clock));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { memory, registry, address, client: reqwest::Client::new() }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.client.request(Method::POST, format!("http://{}{path}", self.address))
+    }
+
+    /// Sends and gives status, `Retry-After` and body.
+    async fn send(&self, request: RequestBuilder) -> (u16, Option<String>, Vec<u8>) {
+        let response = request.send().await.unwrap();
+        let retry = response.headers().get("retry-after");
+        let retry = retry.map(|v| v.to_str().unwrap().to_owned());
+        (response.status().as_u16(), retry, response.bytes().await.unwrap().to_vec())
+    }
+
+    fn own_metrics(&self) -> String {
+        self.registry.render(ExpositionFormat::Prometheus)
+    }
+
+    fn break_down(&self, error: Option<IngestError>) {
+        *self.memory.down.lock().unwrap() = error;
+    }
+}
+
+fn series(name: &str) -> SeriesSamples {
+    SeriesSamples {
+        labels: LabelSet::from_pairs([("__name__", name), ("job", "t")]),
+        samples: vec![(TimestampMs(1), 2.0)],
+        ..Default::default()
+    }
+}
+
+fn write_body(names: &[&str]) -> Vec<u8> {
+    let batch =
+        MetricBatch { series: names.iter().map(|n| series(n)).collect(), ..Default::default() };
+    snappy_compress(&encode_v1(&batch)).unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+const TRACE: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
+    "scopeSpans":[{"spans":[
+      {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"x",
+       "startTimeUnixNano":"1000000000","endTimeUnixNano":"2000000000"},
+      {"traceId":"","spanId":"","name":"bad"}]}]}]}"#;
+
+#[tokio::test]
+async fn remote_write_keeps_the_good_and_names_the_bad() {
+    let server = Server::start().await;
+    let (status, _, _) =
+        server.send(server.post("/api/v1/write").body(write_body(&["a", "b"]))).await;
+    assert_eq!(status, 204);
+    let (status, _, text) =
+        server.send(server.post("/api/v1/write").body(write_body(&["c", "late"]))).await;
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(status, 400);
+    assert!(text.contains("1 rejected as too_old, e.g. late{job=\"t\"}"), "{text}");
+    assert_eq!(server.memory.metrics.lock().unwrap().len(), 3);
+
+    let own = server.own_metrics();
+    for line in [
+        "vmobs_ingest_accepted_total{protocol=\"remote_write\",signal=\"metrics\"} 3",
+        "vmobs_ingest_rejected_total{protocol=\"remote_write\",reason=\"too_old\"} 1",
+    ] {
+        assert!(own.contains(line), "{own}");
+    }
+}
+
+#[tokio::test]
+async fn remote_write_refuses_what_it_cannot_read() {
+    let server = Server::start().await;
+    let write = || server.post("/api/v1/write");
+    let bomb = snappy_compress(&vec![0; 1 << 20]).unwrap();
+    for (request, status, reason) in [
+        (write().body("no snappy"), 400, "malformed"),
+        (write().body(bomb), 413, "bomb"),
+        (write().body(vec![0; 100 << 10]), 413, "too_large"),
+        (write().header("content-encoding", "br").body("x"), 415, "unsupported"),
+        (write().header("content-type", "text/plain").body("x"), 415, "media_type"),
+    ] {
+        let got = server.send(request).await;
+        assert_eq!(got.0, status, "{reason}: {}", String::from_utf8_lossy(&got.2));
+        let line = format!(
+            "vmobs_ingest_rejected_total{{protocol=\"remote_write\",reason=\"{reason}\"}} 1"
+        );
+        assert!(server.own_metrics().contains(&line), "{line}");
+    }
+    // The process is unharmed.
+    assert_eq!(server.send(write().body(write_body(&["a"]))).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_failing_sink_asks_for_a_retry() {
+    let server = Server::start().await;
+    let full = || IngestError::Unavailable { reason: "disk is full".into() };
+    let busy = || IngestError::Overloaded { reason: "queue".into() };
+    let write = || server.post("/api/v1/write").body(write_body(&["a"]));
+    let otlp = || server.post("/v1/traces").header("content-type", "application/json").body(TRACE);
+    server.break_down(Some(full()));
+    let (status, retry, body) = server.send(write()).await;
+    assert_eq!((status, retry.as_deref()), (503, Some("10")));
+    assert!(String::from_utf8(body).unwrap().contains("disk is full"));
+    let (status, retry, body) = server.send(otlp()).await;
+    assert_eq!((status, retry.as_deref()), (503, Some("10")));
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["code"], 14);
+
+    server.break_down(Some(busy()));
+    assert_eq!(server.send(write()).await.0, 503);
+    assert_eq!(server.send(otlp()).await.0, 429);
+    let push = server.post("/loki/api/v1/push").header("content-type", "application/json");
+    let push = push.body(r#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]}"#);
+    assert_eq!(server.send(push).await.0, 429);
+
+    server.break_down(None);
+    assert_eq!(server.send(write()).await.0, 204);
+}
+
+#[tokio::test]
+async fn otlp_http_speaks_json_and_protobuf_compressed() {
+    let server = Server::start().await;
+    let json = || server.post("/v1/traces").header("content-type", "application/json");
+    let (status, _, body) = server.send(json().body(TRACE)).await;
+    assert_eq!(status, 200);
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["partialSuccess"]["rejectedSpans"], "1");
+    assert!(body["partialSuccess"]["errorMessage"].as_str().unwrap().contains("invalid_span"));
+
+    let request: ExportTraceServiceRequest = serde_json::from_str(TRACE).unwrap();
+    let bytes = request.encode_to_vec();
+    for (encoding, body) in [
+        ("gzip", gzip(&bytes)),
+        ("zstd", zstd::encode_all(bytes.as_slice(), 1).unwrap()),
+        ("identity", bytes.clone()),
+    ] {
+        let post = server
+            .post("/otlp/v1/traces")
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", encoding);
+        let (status, _, body) = server.send(post.body(body)).await;
+        assert_eq!(status, 200, "{encoding}");
+        let body = ExportTraceServiceResponse::decode(body.as_slice()).unwrap();
+        assert_eq!(body.partial_success.unwrap().rejected_spans, 1);
+    }
+    assert_eq!(server.memory.spans.lock().unwrap().len(), 4);
+
+    let (status, _, body) = server.send(json().body("{\"resourceSpans\":7}")).await;
+    assert_eq!(status, 400);
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["code"], 3);
+    assert!(body["message"].as_str().unwrap().contains("line 1 column"), "{body}");
+    let many = format!("[{}]", "[],".repeat(6000));
+    assert_eq!(server.send(json().body(many)).await.0, 413);
+    let bomb = json().header("content-encoding", "gzip").body(gzip(&vec![b' '; 1 << 20]));
+    assert_eq!(server.send(bomb).await.0, 413);
+    assert_eq!(server.send(server.post("/v1/logs").body("x")).await.0, 415);
+}
+
+#[tokio::test]
+async fn loki_pushes_keep_good_streams() {
+    let server = Server::start().await;
+    let push = || server.post("/loki/api/v1/push").header("content-type", "application/json");
+    let mixed = r#"{"streams":[{"stream":{"a":"b"},"values":[["5","x",{"k":"v"}]]},
+                               {"stream":{},"values":[["6","y"]]}]}"#;
+    let (status, _, body) = server.send(push().body(mixed)).await;
+    assert_eq!(status, 400);
+    assert!(String::from_utf8(body).unwrap().contains("1 rejected as invalid_label"));
+    assert_eq!(server.memory.logs.lock().unwrap()[0].metadata.get("k"), Some("v"));
+    let good = gzip(br#"{"streams":[{"stream":{"a":"b"},"values":[["7","z"]]}]}"#);
+    let (status, _, body) = server.send(push().header("content-encoding", "gzip").body(good)).await;
+    assert_eq!((status, body.as_slice()), (204, b"".as_slice()));
+    let number = r#"{"streams":[{"stream":{"a":"b"},"values":[[7,"z"]]}]}"#;
+    let (status, _, body) = server.send(push().body(number)).await;
+    assert_eq!(status, 400);
+    assert!(String::from_utf8(body).unwrap().contains("streams[0].values[0]"));
+}
+
+#[tokio::test]
+async fn json_is_taken_line_by_line_and_as_engine_objects() {
+    let server = Server::start().await;
+    let lines = "{\"text\":\"hi\",\"when\":1}\nnot json\n{\"_msg\":\"x\",\"env\":\"p\"}\n";
+    let path = "/insert/jsonline?_msg_field=text&_time_field=when&_stream_fields=env";
+    let (status, _, body) = server.send(server.post(path).body(lines)).await;
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["accepted"], &body["rejected"]), (200, &2.into(), &1.into()));
+    assert!(body["reasons"]["malformed"]["example"].as_str().unwrap().starts_with("line 2"));
+    {
+        let logs = server.memory.logs.lock().unwrap();
+        assert_eq!((logs[0].line.as_str(), logs[0].timestamp.0), ("hi", 1_000_000_000));
+        assert_eq!(logs[1].stream.to_string(), "{env=\"p\"}");
+        // No time of its own: the receiver's clock.
+        assert_eq!(logs[1].timestamp.0, 1_000_000_000_000);
+    }
+    for (path, body, status) in [
+        ("/obs/ingest/metrics", r#"{"node":"n","metrics":{"cpu_percent":1}}"#, 200),
+        ("/obs/ingest/logs", r#"[{"message":"m","service":"s"}]"#, 200),
+        (
+            "/obs/ingest/traces",
+            r#"{"trace_id":"trace-abc123...","start_time":"2025-12-06T14:30:00Z","name":"t"}"#,
+            200,
+        ),
+        ("/obs/ingest/traces", r#"{"trace_id":"?"}"#, 400),
+        ("/obs/ingest/logs", "{", 400),
+    ] {
+        let got = server.send(server.post(path).body(body)).await;
+        assert_eq!(got.0, status, "{path} {body}: {}", String::from_utf8_lossy(&got.2));
+    }
+    assert_eq!(server.memory.spans.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn grpc_clients_of_opentelemetry_are_served() {
+    let server = Server::start().await;
+    let url = format!("http://{}", server.address);
+    let spans: ExportTraceServiceRequest = serde_json::from_str(TRACE).unwrap();
+    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
+        let mut client = TraceServiceClient::connect(url.clone()).await.unwrap();
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding).accept_compressed(encoding);
+        }
+        let reply = client.export(spans.clone()).await.unwrap().into_inner();
+        assert_eq!(reply.partial_success.unwrap().rejected_spans, 1, "{encoding:?}");
+    }
+    assert_eq!(server.memory.spans.lock().unwrap().len(), 3);
+
+    let mut logs = LogsServiceClient::connect(url.clone()).await.unwrap();
+    let reply = logs.export(ExportLogsServiceRequest::default()).await.unwrap().into_inner();
+    assert!(reply.partial_success.is_none());
+    let mut metrics = MetricsServiceClient::connect(url.clone()).await.unwrap();
+    metrics.export(ExportMetricsServiceRequest::default()).await.unwrap();
+
+    let mut many = spans.clone();
+    many.resource_spans = vec![Default::default(); 6000];
+    let mut client = TraceServiceClient::connect(url.clone()).await.unwrap();
+    let status = client.export(many).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert!(status.message().contains("more than 5000 messages"), "{status}");
+
+    server.break_down(Some(IngestError::Unavailable { reason: "100% full".into() }));
+    let status = client.export(spans).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(status.message().contains("100% full"), "{status}");
+}
+
+#[tokio::test]
+async fn broken_grpc_frames_get_a_status() {
+    let server = Server::start().await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let url = format!(
+        "http://{}/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        server.address
+    );
+    let bomb = {
+        let packed = gzip(&vec![0; 1 << 20]);
+        let mut frame = vec![1];
+        frame.extend_from_slice(&u32::try_from(packed.len()).unwrap().to_be_bytes());
+        frame.extend(packed);
+        frame
+    };
+    let mut seen = BTreeSet::new();
+    for (body, code) in [
+        (vec![], "3"),
+        (vec![0, 0, 0, 0, 9, 1], "3"),
+        (vec![7, 0, 0, 0, 0], "3"),
+        (vec![0, 0, 0, 0, 1, 0xff], "3"),
+        (bomb, "8"),
+        (vec![0; 100 << 10], "8"),
+    ] {
+        let response = client
+            .post(&url)
+            .header("content-type", "application/grpc")
+            .header("grpc-encoding", "gzip")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], code);
+        seen.insert(response.headers()["grpc-message"].to_str().unwrap().to_owned());
+    }
+    assert_eq!(seen.len(), 6, "{seen:?}");
+}
