@@ -20,6 +20,8 @@ mod printer;
 mod text;
 mod value;
 
+pub mod testing;
+
 pub use ast::*;
 pub use error::EngineError;
 pub use eval::{Engine, EngineOptions};

@@ -1,0 +1,269 @@
+//! Series lines: a metric, then values such as `1 2 _ 0+10x5 {{schema:0 count:3}}`.
+
+use std::sync::Arc;
+
+use obs_types::{BucketSpan, CounterResetHint, LabelSet, METRIC_NAME, NativeHistogram};
+
+use crate::ParserOptions;
+use crate::ast::ExprKind;
+use crate::histogram::Accumulator;
+use crate::text::{parse_duration_ms, parse_number};
+
+/// One place in a sequence.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    Omitted,
+    Float(f64),
+    /// With whether a counter-reset hint was written.
+    Hist(Arc<NativeHistogram>, bool),
+}
+
+/// Splits a line into its metric and the rest: at the first blank outside quotes and braces.
+pub(crate) fn split_metric(line: &str) -> (&str, &str) {
+    let (mut depth, mut quote, mut escaped) = (0, None, false);
+    for (i, c) in line.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(q), '\\') if q != '`' => escaped = true,
+            (Some(q), c) if c == q => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '{') if line[i..].starts_with("{{") && depth == 0 => {
+                return line.split_at(i);
+            }
+            (None, '{') => depth += 1,
+            (None, '}') => {
+                depth -= 1;
+                let rest = line.get(i + 1..).unwrap_or("");
+                if depth == 0 && !rest.starts_with("@st") {
+                    return line.split_at(i + 1);
+                }
+            }
+            (None, c) if c.is_whitespace() && depth == 0 => {
+                // A brace may follow the name after blanks.
+                let rest = line[i..].trim_start();
+                if !(rest.starts_with('{') && !rest.starts_with("{{")) {
+                    return line.split_at(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    (line, "")
+}
+
+/// `name{a="b"}`, `{a="b"}`, `{"name", a="b"}` or `{}` as labels.
+pub(crate) fn metric(text: &str) -> Result<LabelSet, String> {
+    let text = text.trim();
+    let brace = text.find('{').unwrap_or(text.len());
+    let (name, labels) = text.split_at(brace);
+    let probe = if labels.is_empty() { "{}" } else { labels };
+    let probe = format!("info(x, {probe})");
+    let expr = crate::parse(&probe, &ParserOptions::all()).map_err(|e| e.to_string())?;
+    let ExprKind::Call(c) = expr.kind else { return Err("not a metric".into()) };
+    let Some(ExprKind::Vector(v)) = c.args.into_iter().nth(1).map(|a| a.kind) else {
+        return Err("not a metric".into());
+    };
+    let mut b = LabelSet::empty().to_builder();
+    for m in &v.matchers {
+        b.set(m.name(), m.value());
+    }
+    if !name.trim().is_empty() {
+        b.set(METRIC_NAME, name.trim());
+    }
+    Ok(b.build())
+}
+
+/// Splits at blanks outside `{{…}}`.
+fn words(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let (mut start, mut depth) = (None, 0i32);
+    for (i, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if c.is_whitespace() && depth == 0 {
+            if let Some(s) = start.take() {
+                out.push(&text[s..i]);
+            }
+        } else if start.is_none() {
+            start = Some(i);
+        }
+    }
+    if let Some(s) = start {
+        out.push(&text[s..]);
+    }
+    out
+}
+
+pub(crate) fn values(text: &str) -> Result<Vec<Item>, String> {
+    let mut out = Vec::new();
+    for w in words(text) {
+        one(w, &mut out).ok_or_else(|| format!("invalid series value {w:?}"))??;
+    }
+    Ok(out)
+}
+
+fn number(s: &str) -> Option<f64> {
+    let (negative, body) = match s.strip_prefix('-') {
+        Some(b) => (true, b),
+        None => (false, s.strip_prefix('+').unwrap_or(s)),
+    };
+    let v =
+        parse_number(body).or_else(|| parse_duration_ms(body).ok().map(|ms| ms as f64 / 1000.0))?;
+    Some(if negative { -v } else { v })
+}
+
+fn one(w: &str, out: &mut Vec<Item>) -> Option<Result<(), String>> {
+    if w == "_" {
+        out.push(Item::Omitted);
+        return Some(Ok(()));
+    }
+    if let Some(n) = w.strip_prefix("_x") {
+        let n: usize = n.parse().ok()?;
+        out.extend(std::iter::repeat_n(Item::Omitted, n));
+        return Some(Ok(()));
+    }
+    if w.starts_with("{{") {
+        return hist_item(w, out);
+    }
+    if w == "stale" {
+        out.push(Item::Float(obs_types::stale_nan()));
+        return Some(Ok(()));
+    }
+    let Some((head, times)) = w.rsplit_once('x') else {
+        out.push(Item::Float(number(w)?));
+        return Some(Ok(()));
+    };
+    let times: usize = times.parse().ok()?;
+    if head == "stale" {
+        out.extend(std::iter::repeat_n(Item::Float(obs_types::stale_nan()), times + 1));
+        return Some(Ok(()));
+    }
+    // The increment starts at the last sign that is not part of an exponent.
+    let bytes = head.as_bytes();
+    let split = (1..bytes.len())
+        .rev()
+        .find(|i| matches!(bytes[*i], b'+' | b'-') && !matches!(bytes[i - 1], b'e' | b'E'));
+    let (base, step) = match split {
+        Some(i) => (number(&head[..i])?, number(&head[i..])?),
+        None => (number(head)?, 0.0),
+    };
+    let mut v = base;
+    for _ in 0..=times {
+        out.push(Item::Float(v));
+        v += step;
+    }
+    Some(Ok(()))
+}
+
+fn hist_item(w: &str, out: &mut Vec<Item>) -> Option<Result<(), String>> {
+    let end = w.find("}}")?;
+    let (base, hint) = histogram(w.get(2..end)?)?;
+    let rest = w.get(end + 2..)?;
+    if rest.is_empty() {
+        out.push(Item::Hist(Arc::new(base), hint));
+        return Some(Ok(()));
+    }
+    if let Some(n) = rest.strip_prefix('x') {
+        let n: usize = n.parse().ok()?;
+        out.extend(std::iter::repeat_n(Item::Hist(Arc::new(base), hint), n + 1));
+        return Some(Ok(()));
+    }
+    let (sign, rest) = rest.split_at(1);
+    let inner_end = rest.find("}}")?;
+    let (step, step_hint) = histogram(rest.strip_prefix("{{")?.get(..inner_end - 2)?)?;
+    let times: usize = rest.get(inner_end + 2..)?.strip_prefix('x')?.parse().ok()?;
+    let mut current = base;
+    out.push(Item::Hist(Arc::new(current.clone()), step_hint));
+    for _ in 0..times {
+        let mut acc = Accumulator::new(&current);
+        let done = if sign == "+" { acc.add(&step) } else { acc.sub(&step) };
+        if done.is_err() {
+            return Some(Err("histograms cannot be combined".into()));
+        }
+        current = acc.finish();
+        out.push(Item::Hist(Arc::new(current.clone()), step_hint));
+    }
+    Some(Ok(()))
+}
+
+fn histogram(text: &str) -> Option<(NativeHistogram, bool)> {
+    let mut h = NativeHistogram::default();
+    let mut hint_written = false;
+    let (mut offset, mut negative_offset) = (0, 0);
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (key, tail) = rest.split_once(':')?;
+        let (value, tail) = if let Some(list) = tail.strip_prefix('[') {
+            list.split_once(']')?
+        } else {
+            tail.split_once(char::is_whitespace).unwrap_or((tail, ""))
+        };
+        let list = || value.split_whitespace().map(number).collect::<Option<Vec<f64>>>();
+        match key.trim() {
+            "schema" => h.schema = value.parse().ok()?,
+            "sum" => h.sum = number(value)?,
+            "count" => h.count = number(value)?,
+            "z_bucket" => h.zero_count = number(value)?,
+            "z_bucket_w" => h.zero_threshold = number(value)?,
+            "buckets" => h.positive_buckets = list()?,
+            "n_buckets" => h.negative_buckets = list()?,
+            "custom_values" => h.custom_values = list()?,
+            "offset" => offset = value.parse().ok()?,
+            "n_offset" => negative_offset = value.parse().ok()?,
+            "counter_reset_hint" => {
+                hint_written = true;
+                h.counter_reset_hint = match value {
+                    "unknown" => CounterResetHint::Unknown,
+                    "reset" => CounterResetHint::Reset,
+                    "not_reset" => CounterResetHint::NotReset,
+                    "gauge" => CounterResetHint::Gauge,
+                    _ => return None,
+                };
+            }
+            _ => return None,
+        }
+        rest = tail.trim();
+    }
+    let span = |offset, n: usize| {
+        let length = u32::try_from(n).unwrap_or(0);
+        if n == 0 { Vec::new() } else { vec![BucketSpan { offset, length }] }
+    };
+    h.positive_spans = span(offset, h.positive_buckets.len());
+    h.negative_spans = span(negative_offset, h.negative_buckets.len());
+    Some((h, hint_written))
+}
+
+/// Start timestamps of a `…@st` line, as offsets from their samples in milliseconds.
+pub(crate) fn start_offsets(text: &str) -> Option<Vec<Option<i64>>> {
+    let mut out = Vec::new();
+    for w in text.split_whitespace() {
+        if w == "_" {
+            out.push(None);
+        } else if let Some(n) = w.strip_prefix("_x") {
+            out.extend(std::iter::repeat_n(None, n.parse().ok()?));
+        } else {
+            let (head, times) = match w.rsplit_once('x') {
+                Some((h, n)) => (h, n.parse::<usize>().ok()?),
+                None => (w, 0),
+            };
+            let split = head.get(1..)?.find(['+', '-']).map(|i| i + 1);
+            let (base, step) = match split {
+                Some(i) => (signed(head.get(..i)?)?, signed(head.get(i..)?)?),
+                None => (signed(head)?, 0),
+            };
+            out.extend((0..=times as i64).map(|i| Some(base + i * step)));
+        }
+    }
+    Some(out)
+}
+
+fn signed(s: &str) -> Option<i64> {
+    match s.strip_prefix('-') {
+        Some(b) => parse_duration_ms(b).ok().map(|v| -v),
+        None => parse_duration_ms(s.strip_prefix('+').unwrap_or(s)).ok(),
+    }
+}

@@ -1,0 +1,25 @@
+//! Prometheus' public PromQL test files, read from the folder named by `VMOBS_VECTORS`.
+
+use std::path::PathBuf;
+
+/// Evaluations that passed when this was last raised; fewer is a regression.
+const PASSED_MIN: usize = 0;
+
+#[test]
+fn public_vectors_pass() {
+    let root = std::env::var_os("VMOBS_VECTORS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
+        PathBuf::from,
+    );
+    let dir = root.join("promql");
+    if !dir.is_dir() {
+        println!("skipped: no vectors");
+        return;
+    }
+    let report = obs_promql::testing::run_dir(&dir).unwrap();
+    for f in &report.failures {
+        println!("{f}");
+    }
+    println!("score: {}/{}", report.passed, report.total);
+    assert!(report.passed >= PASSED_MIN, "{} of {} passed", report.passed, report.total);
+}
