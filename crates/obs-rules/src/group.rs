@@ -1,0 +1,439 @@
+//! One rule group: evaluated in order, as a pure step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use obs_types::{
+    DurationMs, LabelSet, METRIC_NAME, MetricBatch, QueryContext, SeriesSamples, SeriesSource,
+    TimestampMs, stale_nan,
+};
+
+use crate::alert::{Seen, advance};
+use crate::overlay::Overlay;
+use crate::promql::{self, SampleValue, VectorSample};
+use crate::template::{TemplateData, expand};
+use crate::{ActiveAlert, AlertSpec, AlertState, GroupSpec, RuleKind, RuleSpec, Transition};
+
+/// What every group of an instance shares.
+#[derive(Clone, Debug)]
+pub struct GroupOptions {
+    /// For groups that name none.
+    pub interval: DurationMs,
+    /// For groups that name none.
+    pub query_offset: DurationMs,
+    pub external_labels: LabelSet,
+    /// Base address of the portal, for links; without a slash at the end.
+    pub external_url: String,
+}
+
+/// What a step needs besides the data.
+pub struct StepContext<'a> {
+    pub query: &'a QueryContext,
+    /// A clock that never goes back; measures how long rules take.
+    pub monotonic: &'a dyn Fn() -> Duration,
+}
+
+impl fmt::Debug for StepContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepContext").field("query", self.query).finish_non_exhaustive()
+    }
+}
+
+/// What a step wants done, in order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Store these samples: recorded series, `ALERTS`, `ALERTS_FOR_STATE`, staleness markers.
+    Write(MetricBatch),
+    Alert(Box<AlertEvent>),
+    Failed(RuleFailure),
+}
+
+/// An alert that changed, with what the alert book and notifications need to know of its rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertEvent {
+    pub transition: Transition,
+    pub at: TimestampMs,
+    pub alert: ActiveAlert,
+    pub rule: RuleInfo,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleInfo {
+    pub file: String,
+    pub group: String,
+    pub name: String,
+    /// With ` for 5m`.
+    pub expression: String,
+    pub threshold: Option<f64>,
+    pub hold: DurationMs,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFailure {
+    pub file: String,
+    pub group: String,
+    pub rule: String,
+    pub at: TimestampMs,
+    pub message: String,
+}
+
+/// Prometheus' three words for the state of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleHealth {
+    Unknown,
+    Ok,
+    Err(String),
+}
+
+impl RuleHealth {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Ok => "ok",
+            Self::Err(_) => "err",
+        }
+    }
+}
+
+/// A rule with its state.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub spec: RuleSpec,
+    pub health: RuleHealth,
+    pub last_evaluation: Option<TimestampMs>,
+    pub evaluation_time: Duration,
+    /// Empty for recording rules.
+    pub active: BTreeMap<LabelSet, ActiveAlert>,
+    /// Series written by the last good evaluation; one that is missing next time gets a marker.
+    pub(crate) written: BTreeSet<LabelSet>,
+}
+
+impl Rule {
+    fn new(spec: RuleSpec) -> Self {
+        Self {
+            spec,
+            health: RuleHealth::Unknown,
+            last_evaluation: None,
+            evaluation_time: Duration::ZERO,
+            active: BTreeMap::new(),
+            written: BTreeSet::new(),
+        }
+    }
+
+    /// The highest state of its alerts.
+    pub fn state(&self) -> AlertState {
+        self.active.values().map(|a| a.state).max().unwrap_or(AlertState::Inactive)
+    }
+}
+
+/// A group with the state of its rules.
+#[derive(Clone, Debug)]
+pub struct RuleGroup {
+    pub file: String,
+    pub name: String,
+    pub interval: DurationMs,
+    pub limit: usize,
+    pub rules: Vec<Rule>,
+    pub last_evaluation: Option<TimestampMs>,
+    pub evaluation_time: Duration,
+    /// Evaluations that did not happen because the one before took too long.
+    pub missed: u64,
+    query_offset: DurationMs,
+    options: GroupOptions,
+}
+
+impl RuleGroup {
+    pub fn new(file: &str, spec: &GroupSpec, options: &GroupOptions) -> Self {
+        let rules = spec.rules.iter().map(|rule| {
+            let mut rule = rule.clone();
+            for (name, value) in &spec.labels {
+                rule.labels.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            Rule::new(rule)
+        });
+        Self {
+            file: file.to_owned(),
+            name: spec.name.clone(),
+            interval: spec.interval.unwrap_or(options.interval),
+            limit: spec.limit,
+            rules: rules.collect(),
+            last_evaluation: None,
+            evaluation_time: Duration::ZERO,
+            missed: 0,
+            query_offset: spec.query_offset.unwrap_or(options.query_offset),
+            options: options.clone(),
+        }
+    }
+
+    /// Whether a new interval began since the last step.
+    pub fn is_due(&self, now: TimestampMs) -> bool {
+        let slot = |t: TimestampMs| t.0.div_euclid(self.interval.0.max(1));
+        self.last_evaluation.is_none_or(|last| slot(now) > slot(last))
+    }
+
+    /// Evaluates every rule at `now`, in order; a rule sees what those before it wrote. A rule
+    /// that fails keeps its alerts as they are.
+    pub fn step(
+        &mut self,
+        now: TimestampMs,
+        source: &dyn SeriesSource,
+        context: &StepContext<'_>,
+    ) -> Vec<Effect> {
+        let begin = (context.monotonic)();
+        if let Some(last) = self.last_evaluation {
+            let slots = now.0.saturating_sub(last.0) / self.interval.0.max(1);
+            self.missed += u64::try_from(slots.saturating_sub(1)).unwrap_or(0);
+        }
+        let mut overlay = Overlay::new(source);
+        let mut batch = MetricBatch::default();
+        let mut effects = Vec::new();
+        let shared = Shared {
+            file: &self.file,
+            group: &self.name,
+            limit: self.limit,
+            at: now.saturating_sub(self.query_offset),
+            options: &self.options,
+            query: context.query,
+        };
+        for rule in &mut self.rules {
+            let start = (context.monotonic)();
+            let outcome = shared.evaluate(rule, now, &overlay);
+            rule.evaluation_time = (context.monotonic)().saturating_sub(start);
+            rule.last_evaluation = Some(now);
+            match outcome {
+                Ok((series, events)) => {
+                    rule.health = RuleHealth::Ok;
+                    overlay.add(&series);
+                    batch.series.extend(series);
+                    effects.extend(events.into_iter().map(|e| Effect::Alert(Box::new(e))));
+                }
+                Err(message) => {
+                    rule.health = RuleHealth::Err(message.clone());
+                    effects.push(Effect::Failed(RuleFailure {
+                        file: self.file.clone(),
+                        group: self.name.clone(),
+                        rule: rule.spec.name().to_owned(),
+                        at: now,
+                        message,
+                    }));
+                }
+            }
+        }
+        self.last_evaluation = Some(now);
+        self.evaluation_time = (context.monotonic)().saturating_sub(begin);
+        if !batch.series.is_empty() {
+            effects.insert(0, Effect::Write(batch));
+        }
+        effects
+    }
+
+    /// Takes over the state of the group that this one replaces; rules that are in both go on as
+    /// if nothing had happened. The effects end what is gone: series and firing alerts.
+    pub(crate) fn take_over(&mut self, mut old: Self, now: TimestampMs) -> Vec<Effect> {
+        self.last_evaluation = old.last_evaluation;
+        self.missed = old.missed;
+        for rule in &mut self.rules {
+            if let Some(at) = old.rules.iter().position(|o| same_rule(&o.spec, &rule.spec)) {
+                let before = old.rules.remove(at);
+                *rule = Rule { spec: rule.spec.clone(), ..before };
+            }
+        }
+        old.end(now)
+    }
+
+    /// Ends every series and firing alert of a group that goes away.
+    pub(crate) fn end(self, now: TimestampMs) -> Vec<Effect> {
+        let mut batch = MetricBatch::default();
+        let mut effects = Vec::new();
+        for rule in self.rules {
+            let info = rule_info(&self.file, &self.name, &rule.spec);
+            batch.series.extend(rule.written.iter().map(|l| sample(l.clone(), now, stale_nan())));
+            for (_, mut alert) in rule.active {
+                let transition = match alert.state {
+                    AlertState::Inactive => continue,
+                    AlertState::Pending => Transition::Dropped,
+                    AlertState::Firing => Transition::Resolved,
+                };
+                alert.state = AlertState::Inactive;
+                alert.resolved_at = Some(now);
+                let event = AlertEvent { transition, at: now, alert, rule: info.clone() };
+                effects.push(Effect::Alert(Box::new(event)));
+            }
+        }
+        if !batch.series.is_empty() {
+            effects.insert(0, Effect::Write(batch));
+        }
+        effects
+    }
+}
+
+/// Whether a rule before and after a reload is the same one.
+fn same_rule(a: &RuleSpec, b: &RuleSpec) -> bool {
+    let alerting = |r: &RuleSpec| matches!(r.kind, RuleKind::Alert(_));
+    a.name() == b.name() && alerting(a) == alerting(b) && a.labels == b.labels && a.expr == b.expr
+}
+
+struct Shared<'a> {
+    file: &'a str,
+    group: &'a str,
+    limit: usize,
+    at: TimestampMs,
+    options: &'a GroupOptions,
+    query: &'a QueryContext,
+}
+
+type Outcome = Result<(Vec<SeriesSamples>, Vec<AlertEvent>), String>;
+
+impl Shared<'_> {
+    fn evaluate(&self, rule: &mut Rule, now: TimestampMs, source: &dyn SeriesSource) -> Outcome {
+        let result = promql::instant(source, &rule.spec.expr, self.at, self.query)?;
+        let spec = rule.spec.clone();
+        let (mut series, events) = match &spec.kind {
+            RuleKind::Record { name } => (self.record(&spec, name, result, now)?, Vec::new()),
+            RuleKind::Alert(alert) => self.alert(rule, alert, result, source, now)?,
+        };
+        let written: BTreeSet<LabelSet> = series.iter().map(|s| s.labels.clone()).collect();
+        let gone = rule.written.difference(&written);
+        series.extend(gone.map(|labels| sample(labels.clone(), now, stale_nan())));
+        rule.written = written;
+        Ok((series, events))
+    }
+
+    fn record(
+        &self,
+        spec: &RuleSpec,
+        name: &str,
+        result: Vec<VectorSample>,
+        now: TimestampMs,
+    ) -> Result<Vec<SeriesSamples>, String> {
+        let mut out: BTreeMap<LabelSet, SeriesSamples> = BTreeMap::new();
+        for VectorSample { labels, value, .. } in result {
+            let mut builder = labels.to_builder();
+            builder.set(METRIC_NAME, name);
+            for (label, text) in &spec.labels {
+                builder.set(label.clone(), text.clone());
+            }
+            let labels = builder.build();
+            let mut series = SeriesSamples { labels: labels.clone(), ..SeriesSamples::default() };
+            match value {
+                SampleValue::Float(v) => series.samples.push((now, v)),
+                SampleValue::Histogram(h) => series.histograms.push((now, h)),
+            }
+            if out.insert(labels, series).is_some() {
+                return Err("vector contains metrics with the same labelset after applying rule \
+                            labels"
+                    .to_owned());
+            }
+        }
+        self.check_limit(out.len(), "series")?;
+        Ok(out.into_values().collect())
+    }
+
+    fn alert(
+        &self,
+        rule: &mut Rule,
+        spec: &AlertSpec,
+        result: Vec<VectorSample>,
+        source: &dyn SeriesSource,
+        now: TimestampMs,
+    ) -> Outcome {
+        let mut seen = Seen::new();
+        for VectorSample { labels, value, .. } in result {
+            let value = promql::as_number(&value);
+            let (labels, annotations) =
+                self.describe(&rule.spec, spec, &labels.without_name(), value, source);
+            if seen.insert(labels, (value, annotations)).is_some() {
+                return Err("vector contains metrics with the same labelset after applying alert \
+                            labels"
+                    .to_owned());
+            }
+        }
+        if let Err(e) = self.check_limit(seen.len(), "alerts") {
+            // As Prometheus: too many alerts are no alerts, the series end.
+            rule.active.clear();
+            return Err(e);
+        }
+        let info = rule_info(self.file, self.group, &rule.spec);
+        let events = advance(&mut rule.active, spec, seen, now)
+            .into_iter()
+            .map(|(transition, alert)| AlertEvent {
+                transition,
+                at: now,
+                alert,
+                rule: info.clone(),
+            })
+            .collect();
+        let series = rule
+            .active
+            .values()
+            .filter(|a| a.state != AlertState::Inactive)
+            .flat_map(|alert| {
+                let state = alert
+                    .labels
+                    .with(METRIC_NAME, "ALERTS")
+                    .with("alertstate", alert.state.as_str());
+                let since = alert.labels.with(METRIC_NAME, "ALERTS_FOR_STATE");
+                let seconds = alert.active_at.0.div_euclid(1000) as f64;
+                [sample(state, now, 1.0), sample(since, now, seconds)]
+            })
+            .collect();
+        Ok((series, events))
+    }
+
+    /// Labels and annotations of one alert. A template that fails shows its error in place of the
+    /// text, as Prometheus does: the alert itself must not be lost over it.
+    fn describe(
+        &self,
+        rule: &RuleSpec,
+        spec: &AlertSpec,
+        labels: &LabelSet,
+        value: f64,
+        source: &dyn SeriesSource,
+    ) -> (LabelSet, BTreeMap<String, String>) {
+        let data = TemplateData {
+            labels,
+            external_labels: &self.options.external_labels,
+            external_url: &self.options.external_url,
+            value,
+            now: self.at,
+        };
+        let run = |query: &str| promql::instant(source, query, self.at, self.query);
+        let expanded = |text: &str| {
+            expand(text, &data, &run).unwrap_or_else(|e| format!("<error expanding template: {e}>"))
+        };
+        let mut builder = labels.to_builder();
+        for (name, text) in &rule.labels {
+            builder.set(name.clone(), expanded(text));
+        }
+        builder.set("alertname", spec.name.clone());
+        let annotations =
+            spec.annotations.iter().map(|(name, text)| (name.clone(), expanded(text))).collect();
+        (builder.build(), annotations)
+    }
+
+    fn check_limit(&self, count: usize, what: &str) -> Result<(), String> {
+        if self.limit > 0 && count > self.limit {
+            return Err(format!("exceeded limit of {} with {count} {what}", self.limit));
+        }
+        Ok(())
+    }
+}
+
+fn rule_info(file: &str, group: &str, spec: &RuleSpec) -> RuleInfo {
+    RuleInfo {
+        file: file.to_owned(),
+        group: group.to_owned(),
+        name: spec.name().to_owned(),
+        expression: spec.shown_expression(),
+        threshold: spec.threshold(),
+        hold: match &spec.kind {
+            RuleKind::Alert(alert) => alert.hold,
+            RuleKind::Record { .. } => DurationMs(0),
+        },
+    }
+}
+
+fn sample(labels: LabelSet, at: TimestampMs, value: f64) -> SeriesSamples {
+    SeriesSamples { labels, samples: vec![(at, value)], ..SeriesSamples::default() }
+}
