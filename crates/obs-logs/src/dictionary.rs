@@ -4,7 +4,8 @@
 //! way: its inner words must be words of the chunk, its first and last may be the end and the
 //! start of one, so the answer "cannot occur" is always right (no false negatives).
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use memchr::memmem;
 
@@ -16,13 +17,49 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| !is_word(*b)).filter(|w| !w.is_empty())
 }
 
+/// Words are short and many; the standard hash costs more than all else here. A flood of words that
+/// collide on purpose costs time in proportion to one chunk, which is bounded.
+#[derive(Default)]
+struct WordHasher(u64);
+
+type WordHash = BuildHasherDefault<WordHasher>;
+
+impl Hasher for WordHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((eight, tail)) = rest.split_first_chunk::<8>() {
+            self.write_u64(u64::from_le_bytes(*eight));
+            rest = tail;
+        }
+        let mut last = [0u8; 8];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.write_u64(u64::from_le_bytes(last));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let folded = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (folded >> 64) as u64 ^ folded as u64;
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The dictionary of all lines: `\n` before, between and after the words.
 pub(crate) fn build<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    let mut all: std::collections::HashSet<&[u8]> = std::collections::HashSet::new();
+    let mut all: HashSet<&[u8], WordHash> = HashSet::default();
     for line in lines {
         all.extend(words(line.as_bytes()));
     }
-    let sorted: BTreeSet<&[u8]> = all.into_iter().collect();
+    let mut sorted: Vec<&[u8]> = all.into_iter().collect();
+    sorted.sort_unstable();
     let mut out = vec![b'\n'];
     for word in sorted {
         out.extend_from_slice(word);

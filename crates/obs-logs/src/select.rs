@@ -277,57 +277,63 @@ fn read_chunk(
     }
     let rows = chunk::decode_times(&part.column(chunk, Column::Times)?, &place.info)
         .ok_or_else(|| part.bad("times of a chunk"))?;
-    let lines = part.column(chunk, Column::Lines)?;
-    let metadata_bytes = part.column(chunk, Column::Metadata)?;
-    let metadata = Metadata::decode(&metadata_bytes, &place.info)
-        .ok_or_else(|| part.bad("metadata of a chunk"))?;
-    let mut out = Vec::new();
+    // Late materialisation: columns are unpacked only for rows that are still in question.
+    let mut picked: Vec<(&Run, Vec<usize>)> = Vec::new();
     let mut first = 0usize;
     for run in &place.info.runs {
-        let end = first + run.count as usize;
-        let range = first..end;
-        first = end;
+        let range = first..first + run.count as usize;
+        first = range.end;
         if !is_wanted(run) {
             continue;
         }
-        let Some(stream) = local.get(&run.stream).and_then(|id| labels.get(id)) else { continue };
-        let mut entries = Vec::new();
-        let mut take = |row: usize| -> Result<bool, LogsError> {
-            let time = rows.times.get(row).copied().ok_or_else(|| part.bad("a row"))?;
-            if !wanted.range.contains(TimestampNs(time)) {
-                return Ok(true);
-            }
-            let from = rows.starts.get(row).copied().unwrap_or(usize::MAX);
-            let to = rows.starts.get(row + 1).copied().unwrap_or(usize::MAX);
-            let line = lines.get(from..to).ok_or_else(|| part.bad("lines of a chunk"))?;
-            let passes = wanted.line_passes(line)
-                && wanted.metadata.iter().all(|(n, v, _)| metadata.get(row, n) == Some(v));
-            if passes {
-                let line = std::str::from_utf8(line)
-                    .ok()
-                    .ok_or_else(|| part.bad("a line that is not UTF-8"))?
-                    .to_owned();
-                let metadata = metadata.row(row);
-                entries.push(LogEntry { timestamp: TimestampNs(time), line, metadata });
-            }
-            Ok(wanted.limit.is_none_or(|n| entries.len() < n))
+        let inside = |row: &usize| {
+            rows.times.get(*row).is_some_and(|t| wanted.range.contains(TimestampNs(*t)))
         };
-        match wanted.direction {
-            Direction::Forward => {
-                for row in range {
-                    if !take(row)? {
-                        break;
-                    }
-                }
-            }
-            Direction::Backward => {
-                for row in range.rev() {
-                    if !take(row)? {
-                        break;
-                    }
-                }
-                entries.reverse();
-            }
+        let in_time: Vec<usize> = range.filter(inside).collect();
+        if !in_time.is_empty() {
+            picked.push((run, in_time));
+        }
+    }
+    if picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lines = part.column(chunk, Column::Lines)?;
+    let line = |row: usize| {
+        let from = rows.starts.get(row).copied().unwrap_or(usize::MAX);
+        let to = rows.starts.get(row + 1).copied().unwrap_or(usize::MAX);
+        lines.get(from..to).ok_or_else(|| part.bad("lines of a chunk"))
+    };
+    let limit = wanted.limit.unwrap_or(usize::MAX);
+    let limit_now = if wanted.metadata.is_empty() { limit } else { usize::MAX };
+    for (_, rows) in &mut picked {
+        keep_first(rows, limit_now, wanted.direction, |row| Ok(wanted.line_passes(line(row)?)))?;
+    }
+    picked.retain(|(_, rows)| !rows.is_empty());
+    if picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let metadata_bytes = part.column(chunk, Column::Metadata)?;
+    let metadata = Metadata::decode(&metadata_bytes, &place.info)
+        .ok_or_else(|| part.bad("metadata of a chunk"))?;
+    let has_metadata = |row: usize| {
+        wanted.metadata.iter().all(|(n, v, _)| metadata.get(row, n) == Some(v.as_str()))
+    };
+    let mut out = Vec::new();
+    for (run, mut kept) in picked {
+        if !wanted.metadata.is_empty() {
+            keep_first(&mut kept, limit, wanted.direction, |row| Ok(has_metadata(row)))?;
+        }
+        let Some(stream) = local.get(&run.stream).and_then(|id| labels.get(id)) else { continue };
+        let mut entries = Vec::with_capacity(kept.len());
+        for row in kept {
+            let text = std::str::from_utf8(line(row)?)
+                .ok()
+                .ok_or_else(|| part.bad("a line that is not UTF-8"))?;
+            entries.push(LogEntry {
+                timestamp: TimestampNs(rows.times.get(row).copied().unwrap_or(0)),
+                line: text.to_owned(),
+                metadata: metadata.row(row),
+            });
         }
         if !entries.is_empty() {
             out.push(LogStream { labels: stream.clone(), entries });
@@ -337,6 +343,32 @@ fn read_chunk(
         out.reverse();
     }
     Ok(out)
+}
+
+/// Keeps the first `limit` rows in `direction` that pass; the rows stay in ascending order.
+fn keep_first(
+    rows: &mut Vec<usize>,
+    limit: usize,
+    direction: Direction,
+    passes: impl Fn(usize) -> Result<bool, LogsError>,
+) -> Result<(), LogsError> {
+    if direction == Direction::Backward {
+        rows.reverse();
+    }
+    let mut kept = Vec::new();
+    for row in rows.iter().copied() {
+        if kept.len() >= limit {
+            break;
+        }
+        if passes(row)? {
+            kept.push(row);
+        }
+    }
+    if direction == Direction::Backward {
+        kept.reverse();
+    }
+    *rows = kept;
+    Ok(())
 }
 
 /// Entries and line bytes of a run inside the range; rows are read only if the range cuts it.
