@@ -16,6 +16,10 @@ use crate::{LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, key
 /// Disks with less room than this are not written to: a torn log costs more than a late receipt.
 const FREE_BYTES_MIN: u64 = 1 << 20;
 
+/// 1970-01-01 and the last millisecond of 9999: what RFC 3339 can say of a running system.
+const TIMESTAMP_MIN: i64 = 0;
+const TIMESTAMP_MAX: i64 = 253_402_300_799_999;
+
 /// The observability scroll: appends receipts durably under a signed checkpoint, reads them back,
 /// proves them. Shared between threads behind an `Arc`.
 #[derive(Debug)]
@@ -327,7 +331,9 @@ impl Ledger {
         let file = core.log.file.clone().ok_or(LedgerError::ReadOnly)?;
         let state = &mut core.log.state;
         let start = state.end();
-        let now = self.config.clock.now().0.max(state.last_timestamp);
+        // A clock that has lost its mind must not write a time that no reader understands.
+        let now = self.config.clock.now().0.clamp(TIMESTAMP_MIN, TIMESTAMP_MAX);
+        let now = now.max(state.last_timestamp);
         let uptime = self.config.clock.monotonic().saturating_sub(self.opened_monotonic);
         let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
         let wall_passed = self.config.clock.now().0.saturating_sub(self.opened_wall.0);

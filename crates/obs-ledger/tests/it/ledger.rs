@@ -200,3 +200,20 @@ fn readers_beside_a_running_writer_see_whole_states() {
     });
     assert_eq!(verify_dir(dir.path()).receipts, 60);
 }
+
+#[test]
+fn an_absurd_clock_does_not_spoil_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    clock.set(TimestampMs(i64::MIN));
+    let open = || Ledger::open(config(Arc::new(RealDisk), clock.clone(), dir.path())).unwrap();
+    let ledger = open();
+    ledger.append(vec![alert(1)]).unwrap();
+    clock.set(TimestampMs(i64::MAX));
+    ledger.append(vec![alert(2)]).unwrap();
+    clock.set(TimestampMs(HOUR_13));
+    drop(ledger);
+    open().append(vec![alert(3)]).unwrap();
+    let report = verify_dir(dir.path());
+    assert_eq!((report.exit_code(), report.receipts), (0, 3), "{report}");
+}
