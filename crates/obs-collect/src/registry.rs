@@ -239,24 +239,22 @@ impl Registry {
     /// Every family with its current values, sorted by name, then labels.
     pub fn gather(&self) -> Vec<Family> {
         // Callbacks run without the lock, so that a slow one delays no registration.
-        let snapshot: Vec<(String, MetricKind, String, Vec<(LabelSet, Handle)>)> = self
-            .lock()
-            .iter()
-            .map(|(name, e)| {
-                let series = e.series.iter().map(|(l, h)| (l.clone(), h.clone())).collect();
-                (name.clone(), e.kind, e.help.clone(), series)
-            })
-            .collect();
-        snapshot
-            .into_iter()
-            .map(|(name, kind, help, series)| Family {
-                name,
-                kind,
-                help,
+        let mut out = Vec::new();
+        let mut handles: Vec<Vec<(LabelSet, Handle)>> = Vec::new();
+        for (name, entry) in self.lock().iter() {
+            handles.push(entry.series.iter().map(|(l, h)| (l.clone(), h.clone())).collect());
+            out.push(Family {
+                name: name.clone(),
+                kind: entry.kind,
+                help: entry.help.clone(),
                 unit: String::new(),
-                samples: series.iter().flat_map(|(labels, h)| samples(labels, h)).collect(),
-            })
-            .collect()
+                samples: Vec::new(),
+            });
+        }
+        for (family, series) in out.iter_mut().zip(&handles) {
+            family.samples = series.iter().flat_map(|(labels, h)| samples(labels, h)).collect();
+        }
+        out
     }
 
     /// The text for `/metrics`.

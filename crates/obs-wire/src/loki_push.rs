@@ -324,7 +324,7 @@ mod tests {
             let at = at.index(body.len());
             body[at] = byte;
             for format in [LokiFormat::Protobuf, LokiFormat::Json] {
-                let _ = decode_loki_push(&body, format, &WireCaps::default());
+                drop(decode_loki_push(&body, format, &WireCaps::default()));
             }
         }
     }

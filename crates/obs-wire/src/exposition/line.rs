@@ -175,9 +175,11 @@ pub(super) fn prometheus_sample<'a>(
     if cursor.peek().is_some() {
         let at = cursor.position;
         let token = cursor.token();
-        timestamp = Some(TimestampMs(token.parse().map_err(|_: std::num::ParseIntError| {
-            ExpositionError::new(cursor.line, at + 1, format!("bad timestamp {token:?}"))
-        })?));
+        let ms = token.parse().map_err(|e: std::num::ParseIntError| {
+            let message = format!("bad timestamp {token:?}: {e}");
+            ExpositionError::new(cursor.line, at + 1, message)
+        })?;
+        timestamp = Some(TimestampMs(ms));
         cursor.skip_blanks();
     }
     match cursor.peek() {

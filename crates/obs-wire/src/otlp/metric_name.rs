@@ -4,10 +4,13 @@
 
 use obs_types::MetricKind;
 
-/// `http.server.duration`, `ms`, histogram: `http_server_duration_milliseconds`. Steps:
-/// 1. split at everything but letters, digits and `:`, 2. append the unit's word and `per_…` unless
-/// they are there, 3. `total` last for counters, `ratio` last for gauges of unit `1`, 4. join with `_`.
-/// Empty if the name holds no letter and no digit.
+/// `http.server.duration`, `ms`, histogram: `http_server_duration_milliseconds`.
+/// Empty if the name holds no letter and no digit. Steps:
+///
+/// 1. split at everything but letters, digits and `:`;
+/// 2. append the unit's word and `per_…`, unless they are there;
+/// 3. put `total` last for counters, `ratio` last for gauges of unit `1`;
+/// 4. join with `_`.
 pub fn metric_name(name: &str, unit: &str, kind: MetricKind) -> String {
     let mut tokens: Vec<&str> = name
         .split(|c: char| !c.is_ascii_alphanumeric() && c != ':')

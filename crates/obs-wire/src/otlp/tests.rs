@@ -254,9 +254,9 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for format in [OtlpFormat::Protobuf, OtlpFormat::Json] {
-            let _ = decode_logs(&bytes, format, &caps(), TimestampNs(0));
-            let _ = decode_traces(&bytes, format, &caps());
-            let _ = decode_metrics(&bytes, format, &caps());
+            drop(decode_logs(&bytes, format, &caps(), TimestampNs(0)));
+            drop(decode_traces(&bytes, format, &caps()));
+            drop(decode_metrics(&bytes, format, &caps()));
         }
     }
 
@@ -267,11 +267,11 @@ proptest! {
             .encode_to_vec();
         let place = at.index(traces.len());
         traces[place] = byte;
-        let _ = decode_traces(&traces, OtlpFormat::Protobuf, &caps());
+        drop(decode_traces(&traces, OtlpFormat::Protobuf, &caps()));
         let mut json = traces_json().into_bytes();
         let place = at.index(json.len());
         json[place] = byte;
-        let _ = decode_traces(&json, OtlpFormat::Json, &caps());
-        let _ = serde_json::from_slice::<ExportMetricsServiceRequest>(&json);
+        drop(decode_traces(&json, OtlpFormat::Json, &caps()));
+        drop(serde_json::from_slice::<ExportMetricsServiceRequest>(&json));
     }
 }

@@ -122,8 +122,8 @@ fn span_id(bytes: &[u8]) -> Option<SpanId> {
 
 /// The trace as OTLP: spans grouped by resource and scope, groups in order of their first span.
 pub fn trace_to_otlp(trace: &Trace) -> proto::TracesData {
-    let mut out: Vec<(&Arc<Resource>, Vec<(&Arc<InstrumentationScope>, Vec<proto::Span>)>)> =
-        Vec::new();
+    type Scoped<'t> = Vec<(&'t Arc<InstrumentationScope>, Vec<proto::Span>)>;
+    let mut out: Vec<(&Arc<Resource>, Scoped<'_>)> = Vec::new();
     for record in &trace.spans {
         let at = out.iter().position(|(r, _)| same(r, &record.resource)).unwrap_or_else(|| {
             out.push((&record.resource, Vec::new()));
