@@ -316,3 +316,108 @@ fn named<'n>(entry: &Entry<'_>, name: &'n NamedMatcher) -> (&'n str, bool) {
 pub(crate) fn line_pattern_literals(text: &str) -> Vec<String> {
     pattern::literals(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::parse_log;
+
+    fn pipeline(stages: &str) -> Pipeline {
+        Pipeline::new(&parse_log(&format!("{{app=\"a\"}} {stages}")).unwrap()).unwrap()
+    }
+
+    /// Labels and line of a passing record with metadata `md="m"`.
+    fn run(stages: &str, line: &str) -> Option<(String, String)> {
+        let stream = LabelSet::from_pairs([("app", "a")]);
+        let metadata = LabelSet::from_pairs([("md", "m")]);
+        let done = pipeline(stages).process(TimestampNs(0), &stream, &metadata, line)?;
+        Some((done.labels.to_string(), done.line))
+    }
+
+    #[test]
+    fn stages_change_labels_and_lines() {
+        for (stages, line, labels, text) in [
+            (
+                "| json",
+                r#"{"app":"x","md":"y","n":1}"#,
+                r#"{app="a", app_extracted="x", md="m", md_extracted="y", n="1"}"#,
+                None,
+            ),
+            (
+                r#"| json first="l[0]", gone="x.y""#,
+                r#"{"l":["one"]}"#,
+                r#"{app="a", first="one", gone="", md="m"}"#,
+                None,
+            ),
+            ("| logfmt", r#"k="a b" bare =x"#, r#"{app="a", k="a b", md="m"}"#, None),
+            ("| logfmt z", "k=v", r#"{app="a", md="m", z=""}"#, None),
+            (
+                r#"| pattern "<m> <_>" | label_format verb=m"#,
+                "GET /x",
+                r#"{app="a", md="m", verb="GET"}"#,
+                None,
+            ),
+            (r#"| regexp "(?P<n>\\d+)" | keep n"#, "x 42", r#"{n="42"}"#, None),
+            ("| unpack", r#"{"_entry":"in","p":"q"}"#, r#"{app="a", md="m", p="q"}"#, Some("in")),
+            (
+                r#"| line_format "{{.md | ToUpper}}-{{.no}}" | decolorize"#,
+                "x",
+                r#"{app="a", md="m"}"#,
+                Some("M-"),
+            ),
+            (
+                r#"| drop md | line_format `{{regexReplaceAll "o+" __line__ "0"}}`"#,
+                "foo",
+                r#"{app="a"}"#,
+                Some("f0"),
+            ),
+            (
+                "| json",
+                "no",
+                r#"{__error__="JSONParserErr", __error_details__="expected '{' at byte 0", app="a", md="m"}"#,
+                None,
+            ),
+            (r#"| label_format app="{{.app}}{{.md}}""#, "x", r#"{app="am", md="m"}"#, None),
+        ] {
+            let (got, got_line) = run(stages, line).unwrap();
+            assert_eq!(got, labels, "{stages}");
+            assert_eq!(got_line, text.unwrap_or(line), "{stages}");
+        }
+    }
+
+    #[test]
+    fn filters_drop_lines() {
+        for (stages, line, passes) in [
+            (r#"|= "a" != "b""#, "a", true),
+            (r#"|= "a" != "b""#, "ab", false),
+            (r#"|~ "^x|y$""#, "my", true),
+            (r#"|= ip("10.0.0.0/8")"#, "from 10.1.1.1", true),
+            (r#"!= ip("10.0.0.0/8")"#, "from 10.1.1.1", false),
+            (r#"| md="m" or md="x""#, "", true),
+            ("| logfmt | n > 5", "n=6", true),
+            ("| logfmt | n > 5", "m=6", false),
+            ("| logfmt | t >= 1m30s | s < 1KiB", "t=90s s=1000", true),
+            (r#"| logfmt | n > 5 | __error__="""#, "n=x", false),
+        ] {
+            assert_eq!(run(stages, line).is_some(), passes, "{stages}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in "\\PC{0,40}|[{}\\[\\]\",:=\\\\a1 é<>-]{0,60}") {
+            for stages in [
+                "| json | logfmt | unpack",
+                r#"| json a="b.c[0]", d="[\"e\"]" | logfmt --strict --keep-empty f"#,
+                r#"| pattern "<a>:<b> <_>é<c>" | regexp "(?P<x>.)(?P<y>é)?" |> "<_>é<_>""#,
+                r#"|= ip("::/0") or "x" | logfmt | a > 1 or a < 1s or a != 1KB"#,
+                r#"| line_format `{{trunc 3 __line__}}{{substr 1 5 __line__}}{{alignLeft 4 __line__}}{{__line__ | b64dec}}`"#,
+                r#"| line_format `{{toDate "2006-01-02T15:04:05Z07:00" __line__}}{{fromJson __line__}}{{bytes __line__}}`"#,
+            ] {
+                run(stages, &line);
+            }
+        }
+    }
+}
