@@ -1,1 +1,21 @@
-//! HTTP for every dialect, portal assets, MCP server.
+//! HTTP for every dialect, the portal's files, the MCP server.
+//!
+//! Lives here: routes, parameters, JSON shapes, error envelopes. Not here: what the answers mean
+//! (`obs-query`, `obs-ops`), receivers (`obs-collect`).
+
+mod dashboard_json;
+mod error;
+mod loki;
+mod obs;
+mod openapi;
+mod params;
+mod portal;
+mod prometheus;
+mod run;
+mod server;
+mod state;
+mod tempo;
+
+pub use error::ApiError;
+pub use server::router;
+pub use state::{ApiState, DemoControl, InstalledDashboard, ServerInfo};

@@ -1,1 +1,21 @@
-//! Operations.
+//! Operations that change state and leave a receipt.
+//!
+//! Lives here: sealing hours, acknowledging and silencing alerts, objectives and their daily
+//! report, recording anomalies. Each does its work durably first and appends the receipt second,
+//! so that the ledger never speaks of something that is not there.
+//! Not here: when these run (`vm-obs`), HTTP (`obs-api`), what a receipt looks like (`obs-ledger`).
+
+mod alerts;
+mod anomaly;
+mod error;
+mod ids;
+mod seal;
+mod slo;
+mod state;
+
+pub use alerts::{AckRequest, AlertFilter, AlertService, AlertStep, Route, SilenceRequest};
+pub use anomaly::{AnomalyService, Watch};
+pub use error::OpsError;
+pub use ids::DayIds;
+pub use seal::{SealService, SealSettings};
+pub use slo::SloService;

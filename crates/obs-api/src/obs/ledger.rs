@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use obs_archive::Signal;
+use obs_ledger::LedgerError;
+use serde_json::{Value, json};
+
+use crate::params::Params;
+use crate::run::run;
+use crate::{ApiError, ApiState};
+
+/// Most lines of one answer.
+const LINES_MAX: usize = 100_000;
+
+impl From<LedgerError> for ApiError {
+    fn from(e: LedgerError) -> Self {
+        Self::new(e.kind(), e.to_string())
+    }
+}
+
+fn plain(text: String) -> Response {
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
+    let answer = run(&state, None, |s, _context| {
+        let head = s.ledger.head();
+        let mut types: BTreeMap<String, u64> = BTreeMap::new();
+        s.ledger.read(0, &mut |_seq, line| {
+            if let Ok(receipt) = serde_json::from_str::<Value>(line)
+                && let Some(kind) = receipt.get("type").and_then(Value::as_str)
+            {
+                *types.entry(kind.to_owned()).or_default() += 1;
+            }
+            true
+        })?;
+        let hours: BTreeMap<&str, usize> = Signal::ALL
+            .into_iter()
+            .map(|signal| (signal.as_str(), s.archive.sealed(signal).len()))
+            .collect();
+        let hex: String = head.root.iter().map(|b| format!("{b:02x}")).collect();
+        Ok(json!({
+            "origin": head.origin,
+            "size": head.size,
+            "root_sha256": hex,
+            "root_hash": head.root_text(),
+            "checkpoint": head.checkpoint,
+            "log_vkey": head.log_vkey,
+            "last_receipt_at": head.last_timestamp.map(obs_query::format_time),
+            "receipts_by_type": types,
+            "sealed_hours": hours,
+            "unproven_tail": 0,
+            "witnessed": false,
+        }))
+    })
+    .await?;
+    Ok(Json(answer))
+}
+
+pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Response {
+    plain(state.ledger.head().checkpoint)
+}
+
+pub(super) async fn proof(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let seq = params.required("seq")?;
+    let seq: u64 =
+        seq.parse().map_err(|_e| ApiError::invalid(format!("seq {seq:?} is not a number")))?;
+    let text = run(&state, None, move |s, _context| Ok(s.ledger.tlog_proof(seq)?)).await?;
+    Ok(plain(text))
+}
+
+pub(super) async fn lines(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let from = params.number("from", 0)?.unwrap_or(0) as u64;
+    let limit = params.number("limit", 1)?.unwrap_or(1_000).min(LINES_MAX);
+    let text = run(&state, None, move |s, _context| {
+        let mut out = String::new();
+        let mut count = 0;
+        s.ledger.read(from, &mut |_seq, line| {
+            out.push_str(line);
+            out.push('\n');
+            count += 1;
+            count < limit
+        })?;
+        Ok(out)
+    })
+    .await?;
+    let kind = HeaderValue::from_static("application/jsonl");
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+pub(super) async fn verify(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
+    let answer = run(&state, None, |s, _context| Ok((s.verify)())).await?;
+    Ok(Json(answer))
+}

@@ -1,0 +1,84 @@
+//! vm-obs' own routes (ENGINE 3.1) under `/obs`; described by `openapi.rs`.
+
+mod alerts;
+mod anomalies;
+mod correlate;
+mod dashboards;
+mod health;
+mod ledger;
+mod logs;
+mod metrics;
+mod receipts;
+mod slos;
+mod targets;
+mod traces;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use obs_types::{DurationMs, TimestampNs};
+
+use crate::params::Params;
+use crate::{ApiError, ApiState, openapi};
+
+pub(crate) use health::report as health_report;
+
+/// The routes under `/obs`.
+pub(crate) fn routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/metrics/names", get(metrics::names))
+        .route("/logs", get(logs::logs))
+        .route("/traces", get(traces::list))
+        .route("/traces/{id}", get(traces::show))
+        .route("/traces/{id}/analysis", get(traces::analysis))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/silence", post(alerts::silence))
+        .route("/alerts/{id}", get(alerts::show))
+        .route("/alerts/{id}/ack", post(alerts::ack))
+        .route("/silences", get(alerts::silences))
+        .route("/silences/{id}", delete(alerts::expire))
+        .route("/slos", get(slos::list).post(slos::create))
+        .route("/slos/{id}", get(slos::show))
+        .route("/slos/{id}/report", get(slos::show))
+        .route("/anomalies", get(anomalies::list))
+        .route("/receipts", get(receipts::list))
+        .route("/correlate", get(correlate::correlate))
+        .route("/ledger", get(ledger::head))
+        .route("/ledger/checkpoint", get(ledger::checkpoint))
+        .route("/ledger/proof", get(ledger::proof))
+        .route("/ledger/receipts.jsonl", get(ledger::lines))
+        .route("/ledger/verify", post(ledger::verify))
+        .route("/dashboards", get(dashboards::list))
+        .route("/dashboards/{id}", get(dashboards::show))
+        .route("/dashboards/{id}/grafana", get(dashboards::grafana))
+        .route("/targets", get(targets::list))
+        .route("/health", get(health::health))
+        .route("/demo", get(targets::demo))
+        .route("/demo/break/{fault}", post(targets::demo_break))
+        .route("/demo/heal", post(targets::demo_heal))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(unknown)
+}
+
+async fn unknown(request: axum::extract::Request) -> Response {
+    use axum::response::IntoResponse;
+    ApiError::not_found(format!("no such route: {}", request.uri().path())).into_response()
+}
+
+/// `last`, `from` and `to`; an hour by default.
+fn window(
+    params: &Params,
+    state: &ApiState,
+    default_back: DurationMs,
+) -> Result<(TimestampNs, TimestampNs), ApiError> {
+    Ok(obs_query::parse_window(
+        params.get("last"),
+        params.get("from"),
+        params.get("to"),
+        default_back,
+        state.front.now(),
+    )?)
+}

@@ -1,0 +1,87 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use obs_analysis::slo::evaluate;
+use obs_promql::{SampleValue, Value as PromValue};
+use obs_types::{CancelToken, LabelSet, TimestampMs};
+use serde_json::{Value, json};
+
+use crate::params::Params;
+use crate::run::run;
+use crate::{ApiError, ApiState};
+
+const BY: &str = "did:vm:user:sovereign";
+
+impl From<obs_ops::OpsError> for ApiError {
+    fn from(e: obs_ops::OpsError) -> Self {
+        Self::new(e.kind(), e.to_string())
+    }
+}
+
+pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Value> {
+    Json(json!({"slos": state.slos.list()}))
+}
+
+/// One objective; `period` evaluates it now over another window.
+pub(super) async fn show(
+    State(state): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no SLO {id:?}"));
+    let Some(period) = params.get("period") else {
+        return state.slos.get(&id).map(Json).ok_or_else(missing);
+    };
+    let mut slo = state.slos.definition(&id).ok_or_else(missing)?;
+    slo.window = obs_query::parse_duration(period)?;
+    let report = run(&state, None, move |s, _context| {
+        evaluate(&slo, s.front.now(), &|query: &str, at| instant(s, query, at))
+            .map(|r| r.to_json())
+            .map_err(|e| ApiError::invalid(e.to_string()))
+    })
+    .await?;
+    Ok(Json(report))
+}
+
+/// One PromQL value per series, for objectives.
+fn instant(
+    state: &ApiState,
+    query: &str,
+    at: TimestampMs,
+) -> Result<Vec<(LabelSet, f64)>, String> {
+    let context = state.front.context(None, CancelToken::default());
+    let result = state.front.instant(query, at, &context).map_err(|e| e.to_string())?;
+    Ok(match result.value {
+        PromValue::Vector(all) => all
+            .into_iter()
+            .filter_map(|s| match s.value {
+                SampleValue::Float(v) => Some((s.labels, v)),
+                SampleValue::Histogram(_) => None,
+            })
+            .collect(),
+        PromValue::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
+        PromValue::String { .. } | PromValue::Matrix(_) => Vec::new(),
+    })
+}
+
+pub(super) async fn create(
+    State(state): State<Arc<ApiState>>,
+    body: axum::body::Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let definition: Value = serde_json::from_slice(&body)
+        .map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))?;
+    let by = definition
+        .get("initiated_by")
+        .and_then(Value::as_str)
+        .unwrap_or(BY)
+        .to_owned();
+    let (mut contract, seq) = run(&state, None, move |s, _context| {
+        Ok(s.slos.create(&definition, &by, s.front.now())?)
+    })
+    .await?;
+    if let Some(map) = contract.as_object_mut() {
+        map.insert("receipt_seq".to_owned(), json!(seq));
+    }
+    Ok(Json(contract))
+}

@@ -1,0 +1,186 @@
+//! Values as Prometheus' JSON writes them: numbers as text, times as seconds with milliseconds.
+
+use std::fmt::Write as _;
+
+use std::sync::Arc;
+
+use obs_promql::{QueryResult, SampleValue, Value as PromValue};
+use obs_types::{LabelSet, NativeHistogram};
+use serde_json::{Value, json};
+
+/// A float as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it.
+pub(crate) fn number(v: f64) -> String {
+    if v.is_nan() {
+        "NaN".to_owned()
+    } else if v.is_infinite() {
+        if v > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        format!("{v}")
+    }
+}
+
+pub(crate) fn labels_value(labels: &LabelSet) -> Value {
+    Value::Object(labels.iter().map(|(n, v)| (n.to_owned(), Value::from(v))).collect())
+}
+
+fn time(out: &mut String, ms: i64) {
+    let (sign, ms) = (if ms < 0 { "-" } else { "" }, ms.unsigned_abs());
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    // Writing to a String cannot fail.
+    let _written = if rest == 0 {
+        write!(out, "{sign}{seconds}")
+    } else {
+        write!(out, "{sign}{seconds}.{}", format!("{rest:03}").trim_end_matches('0'))
+    };
+}
+
+fn labels(out: &mut String, labels: &LabelSet) {
+    out.push('{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        let _written = write!(out, "{}:{}", Value::from(name), Value::from(value));
+    }
+    out.push('}');
+}
+
+/// `{"count","sum","buckets":[[rule,"low","high","count"],…]}`; the rule says which bounds belong
+/// to the bucket: 0 upper, 1 lower, 2 none, 3 both.
+pub(crate) fn histogram_json(h: &NativeHistogram) -> Value {
+    let buckets: Vec<Value> = obs_promql::histogram_buckets(h)
+        .into_iter()
+        .filter(|b| b.count != 0.0)
+        .map(|b| {
+            let rule = match (b.lower_inclusive, b.upper_inclusive) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
+            };
+            json!([rule, number(b.lower), number(b.upper), number(b.count)])
+        })
+        .collect();
+    let mut out = json!({"count": number(h.count), "sum": number(h.sum)});
+    if !buckets.is_empty()
+        && let Some(map) = out.as_object_mut()
+    {
+        map.insert("buckets".to_owned(), Value::from(buckets));
+    }
+    out
+}
+
+fn float_point(out: &mut String, t: i64, v: f64) {
+    out.push('[');
+    time(out, t);
+    let _written = write!(out, ",\"{}\"]", number(v));
+}
+
+fn histogram_point(out: &mut String, t: i64, h: &NativeHistogram) {
+    out.push('[');
+    time(out, t);
+    let _written = write!(out, ",{}]", histogram_json(h));
+}
+
+/// `,"name":[…]`; nothing for an empty column.
+fn column<T>(out: &mut String, name: &str, points: &[T], mut put: impl FnMut(&mut String, &T)) {
+    for (i, p) in points.iter().enumerate() {
+        if i == 0 {
+            let _written = write!(out, ",\"{name}\":[");
+        } else {
+            out.push(',');
+        }
+        put(out, p);
+    }
+    if !points.is_empty() {
+        out.push(']');
+    }
+}
+
+/// The `data` of a query's answer. `limit` (0: none) cuts the number of series and adds a warning.
+pub(super) fn result(
+    result: &QueryResult,
+    limit: usize,
+    stats: bool,
+    warnings: &mut Vec<String>,
+) -> String {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let mut out = String::from("{\"resultType\":\"");
+    let mut cut = false;
+    match &result.value {
+        PromValue::Scalar { timestamp_ms, value } => {
+            out.push_str("scalar\",\"result\":");
+            float_point(&mut out, *timestamp_ms, *value);
+        }
+        PromValue::String { timestamp_ms, value } => {
+            out.push_str("string\",\"result\":[");
+            time(&mut out, *timestamp_ms);
+            let _written = write!(out, ",{}]", Value::from(value.as_str()));
+        }
+        PromValue::Vector(samples) => {
+            out.push_str("vector\",\"result\":[");
+            cut = samples.len() > limit;
+            for (i, s) in samples.iter().take(limit).enumerate() {
+                out.push_str(if i > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                labels(&mut out, &s.labels);
+                match &s.value {
+                    SampleValue::Float(v) => {
+                        out.push_str(",\"value\":");
+                        float_point(&mut out, s.timestamp_ms, *v);
+                    }
+                    SampleValue::Histogram(h) => {
+                        out.push_str(",\"histogram\":");
+                        histogram_point(&mut out, s.timestamp_ms, h);
+                    }
+                }
+                out.push('}');
+            }
+            out.push(']');
+        }
+        PromValue::Matrix(series) => {
+            out.push_str("matrix\",\"result\":[");
+            cut = series.len() > limit;
+            for (i, s) in series.iter().take(limit).enumerate() {
+                out.push_str(if i > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                labels(&mut out, &s.labels);
+                column(&mut out, "values", &s.floats, |out, (t, v)| float_point(out, *t, *v));
+                column(&mut out, "histograms", &s.histograms, |out, p: &(i64, Arc<_>)| {
+                    histogram_point(out, p.0, &p.1);
+                });
+                out.push('}');
+            }
+            out.push(']');
+        }
+    }
+    if cut {
+        warnings.push("results truncated due to limit".to_owned());
+    }
+    if stats {
+        let _written = write!(
+            out,
+            ",\"stats\":{}",
+            json!({"samples": {
+                "totalQueryableSamples": result.stats.samples_read,
+                "peakSamples": result.stats.samples_peak,
+            }, "seriesFetched": result.stats.series_read.to_string()})
+        );
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_as_prometheus() {
+        assert_eq!(number(1e21), "1000000000000000000000");
+        assert_eq!(number(0.1), "0.1");
+        assert_eq!(number(-0.0), "-0");
+        assert_eq!(number(f64::NEG_INFINITY), "-Inf");
+        let mut out = String::new();
+        time(&mut out, 1_435_781_451_780);
+        assert_eq!(out, "1435781451.78");
+    }
+}

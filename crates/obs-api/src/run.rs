@@ -1,0 +1,43 @@
+//! Queries run on blocking threads, a bounded number at a time, and end when the client leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use obs_types::{CancelToken, ErrorKind, QueryContext};
+
+use crate::{ApiError, ApiState};
+
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Runs `work` with a fresh context. Waits for a free place rather than refusing; dropping the
+/// future (the client went away) cancels the query.
+pub async fn run<T: Send + 'static>(
+    state: &Arc<ApiState>,
+    timeout: Option<Duration>,
+    work: impl FnOnce(&ApiState, &QueryContext) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let bug = |what: &str| ApiError::new(ErrorKind::Bug, what.to_owned());
+    let place = Arc::clone(&state.query_places)
+        .acquire_owned()
+        .await
+        .map_err(|_closed| bug("the server is stopping"))?;
+    let cancel = CancelToken::default();
+    let guard = CancelOnDrop(cancel.clone());
+    let state = Arc::clone(state);
+    let answer = tokio::task::spawn_blocking(move || {
+        let context = state.front.context(timeout, cancel);
+        let answer = work(&state, &context);
+        drop(place);
+        answer
+    })
+    .await
+    .map_err(|e| bug(&format!("query failed: {e}")))?;
+    drop(guard);
+    answer
+}

@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use obs_wire::exposition::ExpositionFormat;
+use tracing::Instrument;
+
+use crate::{ApiState, loki, obs, portal, prometheus, tempo};
+
+/// All routes; `receivers` are those of `obs-collect` that share the port.
+pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
+    let pages = Router::new()
+        .route("/", get(portal::page))
+        .route("/portal/{*name}", get(portal::asset))
+        .fallback(portal::page);
+    Router::new()
+        .nest("/obs", obs::routes())
+        .nest("/api/v1", prometheus::routes())
+        .nest("/prometheus/api/v1", prometheus::routes())
+        .nest("/loki/api/v1", loki::routes())
+        .nest("/tempo", tempo::routes())
+        .route("/loki/ready", get(ready))
+        .route("/ready", get(ready))
+        .route("/-/healthy", get(|| async { "vm-obs is healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .route("/prometheus/-/ready", get(ready))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(state)
+        .merge(receivers)
+        .merge(pages)
+        .layer(axum::middleware::from_fn(trace))
+}
+
+async fn ready() -> &'static str {
+    "ready\n"
+}
+
+async fn health(State(state): State<Arc<ApiState>>) -> Response {
+    let report = obs::health_report(&state).await;
+    let status = match report.get("status").and_then(|s| s.as_str()) {
+        Some("unhealthy") | None => StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) => StatusCode::OK,
+    };
+    (status, axum::Json(report)).into_response()
+}
+
+/// vm-obs' own metrics in the text format.
+async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
+    let text = state.registry.render(ExpositionFormat::Prometheus);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Reads that a page repeats every few seconds are not worth a span each.
+fn quiet(path: &str) -> bool {
+    path.starts_with("/portal/") || ["/-/ready", "/-/healthy", "/metrics", "/ready"].contains(&path)
+}
+
+/// One server span per request, so that slow reads show up in our own traces.
+async fn trace(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    if quiet(&path) {
+        return next.run(request).await;
+    }
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<axum::extract::MatchedPath>()
+        .map_or_else(|| path.clone(), |m| m.as_str().to_owned());
+    let name = format!("{method} {route}");
+    let span = tracing::info_span!(
+        "request",
+        otel.name = name,
+        otel.kind = "server",
+        http.method = %method,
+        http.route = route,
+        http.status_code = tracing::field::Empty,
+        error = tracing::field::Empty,
+    );
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        span.record("error", response.status().as_str());
+    }
+    response
+}

@@ -1,0 +1,70 @@
+use std::sync::Arc;
+
+use obs_archive::Archive;
+use obs_collect::registry::Registry;
+use obs_collect::scrape::TargetStatus;
+use obs_dash::Dashboard;
+use obs_disk::{Clock, Disk};
+use obs_ledger::Ledger;
+use obs_logs::LogsEngine;
+use obs_metrics::MetricsEngine;
+use obs_ops::{AlertService, SloService};
+use obs_query::QueryFront;
+use obs_traces::TracesEngine;
+use obs_types::TimestampMs;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+/// One dashboard as it was installed.
+#[derive(Clone, Debug)]
+pub struct InstalledDashboard {
+    pub dashboard: Dashboard,
+    /// The pack that brought it.
+    pub pack: Option<String>,
+}
+
+/// What the demo world can be told.
+pub trait DemoControl: Send + Sync {
+    /// `{name, description, active, alerts}` of every fault.
+    fn faults(&self) -> Vec<Value>;
+    /// `false` if there is no such fault.
+    fn break_fault(&self, name: &str) -> bool;
+    fn heal(&self);
+}
+
+/// What the server is, for status routes.
+#[derive(Clone, Debug)]
+pub struct ServerInfo {
+    pub version: &'static str,
+    pub started: TimestampMs,
+    pub node: String,
+    pub packs: Vec<String>,
+    /// The effective configuration as YAML, secrets masked.
+    pub config_yaml: String,
+    pub flags: Vec<(String, String)>,
+    pub data_dir: std::path::PathBuf,
+}
+
+/// Everything that the routes work with.
+#[expect(missing_debug_implementations, reason = "engines and closures are not printable")]
+pub struct ApiState {
+    pub front: QueryFront,
+    pub clock: Arc<dyn Clock>,
+    pub disk: Arc<dyn Disk>,
+    pub metrics: Arc<MetricsEngine>,
+    pub logs: Arc<LogsEngine>,
+    pub traces: Arc<TracesEngine>,
+    pub archive: Arc<Archive>,
+    pub ledger: Arc<Ledger>,
+    pub alerts: Arc<AlertService>,
+    pub slos: Arc<SloService>,
+    pub dashboards: Vec<InstalledDashboard>,
+    pub registry: Arc<Registry>,
+    pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
+    /// Verifies the data folder; the answer of `POST /obs/ledger/verify`.
+    pub verify: Box<dyn Fn() -> Value + Send + Sync>,
+    pub demo: Option<Arc<dyn DemoControl>>,
+    pub info: ServerInfo,
+    /// Places for queries that run at a time.
+    pub query_places: Arc<Semaphore>,
+}

@@ -1,0 +1,475 @@
+//! Rules and alerts with their state on disk and their receipts.
+//!
+//! Order of a step: evaluate, update the book, save both states, append receipts, and only then
+//! hand the changes to the notifier. A crash before the receipts repeats the step's transitions
+//! from the saved state; nothing fires without its receipt.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use obs_disk::Disk;
+use obs_ledger::{AlertAck, AlertFired, AlertResolved, Ledger, Receipt};
+use obs_rules::{
+    AlertBook, AlertRecord, AlertState, AlertStatus, BookChange, Effect, GroupOptions, InhibitRule,
+    Rule, RuleFile, RuleHealth, RuleKind, RuleSet, RulesError, Silence, StepContext, time_text,
+};
+use obs_types::{LabelSet, MetricBatch, NodeName, SeriesSource, TimestampMs};
+use serde_json::{Map, Value, json};
+
+pub use obs_rules::{AckRequest, AlertFilter, SilenceRequest};
+
+use crate::ids::DayIds;
+use crate::OpsError;
+
+/// What a step brought.
+#[derive(Clone, Debug, Default)]
+pub struct AlertStep {
+    /// Samples to store.
+    pub batch: MetricBatch,
+    /// Alerts that fired or resolved, with their receipts already written.
+    pub changes: Vec<BookChange>,
+    /// Rules that failed.
+    pub failures: u64,
+}
+
+/// Tells which receivers an alert will go to, such as `slack:ops-channel`.
+pub type Route<'a> = &'a dyn Fn(&AlertRecord) -> Vec<String>;
+
+/// Rules, alerts, acknowledgements and silences of an instance.
+#[derive(Debug)]
+pub struct AlertService {
+    data_dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    ledger: Arc<Ledger>,
+    operations: Arc<DayIds>,
+    rules: Mutex<RuleSet>,
+    book: Mutex<AlertBook>,
+}
+
+const BOOK_FILE: &str = "state/alerts.json";
+const RULES_FILE: &str = "state/rules.json";
+
+impl From<RulesError> for OpsError {
+    fn from(e: RulesError) -> Self {
+        match e.kind() {
+            obs_types::ErrorKind::NotFound => Self::NotFound(e.to_string()),
+            obs_types::ErrorKind::Conflict => Self::Conflict(e.to_string()),
+            _ => Self::Invalid(e.to_string()),
+        }
+    }
+}
+
+impl AlertService {
+    /// Loads the rule files and what was saved before a restart.
+    #[expect(clippy::too_many_arguments, reason = "each is a different part of the instance")]
+    pub fn open(
+        data_dir: PathBuf,
+        disk: Arc<dyn Disk>,
+        ledger: Arc<Ledger>,
+        operations: Arc<DayIds>,
+        node: &NodeName,
+        options: GroupOptions,
+        files: &[RuleFile],
+        inhibit: Vec<InhibitRule>,
+        now: TimestampMs,
+    ) -> Result<Self, OpsError> {
+        let mut rules = RuleSet::new(options);
+        rules.load(files, now);
+        let read = |name: &str| -> Result<Option<Value>, OpsError> {
+            let path = data_dir.join(name);
+            if !disk.exists(&path) {
+                return Ok(None);
+            }
+            let refuse = |reason: String| OpsError::State { path: path.clone(), reason };
+            let bytes = disk.read(&path).map_err(|e| refuse(e.to_string()))?;
+            serde_json::from_slice(&bytes).map(Some).map_err(|e| refuse(e.to_string()))
+        };
+        if let Some(saved) = read(RULES_FILE)? {
+            let restored = rules.restore(saved)?;
+            if restored > 0 {
+                tracing::info!(alerts = restored, "alert states restored");
+            }
+        }
+        let mut book = match read(BOOK_FILE)? {
+            Some(saved) => AlertBook::from_json(node.clone(), saved)?,
+            None => AlertBook::new(node.clone()),
+        };
+        book.set_inhibit_rules(inhibit);
+        Ok(Self {
+            data_dir,
+            disk,
+            ledger,
+            operations,
+            rules: Mutex::new(rules),
+            book: Mutex::new(book),
+        })
+    }
+
+    /// Replaces the rules, keeping the state of those that stay.
+    pub fn reload(
+        &self,
+        files: &[RuleFile],
+        now: TimestampMs,
+        route: Route<'_>,
+    ) -> Result<AlertStep, OpsError> {
+        let effects = self.rules().load(files, now);
+        self.settle(effects, route)
+    }
+
+    /// Evaluates the groups that are due.
+    pub fn step(
+        &self,
+        now: TimestampMs,
+        source: &dyn SeriesSource,
+        context: &StepContext<'_>,
+        route: Route<'_>,
+    ) -> Result<AlertStep, OpsError> {
+        let effects = self.rules().step(now, source, context);
+        if effects.is_empty() {
+            return Ok(AlertStep::default());
+        }
+        self.settle(effects, route)
+    }
+
+    fn settle(&self, effects: Vec<Effect>, route: Route<'_>) -> Result<AlertStep, OpsError> {
+        let mut step = AlertStep::default();
+        let mut touched = false;
+        {
+            let mut book = self.book();
+            for effect in effects {
+                match effect {
+                    Effect::Write(batch) => {
+                        step.batch.series.extend(batch.series);
+                        step.batch.metadata.extend(batch.metadata);
+                    }
+                    Effect::Alert(event) => {
+                        touched = true;
+                        step.changes.extend(book.apply(&event));
+                    }
+                    Effect::Failed(failure) => {
+                        step.failures += 1;
+                        tracing::warn!(
+                            group = failure.group,
+                            rule = failure.rule,
+                            error = failure.message,
+                            "rule failed"
+                        );
+                    }
+                }
+            }
+        }
+        if touched {
+            self.save()?;
+        }
+        if !step.changes.is_empty() {
+            let receipts = step.changes.iter().map(|c| receipt(c, route)).collect();
+            self.ledger.append(receipts)?;
+        }
+        for change in &step.changes {
+            match change {
+                BookChange::Fired(a) => tracing::warn!(
+                    alert_id = a.id,
+                    alert = a.name,
+                    severity = a.severity,
+                    node = a.node.short(),
+                    value = a.current_value,
+                    "alert fired"
+                ),
+                BookChange::Resolved(a) => {
+                    tracing::info!(alert_id = a.id, alert = a.name, "alert resolved");
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    /// ENGINE 2.4 objects, newest first.
+    pub fn list(&self, filter: &AlertFilter, now: TimestampMs) -> Vec<Value> {
+        let book = self.book();
+        book.list(filter).iter().map(|a| a.to_json(is_silenced(&book, a, now))).collect()
+    }
+
+    pub fn get(&self, id: &str, now: TimestampMs) -> Option<Value> {
+        let book = self.book();
+        book.get(id).map(|a| a.to_json(is_silenced(&book, a, now)))
+    }
+
+    /// The alert as it is now, for the notifier.
+    pub fn record(&self, id: &str) -> Option<AlertRecord> {
+        self.book().get(id).cloned()
+    }
+
+    /// Whether notifications of the alert are held back by a silence or another alert.
+    pub fn is_muted(&self, alert: &AlertRecord, now: TimestampMs) -> bool {
+        let book = self.book();
+        is_silenced(&book, alert, now) || !book.inhibited_by(alert).is_empty()
+    }
+
+    /// All firing alerts.
+    pub fn firing(&self) -> Vec<AlertRecord> {
+        self.book().firing().cloned().collect()
+    }
+
+    /// Acknowledges; gives ENGINE's contract and the receipt's number.
+    pub fn ack(
+        &self,
+        id: &str,
+        request: AckRequest,
+        now: TimestampMs,
+    ) -> Result<(Value, u64), OpsError> {
+        let mut contract = self.book().ack(id, request, now)?;
+        contract.operation_id = self.operations.next(now);
+        self.save()?;
+        let sequence = self.ledger.append(vec![Receipt::alert_ack(AlertAck {
+            operation_id: contract.operation_id.clone(),
+            alert_id: contract.alert_id.clone(),
+            acknowledged_by: contract.acknowledged_by.clone(),
+            acknowledged_at: contract.acknowledged_at,
+            comment: contract.comment.clone(),
+            escalation_suppressed: contract.escalation_suppressed,
+            follow_up_required: contract.follow_up_required,
+            follow_up_deadline: contract.follow_up_deadline,
+        })])?;
+        Ok((contract.to_json(), first(&sequence)))
+    }
+
+    /// Makes a silence; gives it and the receipt's number.
+    pub fn silence(
+        &self,
+        request: SilenceRequest,
+        now: TimestampMs,
+    ) -> Result<(Value, u64), OpsError> {
+        let silence = self.book().add_silence(request, now)?;
+        let by = silence.created_by.clone();
+        let sequence = self.record_silence(&silence, "alert_silence", &by, now)?;
+        Ok((silence.to_json(now), sequence))
+    }
+
+    /// Ends a silence now; gives the receipt's number.
+    pub fn expire_silence(&self, id: &str, by: &str, now: TimestampMs) -> Result<u64, OpsError> {
+        let silence = self.book().expire_silence(id, now)?;
+        self.record_silence(&silence, "alert_silence_expire", by, now)
+    }
+
+    fn record_silence(
+        &self,
+        silence: &Silence,
+        operation_type: &str,
+        by: &str,
+        now: TimestampMs,
+    ) -> Result<u64, OpsError> {
+        self.save()?;
+        let matchers =
+            silence.matchers.iter().map(|m| format!("{}{}{:?}", m.name, m.op, m.value)).collect();
+        let sequence = self.ledger.append(vec![Receipt::silence(obs_ledger::Silence {
+            operation_id: self.operations.next(now),
+            operation_type: operation_type.to_owned(),
+            silence_id: silence.id.clone(),
+            initiated_by: by.to_owned(),
+            matchers,
+            starts_at: silence.starts_at,
+            ends_at: silence.ends_at,
+            reason: silence.reason.clone(),
+        })])?;
+        Ok(first(&sequence))
+    }
+
+    pub fn silences(&self, now: TimestampMs) -> Vec<Value> {
+        self.book().silences(now).iter().map(|s| s.to_json(now)).collect()
+    }
+
+    /// Notes that a receiver took the notification.
+    pub fn record_notified(&self, id: &str, receiver: &str) -> Result<(), OpsError> {
+        self.book().record_notified(id, receiver);
+        self.save()
+    }
+
+    /// (firing, pending)
+    pub fn counts(&self) -> (usize, usize) {
+        self.book().counts()
+    }
+
+    /// Rules whose last evaluation failed.
+    pub fn failing_rules(&self) -> usize {
+        let rules = self.rules();
+        rules
+            .groups()
+            .iter()
+            .flat_map(|g| &g.rules)
+            .filter(|r| matches!(r.health, RuleHealth::Err(_)))
+            .count()
+    }
+
+    /// `data` of Prometheus' `/api/v1/rules`; `kind` is `alert` or `record`.
+    pub fn prometheus_rules(&self, kind: Option<&str>) -> Value {
+        let rules = self.rules();
+        let groups: Vec<Value> = rules
+            .groups()
+            .iter()
+            .map(|g| {
+                let shown: Vec<Value> = g
+                    .rules
+                    .iter()
+                    .filter(|r| match kind {
+                        Some("alert") => matches!(r.spec.kind, RuleKind::Alert(_)),
+                        Some("record") => matches!(r.spec.kind, RuleKind::Record { .. }),
+                        _ => true,
+                    })
+                    .map(rule_json)
+                    .collect();
+                json!({
+                    "name": g.name,
+                    "file": g.file,
+                    "rules": shown,
+                    "interval": g.interval.as_seconds_f64(),
+                    "limit": g.limit,
+                    "evaluationTime": g.evaluation_time.as_secs_f64(),
+                    "lastEvaluation": evaluated(g.last_evaluation),
+                })
+            })
+            .collect();
+        json!({"groups": groups})
+    }
+
+    /// `data` of Prometheus' `/api/v1/alerts`.
+    pub fn prometheus_alerts(&self) -> Value {
+        let rules = self.rules();
+        let alerts: Vec<Value> =
+            rules.groups().iter().flat_map(|g| &g.rules).flat_map(active_json).collect();
+        json!({"alerts": alerts})
+    }
+
+    fn save(&self) -> Result<(), OpsError> {
+        let rules = self.rules().to_json();
+        let book = self.book().to_json();
+        for (name, value) in [(RULES_FILE, rules), (BOOK_FILE, book)] {
+            let bytes = value.to_string().into_bytes();
+            crate::state::write(self.disk.as_ref(), &self.data_dir.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> MutexGuard<'_, RuleSet> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, AlertBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn first(sequence: &[u64]) -> u64 {
+    sequence.first().copied().unwrap_or(0)
+}
+
+fn is_silenced(book: &AlertBook, alert: &AlertRecord, now: TimestampMs) -> bool {
+    alert.status != AlertStatus::Resolved && !book.silenced_by(alert, now).is_empty()
+}
+
+fn labels_json(labels: &LabelSet) -> Map<String, Value> {
+    labels.iter().map(|(n, v)| (n.to_owned(), json!(v))).collect()
+}
+
+fn evaluated(at: Option<TimestampMs>) -> String {
+    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), time_text)
+}
+
+fn number(v: f64) -> String {
+    if v.is_nan() {
+        "NaN".to_owned()
+    } else if v.is_infinite() {
+        if v > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        format!("{v:e}")
+    }
+}
+
+fn active_json(rule: &Rule) -> Vec<Value> {
+    rule.active
+        .values()
+        .filter(|a| a.state != AlertState::Inactive)
+        .map(|a| {
+            json!({
+                "labels": labels_json(&a.labels),
+                "annotations": a.annotations,
+                "state": a.state.as_str(),
+                "activeAt": time_text(a.active_at),
+                "value": number(a.value),
+            })
+        })
+        .collect()
+}
+
+fn rule_json(rule: &Rule) -> Value {
+    let error = match &rule.health {
+        RuleHealth::Err(message) => Some(message),
+        RuleHealth::Unknown | RuleHealth::Ok => None,
+    };
+    let mut out = json!({
+        "name": rule.spec.name(),
+        "query": rule.spec.expr,
+        "labels": rule.spec.labels,
+        "health": rule.health.as_str(),
+        "evaluationTime": rule.evaluation_time.as_secs_f64(),
+        "lastEvaluation": evaluated(rule.last_evaluation),
+    });
+    let Some(map) = out.as_object_mut() else { return out };
+    if let Some(error) = error {
+        map.insert("lastError".to_owned(), json!(error));
+    }
+    match &rule.spec.kind {
+        RuleKind::Record { .. } => {
+            map.insert("type".to_owned(), json!("recording"));
+        }
+        RuleKind::Alert(alert) => {
+            for (name, value) in [
+                ("type", json!("alerting")),
+                ("state", json!(rule.state().as_str())),
+                ("duration", json!(alert.hold.as_seconds_f64())),
+                ("keepFiringFor", json!(alert.keep_firing.as_seconds_f64())),
+                ("annotations", json!(alert.annotations)),
+                ("alerts", json!(active_json(rule))),
+            ] {
+                map.insert(name.to_owned(), value);
+            }
+        }
+    }
+    out
+}
+
+fn receipt(change: &BookChange, route: Route<'_>) -> Receipt {
+    let finite = |v: f64| if v.is_finite() { v } else { 0.0 };
+    match change {
+        BookChange::Fired(a) => Receipt::alert_fired(AlertFired {
+            alert_id: a.id.clone(),
+            name: a.name.clone(),
+            severity: a.severity.clone(),
+            node: a.node.did(),
+            rule_expression: obs_rules::show_expression(&a.rule.expression, obs_types::DurationMs(0)),
+            current_value: finite(a.current_value),
+            threshold: a.rule.threshold.filter(|t| t.is_finite()),
+            notifications_sent: route(a),
+            fired_at: a.fired_at.unwrap_or(a.active_at),
+            labels: a
+                .labels
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            tags: Vec::new(),
+        }),
+        BookChange::Resolved(a) => Receipt::alert_resolved(AlertResolved {
+            alert_id: a.id.clone(),
+            name: a.name.clone(),
+            node: a.node.did(),
+            fired_at: a.fired_at.unwrap_or(a.active_at),
+            resolved_at: a.resolved_at.unwrap_or(a.active_at),
+            resolved_by: "automatic".to_owned(),
+            resolution_value: Some(a.current_value).filter(|v| v.is_finite()),
+            acknowledged: a.acknowledged.is_some(),
+            acknowledged_by: a.acknowledged.as_ref().map(|k| k.by.clone()),
+            root_cause: None,
+            tags: Vec::new(),
+        }),
+    }
+}

@@ -1,0 +1,334 @@
+//! Seals every hour of every signal, exactly once, and puts it on record.
+//!
+//! Invariants:
+//! 1. a receipt is appended only after its file is durable and was read back;
+//! 2. the hours of a stream are recorded without a hole: each seal begins where the last ended, and
+//!    hours in which vm-obs did not run are declared as a gap;
+//! 3. a file without a receipt (the process died between the two) is no seal: it is removed and the
+//!    hour is sealed again from the hot engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use obs_archive::{Archive, Hour, Seal, SealDetails, Signal};
+use obs_disk::Disk;
+use obs_ledger::{
+    Collection, Gap, Ledger, LogBatch, LogCounts, MetricSnapshot, Receipt, Records, SealFields,
+    SealLink, SealRelation, TraceBatch, TraceComplete,
+};
+use obs_types::{
+    ContentHash, DurationMs, LogSource, SeriesSource, TimestampMs, TraceSource,
+};
+use serde_json::Value;
+
+use crate::OpsError;
+
+/// Hours without vm-obs up to this many are sealed empty one by one; more become one gap.
+const EMPTY_HOURS_MAX: i64 = 6;
+/// Sealed hours that are looked at again for late data.
+const BACKFILL_HOURS: usize = 3;
+
+/// What the service works with.
+pub struct SealSettings {
+    pub data_dir: PathBuf,
+    pub disk: Arc<dyn Disk>,
+    pub archive: Arc<Archive>,
+    pub ledger: Arc<Ledger>,
+    pub metrics: Arc<dyn SeriesSource>,
+    pub logs: Arc<dyn LogSource>,
+    pub traces: Arc<dyn TraceSource>,
+    /// How long after its end an hour is sealed.
+    pub delay: DurationMs,
+    /// What should have been collected in an hour, and what was.
+    pub collection: Box<dyn Fn(Signal, Hour) -> Collection + Send + Sync>,
+}
+
+impl std::fmt::Debug for SealSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealSettings").field("delay", &self.delay).finish_non_exhaustive()
+    }
+}
+
+/// Seals what is due.
+#[derive(Debug)]
+pub struct SealService {
+    settings: SealSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Per stream: the end of the last recorded hour.
+    recorded_until: BTreeMap<&'static str, i64>,
+    /// Per file: its hash, for revisions that refer to it.
+    hashes: BTreeMap<String, ContentHash>,
+}
+
+impl SealService {
+    /// Reads what the ledger has on record and removes files that never got there.
+    pub fn open(settings: SealSettings) -> Result<Self, OpsError> {
+        let mut state = State::default();
+        settings.ledger.read(0, &mut |_seq, line| {
+            if let Ok(receipt) = serde_json::from_str::<Value>(line) {
+                state.learn(&receipt);
+            }
+            true
+        })?;
+        let recorded: BTreeSet<&str> = state.hashes.keys().map(String::as_str).collect();
+        for signal in Signal::ALL {
+            for name in settings.archive.sealed(signal) {
+                let path = name.storage_path();
+                if recorded.contains(path.as_str()) {
+                    continue;
+                }
+                tracing::warn!(path, "removing a sealed file that never got its receipt");
+                for file in [path, name.tree_path()] {
+                    let full = settings.data_dir.join(&file);
+                    if settings.disk.exists(&full) {
+                        settings.disk.remove(&full).map_err(|e| OpsError::State {
+                            path: full.clone(),
+                            reason: e.to_string(),
+                        })?;
+                    }
+                }
+            }
+        }
+        settings.archive.refresh()?;
+        Ok(Self { settings, state: Mutex::new(state) })
+    }
+
+    /// Seals every hour that has ended `delay` ago. `running_since` bounds the first seal of a
+    /// fresh installation. Gives the receipts' sequence numbers.
+    pub fn seal_due(
+        &self,
+        now: TimestampMs,
+        running_since: TimestampMs,
+    ) -> Result<Vec<u64>, OpsError> {
+        let mut done = Vec::new();
+        let Some(last) = Hour::containing(now.saturating_sub(self.settings.delay)) else {
+            return Ok(done);
+        };
+        let last = last.previous();
+        let Some(first) = Hour::containing(running_since) else { return Ok(done) };
+        for signal in Signal::ALL {
+            let mut next = match self.recorded_until(signal) {
+                None => first,
+                Some(until) => match Hour::ending_at(TimestampMs(until)) {
+                    Some(hour) => hour.next(),
+                    None => first,
+                },
+            };
+            if hours_between(next, first) > EMPTY_HOURS_MAX {
+                done.extend(self.declare_gap(signal, next, first)?);
+                next = first;
+            }
+            while next <= last {
+                done.extend(self.seal(signal, next)?);
+                next = next.next();
+            }
+        }
+        Ok(done)
+    }
+
+    /// Seals data that arrived after its hour was sealed, as further revisions.
+    pub fn seal_late(&self) -> Result<Vec<u64>, OpsError> {
+        let mut done = Vec::new();
+        for signal in Signal::ALL {
+            let mut hours: Vec<Hour> =
+                self.settings.archive.sealed(signal).iter().map(|n| n.hour).collect();
+            hours.dedup();
+            for hour in hours.into_iter().rev().take(BACKFILL_HOURS) {
+                let s = &self.settings;
+                let seal = match signal {
+                    Signal::Metrics => s.archive.backfill_metrics(hour, s.metrics.as_ref())?,
+                    Signal::Logs => s.archive.backfill_logs(hour, s.logs.as_ref())?,
+                    Signal::Traces => s.archive.backfill_traces(hour, s.traces.as_ref())?,
+                };
+                if let Some(seal) = seal {
+                    done.extend(self.record(&seal)?);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn seal(&self, signal: Signal, hour: Hour) -> Result<Vec<u64>, OpsError> {
+        let span = tracing::info_span!("seal hour", stream = signal.as_str(), hour = hour.label());
+        let _entered = span.enter();
+        let s = &self.settings;
+        let seal = match signal {
+            Signal::Metrics => s.archive.seal_metrics(hour, 0, s.metrics.as_ref())?,
+            Signal::Logs => s.archive.seal_logs(hour, 0, s.logs.as_ref())?,
+            Signal::Traces => s.archive.seal_traces(hour, 0, s.traces.as_ref())?,
+        };
+        tracing::info!(
+            path = seal.storage_path,
+            bytes = seal.content_bytes,
+            records = seal.records.count,
+            "hour sealed"
+        );
+        self.record(&seal)
+    }
+
+    fn record(&self, seal: &Seal) -> Result<Vec<u64>, OpsError> {
+        let collection = (self.settings.collection)(seal.signal(), seal.hour());
+        let receipts = receipts(seal, collection, self.link(seal));
+        let sequence = self.settings.ledger.append(receipts)?;
+        let mut state = self.lock();
+        let until = state.recorded_until.entry(seal.signal().as_str()).or_insert(i64::MIN);
+        *until = (*until).max(seal.hour().end().0);
+        state.hashes.insert(seal.storage_path.clone(), seal.content_hash);
+        Ok(sequence)
+    }
+
+    fn declare_gap(&self, signal: Signal, from: Hour, to: Hour) -> Result<Vec<u64>, OpsError> {
+        let gap = Gap {
+            stream: signal.as_str().to_owned(),
+            period_start: from.start(),
+            period_end: to.start(),
+            reason: "vm-obs was not running".to_owned(),
+        };
+        let sequence = self.settings.ledger.append(vec![Receipt::gap(gap)])?;
+        self.lock().recorded_until.insert(signal.as_str(), to.start().0);
+        Ok(sequence)
+    }
+
+    /// What a later revision says of the hour's first seal.
+    fn link(&self, seal: &Seal) -> Option<SealLink> {
+        if seal.revision() == 0 {
+            return None;
+        }
+        let first = obs_archive::SealName::new(seal.signal(), seal.hour(), 0).storage_path();
+        self.lock().hashes.get(&first).map(|hash| SealLink {
+            relation: SealRelation::Supplements,
+            content_hash: *hash,
+            reason: "late data".to_owned(),
+        })
+    }
+
+    fn recorded_until(&self, signal: Signal) -> Option<i64> {
+        self.lock().recorded_until.get(signal.as_str()).copied()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hours_between(from: Hour, to: Hour) -> i64 {
+    (to.end().0 - from.end().0) / DurationMs::HOUR.0
+}
+
+impl State {
+    fn learn(&mut self, receipt: &Value) {
+        let text = |name: &str| receipt.get(name).and_then(Value::as_str);
+        if let (Some(path), Some(hash)) = (text("storage_path"), text("content_hash"))
+            && let Ok(hash) = hash.parse()
+        {
+            self.hashes.insert(path.to_owned(), hash);
+        }
+        let stream = text("stream")
+            .and_then(|s| Signal::ALL.into_iter().find(|signal| signal.as_str() == s));
+        let end = receipt
+            .pointer("/period/end")
+            .and_then(Value::as_str)
+            .and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        if let (Some(stream), Some(end)) = (stream, end) {
+            let until = self.recorded_until.entry(stream.as_str()).or_insert(i64::MIN);
+            *until = (*until).max(end.as_millisecond());
+        }
+    }
+}
+
+/// The receipts of one seal: its own, then one for each significant trace.
+fn receipts(seal: &Seal, collection: Collection, link: Option<SealLink>) -> Vec<Receipt> {
+    let fields = SealFields {
+        period_start: seal.hour().start(),
+        period_end: seal.hour().end(),
+        rev: seal.revision(),
+        link,
+        storage_path: seal.storage_path.clone(),
+        content_hash: seal.content_hash,
+        content_bytes: seal.content_bytes,
+        records: Records {
+            count: seal.records.count,
+            root: seal.records.root,
+            leaf: seal.records.leaf.to_owned(),
+        },
+        collection,
+    };
+    let tags = Vec::new();
+    match &seal.details {
+        SealDetails::Metrics(m) => {
+            let mut aggregates = BTreeMap::new();
+            let a = &m.aggregates;
+            for (name, value) in [
+                ("avg_cpu_percent", a.avg_cpu_percent),
+                ("max_cpu_percent", a.max_cpu_percent),
+                ("avg_memory_percent", a.avg_memory_percent),
+                ("total_receipts_emitted", a.total_receipts_emitted.map(|n| n as f64)),
+                ("total_anchors_completed", a.total_anchors_completed.map(|n| n as f64)),
+            ] {
+                if let Some(value) = value.filter(|v| v.is_finite()) {
+                    aggregates.insert(name.to_owned(), value);
+                }
+            }
+            vec![Receipt::metric_snapshot(MetricSnapshot {
+                seal: fields,
+                nodes_reporting: m.nodes_reporting(),
+                metrics_collected: m.metrics_collected,
+                aggregates,
+                tags,
+            })]
+        }
+        SealDetails::Logs(l) => {
+            let c = l.log_counts;
+            vec![Receipt::log_batch(LogBatch {
+                seal: fields,
+                log_counts: LogCounts {
+                    trace: c.trace,
+                    debug: c.debug,
+                    info: c.info,
+                    warn: c.warn,
+                    error: c.error,
+                    fatal: c.fatal,
+                },
+                services_reporting: l.services_reporting.clone(),
+                tags,
+            })]
+        }
+        SealDetails::Traces(t) => {
+            let mut all = vec![Receipt::trace_batch(TraceBatch {
+                seal: fields,
+                traces: t.traces,
+                spans: t.spans,
+                error_traces: t.error_traces,
+                services_reporting: t.services_reporting.clone(),
+                tags,
+            })];
+            all.extend(t.significant.iter().map(|s| {
+                Receipt::trace_complete(TraceComplete {
+                    trace_id: s.trace_id,
+                    name: s.name.clone(),
+                    start: s.start,
+                    end: s.timestamp,
+                    duration_ms: s.duration_ms,
+                    status: s.status.to_owned(),
+                    span_count: s.span_count,
+                    services_involved: s.services_involved.clone(),
+                    nodes_involved: s.nodes_involved.clone(),
+                    triggered_by: s.triggered_by.clone(),
+                    business_context: s.business_context.clone().into_iter().collect(),
+                    tags: s
+                        .tags
+                        .iter()
+                        .filter(|t| !["observability", "trace"].contains(&t.as_str()))
+                        .cloned()
+                        .collect(),
+                })
+            }));
+            all
+        }
+    }
+}

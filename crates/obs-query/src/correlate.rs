@@ -1,0 +1,251 @@
+use std::collections::BTreeMap;
+
+use obs_analysis::correlate::{Event, detect_changes, timeline};
+use obs_logql::Value as LogValue;
+use obs_promql::Value as PromValue;
+use obs_types::{
+    Direction, DurationMs, NodeName, QueryContext, SourceError, TimeRangeNs, TimestampMs,
+    TraceSelect,
+};
+use serde_json::{Value, json};
+
+use crate::{QueryFront, format_time, parse_time};
+
+/// Entries of a time line.
+const ENTRIES_MAX: usize = 200;
+/// Log lines and traces that are looked at on each side.
+const LOGS_MAX: usize = 2_000;
+const TRACES_MAX: usize = 500;
+
+/// Metrics whose changes tell something: ENGINE's fields, business metrics, queues and errors.
+const TELLING: &str = r#"{__name__=~"cpu_percent|memory_percent|disk_percent|up|psi_field_.+|treaty_(fill_rate|rtt_ms|provenance_coverage)|guardian_anchor_queue_depth|scheduler_backoff_level|slo_error_budget_remaining_percent|.*_queue_depth|.*_receipts_per_minute"}"#;
+
+/// Reads ledger lines, oldest first, until the callback says `false`.
+pub type ReadLedger<'a> =
+    &'a dyn Fn(&mut dyn FnMut(u64, &str) -> bool) -> Result<(), SourceError>;
+
+/// Everything noteworthy within `window` on both sides of `at`, ranked and in order of time
+/// (ENGINE 4): `{timestamp, window, entries[], text}`.
+pub fn gather(
+    front: &QueryFront,
+    at: TimestampMs,
+    window: DurationMs,
+    ledger: ReadLedger<'_>,
+    context: &QueryContext,
+) -> Result<Value, SourceError> {
+    let (from, to) = (at.saturating_sub(window), at.saturating_add(window));
+    let mut events = Vec::new();
+    let thresholds = from_ledger(from, to, ledger, &mut events)?;
+    metrics(front, from, to, &thresholds, context, &mut events);
+    logs(front, from, to, context, &mut events);
+    traces(front, from, to, context, &mut events)?;
+    let line = timeline(at, window, events, ENTRIES_MAX);
+    let entries: Vec<Value> = line
+        .events
+        .iter()
+        .map(|(e, score)| {
+            let kind = e.kind.as_str();
+            let link = match (kind, &e.id) {
+                ("trace", Some(id)) => Some(format!("/trace/{id}")),
+                ("alert", Some(id)) => Some(format!("/alerts?id={id}")),
+                ("anomaly", _) => Some("/anomalies".to_owned()),
+                ("receipt", _) => Some("/ledger".to_owned()),
+                _ => None,
+            };
+            let subject = |i: usize| e.subjects.get(i).filter(|s| !s.is_empty()).cloned();
+            let (node, service) = match kind {
+                "log" => (subject(1), subject(0)),
+                "metric" => (subject(0), None),
+                _ => (None, None),
+            };
+            json!({
+                "time": format_time(e.at), "kind": kind, "text": e.text, "node": node,
+                "service": service, "score": score, "link": link,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "timestamp": format_time(at),
+        "window": format!("{}s", window.0 / 1000),
+        "entries": entries,
+        "omitted": line.omitted,
+        "text": line.to_text(),
+    }))
+}
+
+fn metrics(
+    front: &QueryFront,
+    from: TimestampMs,
+    to: TimestampMs,
+    thresholds: &BTreeMap<String, Vec<f64>>,
+    context: &QueryContext,
+    events: &mut Vec<Event>,
+) {
+    let to = to.min(front.now());
+    if to < from {
+        return;
+    }
+    let step = ((to.0 - from.0) / 240).max(5_000);
+    let result = match front.range(TELLING, from, to, step, context) {
+        Ok(result) => result,
+        Err(e) => {
+            tracing::warn!(error = %e, "metrics left out of a time line");
+            return;
+        }
+    };
+    let PromValue::Matrix(series) = result.value else { return };
+    for s in &series {
+        let samples: Vec<(TimestampMs, f64)> =
+            s.floats.iter().map(|(t, v)| (TimestampMs(*t), *v)).collect();
+        let name = s.labels.metric_name();
+        let known = thresholds.get(name).map_or(&[][..], Vec::as_slice);
+        let subject = s.labels.get("node").or_else(|| s.labels.get("instance")).unwrap_or("");
+        let subject = NodeName::new(subject);
+        let unit = if name.ends_with("_percent") { "%" } else { "" };
+        for change in detect_changes(&samples, known) {
+            events.push(Event::metric(subject.short(), name, &change, unit));
+        }
+    }
+}
+
+fn logs(
+    front: &QueryFront,
+    from: TimestampMs,
+    to: TimestampMs,
+    context: &QueryContext,
+    events: &mut Vec<Event>,
+) {
+    // Warnings and worse always; plain lines only of services other than vm-obs itself, whose own
+    // routine would drown the rest.
+    for query in [
+        r#"{service_name=~".+"} | detected_level=~"warn|warning|error|fatal|critical""#,
+        r#"{service_name=~".+", service_name!="vm-obs"} | detected_level="info""#,
+    ] {
+        let result = front.logql.range(
+            front.logs.as_ref(),
+            query,
+            from.to_ns(),
+            to.to_ns(),
+            60_000_000_000,
+            LOGS_MAX,
+            Direction::Backward,
+            context,
+        );
+        let streams = match result.map(|r| r.value) {
+            Ok(LogValue::Streams(streams)) => streams,
+            Ok(_) => continue,
+            Err(e) => {
+                tracing::warn!(error = %e, "log lines left out of a time line");
+                continue;
+            }
+        };
+        for stream in &streams {
+            let label = |name: &str| stream.labels.get(name).unwrap_or("");
+            let level = match label("detected_level") {
+                "warning" => "warn",
+                "critical" => "fatal",
+                other => other,
+            };
+            let node = NodeName::new(label("node"));
+            for entry in &stream.entries {
+                events.push(Event::log(
+                    entry.timestamp.floor_to_ms(),
+                    label("service_name"),
+                    node.short(),
+                    level,
+                    &entry.line,
+                ));
+            }
+        }
+    }
+}
+
+fn traces(
+    front: &QueryFront,
+    from: TimestampMs,
+    to: TimestampMs,
+    context: &QueryContext,
+    events: &mut Vec<Event>,
+) -> Result<(), SourceError> {
+    let range = TimeRangeNs::new(from.to_ns(), to.to_ns());
+    for trace in front.traces.select(&TraceSelect { range, all_of: &[] }, context)?.take(TRACES_MAX) {
+        let trace = trace?;
+        context.check()?;
+        // Our own request spans are routine.
+        if trace.services() != ["vm-obs"] || trace.has_error() {
+            events.extend(Event::trace(&trace));
+        }
+    }
+    Ok(())
+}
+
+/// Alerts, anomalies and other receipts of the window; gives the thresholds of the alerts'
+/// metrics.
+fn from_ledger(
+    from: TimestampMs,
+    to: TimestampMs,
+    ledger: ReadLedger<'_>,
+    events: &mut Vec<Event>,
+) -> Result<BTreeMap<String, Vec<f64>>, SourceError> {
+    let mut thresholds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    ledger(&mut |seq, line| {
+        let Ok(receipt) = serde_json::from_str::<Value>(line) else { return true };
+        let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
+        let Ok(at) = parse_time(text("timestamp"), from).map(|t| t.floor_to_ms()) else {
+            return true;
+        };
+        if at < from || at >= to {
+            return true;
+        }
+        let kind = text("type");
+        match kind {
+            "obs_alert_fired" | "obs_alert_resolved" => {
+                let fired = kind == "obs_alert_fired";
+                if let Some(limit) = receipt.get("threshold").and_then(Value::as_f64) {
+                    let expression = text("rule_expression");
+                    let end = expression
+                        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+                        .unwrap_or(expression.len());
+                    if let Some(metric) = expression.get(..end).filter(|m| !m.is_empty()) {
+                        thresholds.entry(metric.to_owned()).or_default().push(limit);
+                    }
+                }
+                let node = NodeName::new(text("node"));
+                events.push(Event::alert(
+                    at,
+                    text("alert_id"),
+                    text("name"),
+                    node.short(),
+                    text("severity"),
+                    fired,
+                ));
+            }
+            "obs_anomaly_detected" => {
+                let what = format!(
+                    "{} {}",
+                    text("metric"),
+                    receipt.get("observed_value").map(ToString::to_string).unwrap_or_default()
+                );
+                let mut event = Event::receipt(at, seq, "anomaly", &what);
+                event.kind = obs_analysis::correlate::EventKind::Anomaly;
+                event.text = what;
+                event.weight = 5.0;
+                event.subjects =
+                    vec![NodeName::new(text("node")).short().to_owned(), text("metric").to_owned()];
+                event.id = Some(text("anomaly_id").to_owned());
+                events.push(event);
+            }
+            "obs_trace_complete" => {}
+            _ => {
+                let what = ["storage_path", "alert_id", "silence_id", "operation_id", "report_id"]
+                    .into_iter()
+                    .map(text)
+                    .find(|t| !t.is_empty())
+                    .unwrap_or("");
+                events.push(Event::receipt(at, seq, kind, what));
+            }
+        }
+        true
+    })?;
+    Ok(thresholds)
+}

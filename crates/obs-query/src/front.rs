@@ -1,0 +1,97 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use obs_disk::Clock;
+use obs_promql::{Engine as PromEngine, EngineError, EngineOptions, QueryResult};
+use obs_types::{
+    CancelToken, LogSource, MemoryTracker, QueryContext, SeriesSource, TimestampMs, TraceSource,
+};
+
+/// What one query may take.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryLimits {
+    /// Longest a query may run; a request may ask for less.
+    pub timeout: Duration,
+    /// Bytes that one query may hold.
+    pub memory_bytes_max: usize,
+    /// Samples, log entries or spans that one query may load.
+    pub samples_max: usize,
+}
+
+impl QueryLimits {
+    /// Two minutes, 1 GiB, 50 million samples: Prometheus' time and sample limits.
+    pub const STANDARD: Self = Self {
+        timeout: Duration::from_secs(120),
+        memory_bytes_max: 1 << 30,
+        samples_max: 50_000_000,
+    };
+}
+
+/// One source per signal, the languages over them, and the limits: everything above asks here.
+#[expect(missing_debug_implementations, reason = "sources are not printable")]
+pub struct QueryFront {
+    pub metrics: Arc<dyn SeriesSource>,
+    pub logs: Arc<dyn LogSource>,
+    pub traces: Arc<dyn TraceSource>,
+    pub clock: Arc<dyn Clock>,
+    pub promql: PromEngine,
+    pub logql: obs_logql::Engine,
+    limits: QueryLimits,
+}
+
+impl QueryFront {
+    pub fn new(
+        metrics: Arc<dyn SeriesSource>,
+        logs: Arc<dyn LogSource>,
+        traces: Arc<dyn TraceSource>,
+        clock: Arc<dyn Clock>,
+        limits: QueryLimits,
+    ) -> Self {
+        Self {
+            metrics,
+            logs,
+            traces,
+            clock,
+            promql: PromEngine::new(EngineOptions::default()),
+            logql: obs_logql::Engine::new(obs_logql::EngineOptions::standard()),
+            limits,
+        }
+    }
+
+    pub fn now(&self) -> TimestampMs {
+        self.clock.now()
+    }
+
+    /// A context under this front's limits; `timeout` may only shorten the deadline.
+    pub fn context(&self, timeout: Option<Duration>, cancel: CancelToken) -> QueryContext {
+        let timeout = timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
+        QueryContext {
+            deadline: Instant::now().checked_add(timeout),
+            cancel,
+            memory: MemoryTracker::new(self.limits.memory_bytes_max),
+            samples_max: self.limits.samples_max,
+        }
+    }
+
+    /// PromQL at one instant.
+    pub fn instant(
+        &self,
+        query: &str,
+        at: TimestampMs,
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        self.promql.instant(self.metrics.as_ref(), query, at, context)
+    }
+
+    /// PromQL over a range; both ends included.
+    pub fn range(
+        &self,
+        query: &str,
+        start: TimestampMs,
+        end: TimestampMs,
+        step_ms: i64,
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        self.promql.range(self.metrics.as_ref(), query, start, end, step_ms, context)
+    }
+}

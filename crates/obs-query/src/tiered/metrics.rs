@@ -1,0 +1,267 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use obs_types::{
+    ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData, SeriesSelect,
+    SeriesSource, SourceError, TimeRangeMs, TimestampMs,
+};
+
+use super::{Boundary, boundary_ms, union};
+
+/// Metrics of the hot engine, and before its boundary those of the archive.
+#[expect(missing_debug_implementations, reason = "sources are not printable")]
+pub struct TieredMetrics {
+    hot: Arc<dyn SeriesSource>,
+    cold: Arc<dyn SeriesSource>,
+    boundary: Boundary,
+}
+
+impl TieredMetrics {
+    pub fn new(
+        hot: Arc<dyn SeriesSource>,
+        cold: Arc<dyn SeriesSource>,
+        boundary: Boundary,
+    ) -> Self {
+        Self { hot, cold, boundary }
+    }
+
+    /// The part of the range for the archive and the part for the hot engine.
+    fn split(&self, range: TimeRangeMs) -> (TimeRangeMs, TimeRangeMs) {
+        let cut = TimestampMs(boundary_ms(&self.boundary)).clamp(range.start, range.end);
+        (TimeRangeMs::new(range.start, cut), TimeRangeMs::new(cut, range.end))
+    }
+}
+
+/// `older` then `newer`; all samples of `older` lie before the boundary.
+fn append(mut older: SeriesData, newer: SeriesData) -> SeriesData {
+    if !older.start_timestamps.is_empty() || !newer.start_timestamps.is_empty() {
+        older.start_timestamps.resize(older.timestamps.len(), 0);
+        older.start_timestamps.extend_from_slice(&newer.start_timestamps);
+        older.start_timestamps.resize(older.timestamps.len() + newer.timestamps.len(), 0);
+    }
+    older.timestamps.extend_from_slice(&newer.timestamps);
+    older.values.extend_from_slice(&newer.values);
+    older.histograms.timestamps.extend_from_slice(&newer.histograms.timestamps);
+    older.histograms.values.extend(newer.histograms.values);
+    older
+}
+
+impl SeriesSource for TieredMetrics {
+    fn select<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
+    {
+        let (old, new) = self.split(select.range);
+        let hot = SeriesSelect { range: new, ..select.clone() };
+        if old.is_empty() {
+            return self.hot.select(&hot, context);
+        }
+        let cold = SeriesSelect { range: old, ..select.clone() };
+        if new.is_empty() {
+            return self.cold.select(&cold, context);
+        }
+        let mut before: BTreeMap<LabelSet, SeriesData> = BTreeMap::new();
+        for series in self.cold.select(&cold, context)? {
+            let mut series = series?;
+            context.check()?;
+            context.memory.grow(series.sample_count() * 16)?;
+            // A source may give more than was asked for; past the cut the hot tier answers.
+            let keep = series.timestamps.partition_point(|t| *t < old.end.0);
+            series.timestamps.truncate(keep);
+            series.values.truncate(keep);
+            series.start_timestamps.truncate(keep);
+            let keep = series.histograms.timestamps.partition_point(|t| *t < old.end.0);
+            series.histograms.timestamps.truncate(keep);
+            series.histograms.values.truncate(keep);
+            before.insert(series.labels.clone(), series);
+        }
+        let mut merged = Vec::new();
+        for series in self.hot.select(&hot, context)? {
+            let mut series = series?;
+            context.check()?;
+            context.memory.grow(series.sample_count() * 16)?;
+            let skip = series.timestamps.partition_point(|t| *t < new.start.0);
+            series.timestamps.drain(..skip);
+            series.values.drain(..skip);
+            if !series.start_timestamps.is_empty() {
+                series.start_timestamps.drain(..skip);
+            }
+            let skip = series.histograms.timestamps.partition_point(|t| *t < new.start.0);
+            series.histograms.timestamps.drain(..skip);
+            series.histograms.values.drain(..skip);
+            merged.push(match before.remove(&series.labels) {
+                Some(older) => append(older, series),
+                None => series,
+            });
+        }
+        merged.extend(before.into_values());
+        Ok(Box::new(merged.into_iter().map(Ok)))
+    }
+
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<LabelSet>, SourceError> {
+        let (old, new) = self.split(range);
+        if old.is_empty() {
+            return self.hot.series(matcher_sets, new, context);
+        }
+        union(
+            self.cold.series(matcher_sets, old, context),
+            self.hot.series(matcher_sets, new, context),
+        )
+    }
+
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let (old, new) = self.split(range);
+        if old.is_empty() {
+            return self.hot.label_names(matcher_sets, new, context);
+        }
+        union(
+            self.cold.label_names(matcher_sets, old, context),
+            self.hot.label_names(matcher_sets, new, context),
+        )
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let (old, new) = self.split(range);
+        if old.is_empty() {
+            return self.hot.label_values(name, matcher_sets, new, context);
+        }
+        union(
+            self.cold.label_values(name, matcher_sets, old, context),
+            self.hot.label_values(name, matcher_sets, new, context),
+        )
+    }
+
+    /// Exemplars are kept by the hot engine alone.
+    fn exemplars(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<ExemplarSeries>, SourceError> {
+        self.hot.exemplars(matcher_sets, range, context)
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
+        self.hot.metadata(family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicI64;
+
+    /// One series `up`, one sample a second over `range`.
+    struct Every(TimeRangeMs);
+
+    impl SeriesSource for Every {
+        fn select<'a>(
+            &'a self,
+            select: &SeriesSelect<'_>,
+            _: &QueryContext,
+        ) -> Result<
+            Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>,
+            SourceError,
+        > {
+            let start = select.range.start.max(self.0.start).0;
+            let end = select.range.end.min(self.0.end).0;
+            let timestamps: Vec<i64> = (start..end).filter(|t| t % 1000 == 0).collect();
+            if timestamps.is_empty() {
+                return Ok(Box::new(std::iter::empty()));
+            }
+            let values = timestamps.iter().map(|t| *t as f64).collect();
+            let labels = LabelSet::from_pairs([("__name__", "up")]);
+            Ok(Box::new(std::iter::once(Ok(SeriesData {
+                labels,
+                timestamps,
+                values,
+                ..SeriesData::default()
+            }))))
+        }
+        fn series(
+            &self,
+            _: &[Vec<Matcher>],
+            range: TimeRangeMs,
+            _: &QueryContext,
+        ) -> Result<Vec<LabelSet>, SourceError> {
+            Ok(if range.overlaps(&self.0) {
+                vec![LabelSet::from_pairs([("__name__", "up")])]
+            } else {
+                Vec::new()
+            })
+        }
+        fn label_names(
+            &self,
+            _: &[Vec<Matcher>],
+            _: TimeRangeMs,
+            _: &QueryContext,
+        ) -> Result<Vec<String>, SourceError> {
+            Ok(vec!["__name__".into()])
+        }
+        fn label_values(
+            &self,
+            _: &str,
+            _: &[Vec<Matcher>],
+            _: TimeRangeMs,
+            _: &QueryContext,
+        ) -> Result<Vec<String>, SourceError> {
+            Ok(vec!["up".into()])
+        }
+        fn exemplars(
+            &self,
+            _: &[Vec<Matcher>],
+            _: TimeRangeMs,
+            _: &QueryContext,
+        ) -> Result<Vec<ExemplarSeries>, SourceError> {
+            Ok(Vec::new())
+        }
+        fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn range(start: i64, end: i64) -> TimeRangeMs {
+        TimeRangeMs::new(TimestampMs(start), TimestampMs(end))
+    }
+
+    #[test]
+    fn every_instant_comes_from_one_tier_wherever_the_boundary_lies() {
+        let cold = Arc::new(Every(range(0, 60_000)));
+        let hot = Arc::new(Every(range(30_000, 90_000)));
+        for cut in [0, 30_000, 30_500, 45_000, 60_000] {
+            let boundary = Arc::new(AtomicI64::new(cut.max(30_000)));
+            let both = TieredMetrics::new(hot.clone(), cold.clone(), boundary);
+            let select = SeriesSelect {
+                matchers: &[],
+                range: range(0, 90_000),
+                function: None,
+                step_ms: None,
+            };
+            let all: Vec<SeriesData> = both
+                .select(&select, &QueryContext::unlimited())
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].timestamps, (0..90).map(|s| s * 1000).collect::<Vec<_>>());
+        }
+    }
+}
