@@ -18,6 +18,7 @@ mod parser;
 mod prepare;
 mod printer;
 mod text;
+mod tree;
 mod value;
 
 pub mod testing;
@@ -26,7 +27,9 @@ pub use ast::*;
 pub use error::EngineError;
 pub use eval::{Engine, EngineOptions};
 pub use functions::{FUNCTIONS, Function};
+pub use histogram::{Bucket as HistogramBucket, all_buckets as histogram_buckets};
 pub use parser::{ParseError, ParserOptions, parse, parse_selector};
 pub use printer::pretty;
 pub use text::{format_duration_ms, parse_duration_ms};
+pub use tree::tree_json;
 pub use value::{MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};

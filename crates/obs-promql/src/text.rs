@@ -30,6 +30,14 @@ pub(crate) fn float_g(v: f64, threshold: i32) -> String {
     }
 }
 
+/// A byte of a literal that is not UTF-8 travels as a private character from here on.
+const ESCAPED_BYTE: u32 = 0x10_ff00;
+
+/// Whether a label may be called that: any UTF-8 that is not empty.
+pub(crate) fn is_label_name(s: &str) -> bool {
+    !s.is_empty() && s.chars().all(|c| (c as u32) < ESCAPED_BYTE)
+}
+
 /// Go's `%q` for the characters that occur in practice.
 pub(crate) fn quote(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
@@ -47,6 +55,9 @@ pub(crate) fn quote(s: &str) -> String {
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => {
                 out.push_str(&format!("\\x{:02x}", c as u32));
+            }
+            c if c as u32 >= ESCAPED_BYTE => {
+                out.push_str(&format!("\\x{:02x}", c as u32 - ESCAPED_BYTE));
             }
             c => out.push(c),
         }
@@ -99,7 +110,13 @@ pub(crate) fn unquote(s: &str) -> Option<String> {
             _ => return None,
         }
     }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        let escaped = chunk.invalid().iter().map(|b| ESCAPED_BYTE + u32::from(*b));
+        out.extend(escaped.filter_map(char::from_u32));
+    }
+    Some(out)
 }
 
 const UNITS: [(&str, i64); 7] = [

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Evaluations that passed when this was last raised; fewer is a regression.
-const PASSED_MIN: usize = 0;
+const PASSED_MIN: usize = 1854;
 
 #[test]
 fn public_vectors_pass() {

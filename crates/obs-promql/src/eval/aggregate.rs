@@ -371,7 +371,7 @@ impl Evaluator<'_> {
             Some(ExprKind::String(s)) => s.clone(),
             _ => String::new(),
         };
-        if label.is_empty() {
+        if !crate::text::is_label_name(&label) {
             return failed(format!("invalid label name {}", crate::text::quote(&label)));
         }
         let mut names: Vec<&str> = grouping.clone();

@@ -117,6 +117,13 @@ fn pair(
     }
 }
 
+/// All labels in braces, the name among them.
+fn all_labels(l: &LabelSet) -> String {
+    let parts: Vec<String> =
+        l.iter().map(|(n, v)| format!("{n}={}", crate::text::quote(v))).collect();
+    format!("{{{}}}", parts.join(", "))
+}
+
 /// The labels by which series find each other.
 fn signature(l: &LabelSet, m: &VectorMatching) -> LabelSet {
     let mut names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
@@ -178,6 +185,18 @@ impl Memo {
 
 impl Evaluator<'_> {
     pub(crate) fn binary(
+        &mut self,
+        b: &BinaryExpr,
+        pos: PosRange,
+        steps: Steps,
+    ) -> Result<Matrix, EngineError> {
+        if matches!(b.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
+            return self.with_whole_buckets(|ev| ev.binary_inner(b, pos, steps));
+        }
+        self.binary_inner(b, pos, steps)
+    }
+
+    fn binary_inner(
         &mut self,
         b: &BinaryExpr,
         pos: PosRange,
@@ -324,14 +343,16 @@ impl Evaluator<'_> {
         for s in one {
             let sig = memo.signature(&s.labels, m);
             if let Some(other) = by_signature.get(&sig) {
-                let mut both = [s.labels.to_string(), other.labels.to_string()];
+                let mut both = [all_labels(&s.labels), all_labels(&other.labels)];
                 both.sort();
                 let side = if swapped { "left" } else { "right" };
                 return failed(format!(
-                    "found duplicate series for the match group {sig} on the {side} hand-side of \
+                    "found duplicate series for the match group {} on the {side} hand-side of \
                      the operation: [{}, {}];many-to-many matching not allowed: matching labels \
                      must be unique on one side",
-                    both[0], both[1]
+                    all_labels(&sig),
+                    both[0],
+                    both[1]
                 ));
             }
             by_signature.insert(sig, s);

@@ -10,7 +10,7 @@ use crate::ast::*;
 use crate::functions::histogram::{take_apart, variance};
 use crate::functions::{elementwise, labels::natural};
 use crate::histogram::{bucket_fraction, bucket_quantile, native_fraction, native_quantile};
-use crate::text::float_g;
+use crate::text::{float_g, is_label_name};
 use crate::{EngineError, SampleValue};
 
 fn text(e: Option<&Expr>) -> &str {
@@ -57,6 +57,21 @@ impl Evaluator<'_> {
         pos: PosRange,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
+        match c.func.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => {
+                let before = std::mem::replace(&mut self.hist_stats, true);
+                let out = self.call_inner(c, pos, steps);
+                self.hist_stats = before;
+                out
+            }
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                self.with_whole_buckets(|ev| ev.call_inner(c, pos, steps))
+            }
+            _ => self.call_inner(c, pos, steps),
+        }
+    }
+
+    fn call_inner(&mut self, c: &Call, pos: PosRange, steps: Steps) -> Result<Matrix, EngineError> {
         let name = c.func.name;
         let arg_pos = |i: usize| c.args.get(i).map_or(pos, |a| a.pos);
         if let Some(at) = c.args.iter().position(|a| {
@@ -359,7 +374,7 @@ impl Evaluator<'_> {
         let Ok(regex) = regex::Regex::new(&format!("^(?s:{pattern})$")) else {
             return failed(format!("invalid regular expression in label_replace(): {pattern}"));
         };
-        if dst.is_empty() {
+        if !is_label_name(dst) {
             return failed(format!("invalid destination label name in label_replace(): {dst}"));
         }
         let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
@@ -379,10 +394,10 @@ impl Evaluator<'_> {
     fn label_join(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
         let (dst, separator) = (text(c.args.get(1)), text(c.args.get(2)));
         let sources: Vec<&str> = c.args.iter().skip(3).map(|a| text(Some(a))).collect();
-        if let Some(bad) = sources.iter().find(|s| s.is_empty()) {
+        if let Some(bad) = sources.iter().find(|s| !is_label_name(s)) {
             return failed(format!("invalid source label name in label_join(): {bad}"));
         }
-        if dst.is_empty() {
+        if !is_label_name(dst) {
             return failed(format!("invalid destination label name in label_join(): {dst}"));
         }
         let Some(arg) = c.args.first() else { return Ok(Vec::new()) };

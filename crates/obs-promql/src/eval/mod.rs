@@ -330,6 +330,10 @@ pub(crate) struct Evaluator<'a> {
     /// Samples held by values that are alive.
     samples: usize,
     samples_max: usize,
+    /// Inside `histogram_count` and its kin: counter resets are found between stored samples.
+    pub(crate) hist_stats: bool,
+    /// Inside something that needs whole buckets, where hints stay as stored.
+    pub(crate) whole_buckets: bool,
 }
 
 /// Collects vectors of successive steps into series.
@@ -413,6 +417,8 @@ impl<'a> Evaluator<'a> {
             stats: QueryStats::default(),
             samples: 0,
             samples_max: options.samples_max.min(context.samples_max),
+            hist_stats: false,
+            whole_buckets: false,
         }
     }
 
@@ -481,7 +487,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Matrix(m) => self.matrix_selector(m, steps),
             ExprKind::Subquery(s) => {
                 let inner = self.subquery_steps(s, steps);
-                self.eval(&s.expr, inner)
+                self.with_whole_buckets(|ev| ev.eval(&s.expr, inner))
             }
             ExprKind::Number(n) => {
                 let floats = steps.iter().map(|t| (t, n.value)).collect();
@@ -506,6 +512,13 @@ impl<'a> Evaluator<'a> {
             ExprKind::Vector(v) => self.vector_selector(v, steps),
             ExprKind::StepInvariant(inner) => self.step_invariant(inner, steps),
         }
+    }
+
+    pub(crate) fn with_whole_buckets<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.whole_buckets, true);
+        let out = f(self);
+        self.whole_buckets = before;
+        out
     }
 
     fn step_invariant(&mut self, inner: &Expr, steps: Steps) -> Result<Matrix, EngineError> {

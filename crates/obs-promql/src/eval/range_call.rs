@@ -114,7 +114,7 @@ impl Evaluator<'_> {
             }
             ExprKind::Subquery(s) => {
                 let inner = self.subquery_steps(s, steps);
-                let matrix = self.eval(&s.expr, inner)?;
+                let matrix = self.with_whole_buckets(|ev| ev.eval(&s.expr, inner))?;
                 let held = total(&matrix);
                 let series = matrix.into_iter().map(columns).collect();
                 (series, (s.at, s.offset.millis(), false, false), s.range.millis(), held)

@@ -77,7 +77,10 @@ impl Evaluator<'_> {
         let mut out = Vec::new();
         for series in self.source.select(&select, self.context)? {
             self.check()?;
-            let series = series?;
+            let mut series = series?;
+            if self.hist_stats && !self.whole_buckets {
+                settle_hints(&mut series);
+            }
             self.stats.series_read += 1;
             self.stats.samples_read += series.sample_count() as u64;
             let histograms: usize = series.histograms.values.iter().map(|h| h.size_bytes()).sum();
@@ -309,6 +312,23 @@ impl Evaluator<'_> {
             }
         }
         Ok(out)
+    }
+}
+
+/// Replaces unknown counter-reset hints by what comparing neighbours tells.
+fn settle_hints(s: &mut SeriesData) {
+    let mut prev: Option<Hist> = None;
+    for h in &mut s.histograms.values {
+        if h.is_stale() {
+            continue;
+        }
+        let now = Arc::clone(h);
+        if let Some(p) = prev.filter(|_| h.counter_reset_hint == CounterResetHint::Unknown) {
+            let reset = crate::histogram::detect_reset(h, &p);
+            Arc::make_mut(h).counter_reset_hint =
+                if reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
+        }
+        prev = Some(now);
     }
 }
 

@@ -32,12 +32,12 @@ pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {
 
 /// A bucket with its bounds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
-    pub(crate) lower: f64,
-    pub(crate) upper: f64,
-    pub(crate) lower_inclusive: bool,
-    pub(crate) upper_inclusive: bool,
-    pub(crate) count: f64,
+pub struct Bucket {
+    pub lower: f64,
+    pub upper: f64,
+    pub lower_inclusive: bool,
+    pub upper_inclusive: bool,
+    pub count: f64,
 }
 
 impl Bucket {
@@ -170,7 +170,7 @@ pub(crate) fn zero_bucket(h: &NativeHistogram) -> Bucket {
 }
 
 /// All buckets from low to high, none overlapping the zero bucket.
-pub(crate) fn all_buckets(h: &NativeHistogram) -> Vec<Bucket> {
+pub fn all_buckets(h: &NativeHistogram) -> Vec<Bucket> {
     let mut out = negative_buckets(h);
     out.reverse();
     for b in &mut out {

@@ -49,7 +49,15 @@ pub(crate) fn native_quantile(
     }
     let mut count = 0.0;
     let Some(mut bucket) = buckets.first().copied() else {
-        return if h.sum.is_nan() { f64::NAN } else { 0.0 };
+        if !h.sum.is_nan() {
+            return 0.0;
+        }
+        annos.nan_observations(
+            "input to histogram_quantile has NaN observations, result is NaN",
+            name,
+            pos,
+        );
+        return f64::NAN;
     };
     let mut used = buckets.len();
     for (i, b) in buckets.iter().enumerate() {

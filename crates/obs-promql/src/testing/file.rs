@@ -105,7 +105,7 @@ pub(crate) fn parse_file(text: &str) -> Parsed<Vec<Command>> {
             continue;
         }
         let from = i;
-        while i < lines.len() && !lines[i].is_empty() {
+        while i < lines.len() && !lines[i].is_empty() && !lines[i].starts_with("eval ") {
             i += 1;
         }
         let body: Vec<(usize, &str)> = (from..i).map(|n| (n + 1, lines[n])).collect();
