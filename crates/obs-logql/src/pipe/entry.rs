@@ -114,11 +114,12 @@ impl<'a> Entry<'a> {
         self.set(name, value);
     }
 
-    /// Runs a parser over the line and takes what it finds as labels.
+    /// Runs a parser over the line and takes what it finds as labels. Returns whether it could
+    /// read the line; otherwise the entry is marked.
     pub(crate) fn parse_line(
         &mut self,
         parse: impl for<'l> Fn(&'l str, Set<'_, 'l>) -> Result<(), StageFailure>,
-    ) {
+    ) -> bool {
         let outcome = match self.line {
             // Labels point into the stored line …
             Cow::Borrowed(line) => parse(line, &mut |n, v| self.extract(n, v)),
@@ -132,8 +133,21 @@ impl<'a> Entry<'a> {
                 outcome
             }
         };
-        if let Err((error, details)) = outcome {
-            self.fail(error, details);
+        match outcome {
+            Ok(()) => true,
+            Err((error, details)) => {
+                self.fail(error, details);
+                false
+            }
+        }
+    }
+
+    /// A label that was asked for and not found is there and empty.
+    pub(crate) fn set_missing<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        for name in names {
+            if self.get(name).is_none() {
+                self.set(Cow::Owned(name.to_owned()), Cow::Borrowed(""));
+            }
         }
     }
 

@@ -174,6 +174,10 @@ fn members<'l>(
 /// Every scalar of the object as a label, nested names joined by `_`; arrays and nulls are left
 /// out.
 pub(crate) fn flatten<'l>(line: &'l str, set: Set<'_, 'l>) -> Result<(), StageFailure> {
+    // An empty line has no fields; that is no mistake.
+    if line.is_empty() {
+        return Ok(());
+    }
     flatten_under(line, "", 0, set)
 }
 
@@ -211,6 +215,9 @@ fn flatten_under<'l>(
 
 /// Labels of a packed entry, and its line. A line that is not packed stays as it is.
 pub(crate) fn unpack(entry: &mut Entry<'_>) {
+    if entry.line.is_empty() {
+        return;
+    }
     let line = std::mem::take(&mut entry.line);
     let mut packed: Option<String> = None;
     let mut labels: Vec<(String, String)> = Vec::new();
@@ -348,25 +355,29 @@ fn element(text: &str, wanted: usize) -> Result<Option<Raw<'_>>, StageFailure> {
 
 /// `json label="path", …`: one label each; a missing path gives an empty label.
 pub(crate) fn extract(entry: &mut Entry<'_>, paths: &[(String, JsonPath)]) {
-    entry.parse_line(|line, set| {
+    if entry.line.is_empty() {
+        return;
+    }
+    let is_read = entry.parse_line(|line, set| {
         let mut scanner = Scanner::new(line);
         let whole = scanner.value()?;
         if whole.kind != Kind::Object && whole.kind != Kind::Array {
             return Err(failure("object expected", 0));
         }
         for (label, path) in paths {
-            let value = match path.find(line)? {
-                None => Cow::Borrowed(""),
-                Some(raw) => match raw.kind {
-                    Kind::Text => unescape(raw.text),
-                    Kind::Null => Cow::Borrowed(""),
-                    _ => Cow::Borrowed(raw.text),
-                },
+            let Some(raw) = path.find(line)? else { continue };
+            let value = match raw.kind {
+                Kind::Text => unescape(raw.text),
+                Kind::Null => Cow::Borrowed(""),
+                _ => Cow::Borrowed(raw.text),
             };
             set(Cow::Owned(label.clone()), value);
         }
         Ok(())
     });
+    if is_read {
+        entry.set_missing(paths.iter().map(|(label, _)| label.as_str()));
+    }
 }
 
 fn name_char(c: char) -> char {
@@ -419,7 +430,7 @@ mod tests {
             [pair("a_b", "1"), pair("o_x_y_z", "q\"é"), pair("_9", "true")]
         );
         for bad in
-            ["", "x", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":x}", "[1]", "{\"a\":\"\\"]
+            [" ", "x", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":x}", "[1]", "{\"a\":\"\\"]
         {
             assert_eq!(flat(bad).unwrap_err().0, JSON_ERROR, "{bad}");
         }

@@ -29,12 +29,7 @@ pub(crate) fn parse<'l>(
 
 /// `logfmt label="key", …`: the wanted keys alone; a missing one gives an empty label, as the
 /// reference does.
-pub(crate) fn extract(
-    entry: &mut Entry<'_>,
-    strict: bool,
-    keep_empty: bool,
-    keys: &[(String, String)],
-) {
+pub(crate) fn extract(entry: &mut Entry<'_>, strict: bool, keys: &[(String, String)]) {
     entry.parse_line(|line, set| {
         let mut found: Vec<Option<Cow<'_, str>>> = keys.iter().map(|_| None).collect();
         let outcome = each(line, strict, |key, value| {
@@ -45,14 +40,13 @@ pub(crate) fn extract(
             }
         });
         for (slot, (label, _)) in found.into_iter().zip(keys) {
-            match slot {
-                Some(v) if !v.is_empty() || keep_empty => set(Cow::Owned(label.clone()), v),
-                Some(_) => {}
-                None => set(Cow::Owned(label.clone()), Cow::Borrowed("")),
+            if let Some(value) = slot {
+                set(Cow::Owned(label.clone()), value);
             }
         }
         outcome
     });
+    entry.set_missing(keys.iter().map(|(label, _)| label.as_str()));
 }
 
 fn each<'l>(

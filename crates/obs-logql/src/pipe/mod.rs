@@ -57,7 +57,7 @@ enum Step {
     Json,
     JsonPaths(Vec<(String, JsonPath)>),
     Logfmt { strict: bool, keep_empty: bool },
-    LogfmtKeys { strict: bool, keep_empty: bool, keys: Vec<(String, String)> },
+    LogfmtKeys { strict: bool, keys: Vec<(String, String)> },
     Regexp { regex: Regex, groups: Vec<(usize, String)> },
     Pattern(CapturePattern),
     Unpack,
@@ -164,9 +164,8 @@ fn compile(stage: &Stage) -> Result<Step, ParseError> {
         Stage::Logfmt { strict, keep_empty, extractions } if extractions.is_empty() => {
             Step::Logfmt { strict: *strict, keep_empty: *keep_empty }
         }
-        Stage::Logfmt { strict, keep_empty, extractions } => Step::LogfmtKeys {
+        Stage::Logfmt { strict, extractions, .. } => Step::LogfmtKeys {
             strict: *strict,
-            keep_empty: *keep_empty,
             keys: extractions.iter().map(|x| (x.label.clone(), x.path.clone())).collect(),
         },
         Stage::Regexp(text) => compile_regexp(text)?,
@@ -242,30 +241,36 @@ impl Step {
         match self {
             Self::LineFilter(filter) => return filter.passes(&entry.line),
             Self::LabelFilter(filter) => return filter.passes(entry),
-            Self::Json => entry.parse_line(|line, set| json::flatten(line, set)),
+            Self::Json => {
+                entry.parse_line(|line, set| json::flatten(line, set));
+            }
             Self::JsonPaths(paths) => json::extract(entry, paths),
             Self::Logfmt { strict, keep_empty } => {
                 entry.parse_line(|line, set| logfmt::parse(line, *strict, *keep_empty, set));
             }
-            Self::LogfmtKeys { strict, keep_empty, keys } => {
-                logfmt::extract(entry, *strict, *keep_empty, keys);
+            Self::LogfmtKeys { strict, keys } => {
+                logfmt::extract(entry, *strict, keys);
             }
-            Self::Regexp { regex, groups } => entry.parse_line(|line, set| {
-                if let Some(found) = regex.captures(line) {
-                    for (i, name) in groups {
-                        if let Some(value) = found.get(*i) {
-                            set(Cow::Owned(name.clone()), Cow::Borrowed(value.as_str()));
+            Self::Regexp { regex, groups } => {
+                entry.parse_line(|line, set| {
+                    if let Some(found) = regex.captures(line) {
+                        for (i, name) in groups {
+                            if let Some(value) = found.get(*i) {
+                                set(Cow::Owned(name.clone()), Cow::Borrowed(value.as_str()));
+                            }
                         }
                     }
-                }
-                Ok(())
-            }),
-            Self::Pattern(pattern) => entry.parse_line(|line, set| {
-                pattern.captures(line, |name, value| {
-                    set(Cow::Owned(name.to_owned()), Cow::Borrowed(value));
+                    Ok(())
                 });
-                Ok(())
-            }),
+            }
+            Self::Pattern(pattern) => {
+                entry.parse_line(|line, set| {
+                    pattern.captures(line, |name, value| {
+                        set(Cow::Owned(name.to_owned()), Cow::Borrowed(value));
+                    });
+                    Ok(())
+                });
+            }
             Self::Unpack => json::unpack(entry),
             Self::LineFormat(template) => match template.render(entry) {
                 Ok(line) => entry.line = Cow::Owned(line),
