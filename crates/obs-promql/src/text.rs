@@ -173,7 +173,7 @@ pub fn format_duration_ms(ms: i64) -> String {
     for (i, (unit, factor)) in UNITS.iter().enumerate() {
         let factor = *factor as u64;
         // Years, weeks and days are used only where nothing would remain.
-        if i < 3 && rest % factor != 0 {
+        if i < 3 && !rest.is_multiple_of(factor) {
             continue;
         }
         if rest / factor > 0 {

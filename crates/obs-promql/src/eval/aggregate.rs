@@ -29,9 +29,9 @@ impl Evaluator<'_> {
         pos: PosRange,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        let mut grouping: Vec<&str> = a.grouping.iter().map(String::as_str).collect();
+        let grouping: Vec<&str> = a.grouping.iter().map(String::as_str).collect();
         if a.op == AggregateOp::CountValues {
-            return self.count_values(a, &mut grouping, steps);
+            return self.count_values(a, &grouping, steps);
         }
         let params = match &a.param {
             None => Vec::new(),
@@ -364,7 +364,7 @@ impl Evaluator<'_> {
     fn count_values(
         &mut self,
         a: &AggregateExpr,
-        grouping: &mut Vec<&str>,
+        grouping: &[&str],
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
         let label = match a.param.as_ref().map(|p| &p.kind) {
@@ -374,7 +374,7 @@ impl Evaluator<'_> {
         if !crate::text::is_label_name(&label) {
             return failed(format!("invalid label name {}", crate::text::quote(&label)));
         }
-        let mut names: Vec<&str> = grouping.clone();
+        let mut names: Vec<&str> = grouping.to_vec();
         if !a.without {
             names.push(&label);
         }

@@ -324,7 +324,7 @@ impl Evaluator<'_> {
                     _ => (get(0, *t, f64::NAN), get(1, *t, f64::NAN)),
                 };
                 *v = elementwise::max(low, elementwise::min(high, *v));
-                !(high < low)
+                high >= low || high.is_nan() || low.is_nan()
             });
         }
         matrix.retain(|s| !s.floats.is_empty());

@@ -638,3 +638,6 @@ pub(crate) fn merge_same(matrix: Matrix) -> Result<Matrix, EngineError> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;

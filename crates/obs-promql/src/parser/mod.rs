@@ -57,8 +57,11 @@ pub struct ParseError {
     pub line_col: String,
 }
 
-/// Deepest nesting of parentheses, calls and unary operators.
-const DEPTH_MAX: usize = 200;
+/// Deepest nesting of parentheses, calls and unary operators; fits a thread's stack of 2 MiB.
+const DEPTH_MAX: usize = 80;
+
+/// Highest tree, where a row of operators counts one level each.
+const HEIGHT_MAX: usize = 150;
 
 /// Parses and type-checks a query.
 pub fn parse(input: &str, options: &ParserOptions) -> Result<Expr, ParseError> {
@@ -100,6 +103,8 @@ struct Parser<'a> {
     at: usize,
     options: &'a ParserOptions,
     depth: usize,
+    /// Of the expression that was parsed last.
+    height: usize,
     /// End of the last token.
     last_end: usize,
 }
@@ -108,7 +113,7 @@ type Result_<T> = Result<T, ParseError>;
 
 impl<'a> Parser<'a> {
     fn new(input: &'a str, options: &'a ParserOptions) -> Self {
-        Self { input, lexed: lex(input), at: 0, options, depth: 0, last_end: 0 }
+        Self { input, lexed: lex(input), at: 0, options, depth: 0, height: 0, last_end: 0 }
     }
 
     fn peek(&self) -> Token {
@@ -202,21 +207,22 @@ impl<'a> Parser<'a> {
     fn expr(&mut self, min: u8) -> Result_<Expr> {
         self.enter()?;
         let mut left = self.operand()?;
-        let mut chain = 0;
+        let mut height = self.height;
         while let Some(op) = self.binary_op() {
             let precedence = op.precedence();
             if precedence < min {
                 break;
-            }
-            chain += 1;
-            if chain > 2000 {
-                return self.fail(self.peek().pos, "expression has more than 2000 operators");
             }
             self.next();
             let (matching, return_bool) = self.modifiers()?;
             // `^` binds to the right, everything else to the left.
             let right = self.expr(if op == BinaryOp::Pow { precedence } else { precedence + 1 })?;
             let pos = left.pos.to(right.pos);
+            height = height.max(self.height) + 1;
+            if height > HEIGHT_MAX {
+                return self
+                    .fail(pos, format!("expression is nested deeper than {HEIGHT_MAX} levels"));
+            }
             if !self.options.binop_fill_modifiers
                 && (matching.fill_left.is_some() || matching.fill_right.is_some())
             {
@@ -234,6 +240,7 @@ impl<'a> Parser<'a> {
             );
         }
         self.depth -= 1;
+        self.height = height;
         Ok(left)
     }
 
@@ -397,6 +404,7 @@ impl<'a> Parser<'a> {
             // A sign binds like multiplication, so it covers powers and postfix modifiers.
             let inner = self.expr(BinaryOp::Pow.precedence())?;
             let pos = sign.pos.to(inner.pos);
+            self.height += 1;
             return Ok(match inner.kind {
                 ExprKind::Number(n) => Expr::new(
                     ExprKind::Number(NumberLiteral {
@@ -412,6 +420,7 @@ impl<'a> Parser<'a> {
         loop {
             if self.is("[") {
                 e = self.brackets(e)?;
+                self.height += 1;
             } else if self.is("@") {
                 self.next();
                 self.at_modifier(&mut e)?;
@@ -451,6 +460,7 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Result_<Expr> {
+        self.height = 0;
         let t = self.peek();
         match t.tok {
             Tok::Number | Tok::Duration => {
@@ -465,6 +475,7 @@ impl<'a> Parser<'a> {
             Tok::Sym("(") => {
                 self.next();
                 let inner = self.expr(0)?;
+                self.height += 1;
                 let Some(close) = self.eat(")") else { return self.unexpected("", "") };
                 Ok(Expr::new(ExprKind::Paren(Box::new(inner)), t.pos.to(close.pos)))
             }
@@ -510,13 +521,16 @@ impl<'a> Parser<'a> {
 
     fn args(&mut self) -> Result_<Vec<Expr>> {
         let mut out = Vec::new();
+        let mut height = 0;
         self.next();
         if self.eat(")").is_some() {
             return Ok(out);
         }
         loop {
             out.push(self.expr(0)?);
+            height = height.max(self.height);
             if self.eat(")").is_some() {
+                self.height = height + 1;
                 return Ok(out);
             }
             let comma = self.peek();
@@ -821,3 +835,6 @@ impl<'a> Parser<'a> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub(crate) fn split_metric(line: &str) -> (&str, &str) {
             (Some(q), c) if c == q => quote = None,
             (Some(_), _) => {}
             (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') if line[i..].starts_with("{{") && depth == 0 => {
+            (None, '{') if line.get(i..).is_some_and(|r| r.starts_with("{{")) && depth == 0 => {
                 return line.split_at(i);
             }
             (None, '{') => depth += 1,
@@ -41,8 +41,8 @@ pub(crate) fn split_metric(line: &str) -> (&str, &str) {
             }
             (None, c) if c.is_whitespace() && depth == 0 => {
                 // A brace may follow the name after blanks.
-                let rest = line[i..].trim_start();
-                if !(rest.starts_with('{') && !rest.starts_with("{{")) {
+                let rest = line.get(i..).unwrap_or("").trim_start();
+                if !rest.starts_with('{') || rest.starts_with("{{") {
                     return line.split_at(i);
                 }
             }
@@ -86,14 +86,14 @@ fn words(text: &str) -> Vec<&str> {
         }
         if c.is_whitespace() && depth == 0 {
             if let Some(s) = start.take() {
-                out.push(&text[s..i]);
+                out.extend(text.get(s..i));
             }
         } else if start.is_none() {
             start = Some(i);
         }
     }
     if let Some(s) = start {
-        out.push(&text[s..]);
+        out.extend(text.get(s..));
     }
     out
 }
@@ -148,7 +148,7 @@ fn one(w: &str, out: &mut Vec<Item>) -> Option<Result<(), String>> {
         .rev()
         .find(|i| matches!(bytes[*i], b'+' | b'-') && !matches!(bytes[i - 1], b'e' | b'E'));
     let (base, step) = match split {
-        Some(i) => (number(&head[..i])?, number(&head[i..])?),
+        Some(i) => (number(head.get(..i)?)?, number(head.get(i..)?)?),
         None => (number(head)?, 0.0),
     };
     let mut v = base;
