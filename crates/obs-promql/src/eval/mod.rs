@@ -480,6 +480,10 @@ impl<'a> Evaluator<'a> {
         if steps.end < steps.start {
             return Ok(Vec::new());
         }
+        // A fine subquery over a long range would otherwise loop before it holds anything.
+        if steps.count() > self.samples_max {
+            return Err(EngineError::TooManySamples);
+        }
         match &e.kind {
             ExprKind::Aggregate(a) => self.aggregate(a, e.pos, steps),
             ExprKind::Binary(b) => self.binary(b, e.pos, steps),

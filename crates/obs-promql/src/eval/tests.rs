@@ -78,6 +78,8 @@ fn a_range_has_the_same_values_as_its_instants() {
 fn limits_and_cancellation_have_their_own_errors() {
     let engine = Engine::new(EngineOptions { samples_max: 100, ..EngineOptions::default() });
     let context = QueryContext::unlimited();
+    let e = instant("max_over_time(vector(1)[100y:1ms])", 0).unwrap_err();
+    assert!(matches!(e, EngineError::TooManySamples), "{e}");
     let (from, to) = (TimestampMs(0), TimestampMs(600_000));
     let e = engine.range(&source(), "m", from, to, 10_000, &context).unwrap_err();
     assert!(matches!(e, EngineError::TooManySamples), "{e}");

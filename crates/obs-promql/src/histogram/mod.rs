@@ -108,13 +108,9 @@ pub(crate) fn exponential_bound(index: i32, schema: i32) -> f64 {
     if octave == 1024 && fraction == 0 {
         return f64::MAX;
     }
-    // Two factors, since 2^1024 alone would overflow.
-    2f64.powf(f64::from(fraction) / f64::from(per_octave) - 1.0)
-        * if octave + 1 > 1023 {
-            f64::INFINITY.min(2f64.powi(1023) * 2.0_f64.powi(octave - 1022))
-        } else {
-            2f64.powi(octave + 1)
-        }
+    // The last octave goes in two factors, since 2^1024 alone would overflow.
+    let root = 2f64.powf(f64::from(fraction) / f64::from(per_octave) - 1.0);
+    if octave == 1023 { root * 2f64.powi(1023) * 2.0 } else { root * 2f64.powi(octave + 1) }
 }
 
 fn custom_bound(index: i32, bounds: &[f64]) -> f64 {
@@ -252,4 +248,38 @@ pub(crate) fn text(h: &NativeHistogram) -> String {
     }
     out.push('}');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_powers_of_the_schema_base() {
+        assert_eq!(exponential_bound(1, 0), 2.0);
+        assert_eq!(exponential_bound(-1, -1), 0.25);
+        assert_eq!(exponential_bound(8, 3), 2.0);
+        assert!((exponential_bound(1, 1) - 2f64.sqrt()).abs() < 1e-15);
+        assert_eq!(exponential_bound(1024, 0), f64::MAX);
+        assert_eq!(exponential_bound(1024 * 8, 3), f64::MAX);
+        assert!(exponential_bound(1024 * 8 - 1, 3).is_finite());
+    }
+
+    #[test]
+    fn spans_open_and_close() {
+        let spans = [BucketSpan { offset: -2, length: 2 }, BucketSpan { offset: 3, length: 1 }];
+        let pairs = open(&spans, &[1.0, 2.0, 3.0]);
+        assert_eq!(pairs, [(-2, 1.0), (-1, 2.0), (3, 3.0)]);
+        assert_eq!(close(pairs.into_iter()), (spans.to_vec(), vec![1.0, 2.0, 3.0]));
+    }
+
+    #[test]
+    fn a_sum_of_many_small_counts_is_exact() {
+        let one = NativeHistogram { sum: 0.1, ..NativeHistogram::default() };
+        let mut acc = Accumulator::new(&one);
+        for _ in 1..10 {
+            assert!(acc.add(&one).is_ok());
+        }
+        assert_eq!(acc.finish().sum, 1.0);
+    }
 }
