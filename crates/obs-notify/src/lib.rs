@@ -1,1 +1,24 @@
-//! Alert delivery: receivers, retries, delivery log.
+//! Alert delivery.
+//!
+//! Lives here: routes and receivers, grouping, the queue on disk, sending with retries, the
+//! delivery log.
+//! Not here: what fires (`obs-rules`), the alert objects, silences and inhibition (`obs-rules`),
+//! receipts (`obs-ops`).
+//! Units: milliseconds since the Unix epoch.
+//! Source: Alertmanager's route tree and webhook format version 4; ENGINE 7.2.
+
+mod config;
+mod dispatch;
+mod error;
+mod notifier;
+mod payload;
+mod queue;
+mod secret;
+
+pub use config::{NotifyConfig, Receiver, Route, Target};
+pub use dispatch::{Dispatcher, Notification};
+pub use error::NotifyError;
+pub use notifier::{Host, Notifier, NotifyEvent};
+pub use payload::{slack_message, webhook_message};
+pub use queue::{Delivery, DeliveryStatus, Queue};
+pub use secret::SecretUrl;
