@@ -10,6 +10,7 @@ use obs_types::{
 };
 use serde_json::{Map, Value};
 
+use crate::caps::Budget;
 use crate::json::value_text;
 use crate::{Decoded, JsonLineFields, WireCaps, WireError, log_from_object, timestamp_from_json};
 
@@ -56,10 +57,14 @@ pub fn decode_engine_metrics(
     caps: &WireCaps,
     now: TimestampNs,
 ) -> Result<Decoded<MetricBatch>, WireError> {
+    let mut budget = Budget::new("JSON metrics", caps);
     decode(body, caps, RejectReason::Malformed, |object, batch: &mut MetricBatch| {
         let at = time(&object, "timestamp")?.unwrap_or(now).floor_to_ms();
         let mut labels = LabelSetBuilder::new();
         if let Some(Value::Object(given)) = object.get("labels") {
+            if given.len() > caps.labels_max {
+                return Err(format!("{} labels, {} allowed", given.len(), caps.labels_max));
+            }
             for (name, value) in given {
                 labels.set(crate::otlp::label_name(name), value_text(value));
             }
@@ -85,8 +90,10 @@ pub fn decode_engine_metrics(
             }
             let mut labels = labels.clone();
             labels.set(METRIC_NAME, name);
+            let labels = labels.build();
+            budget.spend(labels.as_bytes().len()).map_err(|e| e.to_string())?;
             series.push(SeriesSamples {
-                labels: labels.build(),
+                labels,
                 samples: vec![(at, number)],
                 ..Default::default()
             });

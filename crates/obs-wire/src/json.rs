@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::labels::Flat;
 use crate::{WireCaps, WireError};
 
 /// Counts containers against `messages_max` and depth against `nesting_max` before a parser
@@ -53,25 +54,15 @@ pub(crate) fn value_text(value: &Value) -> String {
     }
 }
 
-/// Objects flattened to `a_b` names, everything else as text; empty values are left out.
-pub(crate) fn flatten(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
+/// Objects flattened to `a_b` names, everything else as text; empty values are left out. `Err`
+/// when one item gets too large.
+pub(crate) fn flatten(prefix: &str, value: &Value, out: &mut Flat) -> Result<(), String> {
     match value {
-        Value::Object(map) => {
-            for (name, inner) in map {
-                let name = crate::otlp::label_name(name);
-                if prefix.is_empty() {
-                    flatten(&name, inner, out);
-                } else {
-                    flatten(&format!("{prefix}_{name}"), inner, out);
-                }
-            }
-        }
-        other => {
-            let text = value_text(other);
-            if !text.is_empty() {
-                out.push((prefix.to_owned(), text));
-            }
-        }
+        Value::Object(map) => map.iter().try_for_each(|(name, inner)| {
+            let name = out.join(prefix, &crate::otlp::label_name(name))?;
+            flatten(&name, inner, out)
+        }),
+        other => out.put(prefix, value_text(other)),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Logs as JSON, one object a line: what Fluent Bit, Vector and most loggers can send.
 
-use obs_types::{LabelSet, LabelSetBuilder, LogRecord, NodeName, RejectReason, TimestampNs};
+use obs_types::{LabelSet, LogRecord, NodeName, RejectReason, TimestampNs};
 use serde_json::{Map, Value};
 
 use crate::json::{flatten, value_text};
+use crate::labels::{Flat, label_set};
 use crate::{Decoded, WireCaps, WireError, timestamp_from_json};
 
 const WHAT: &str = "JSON lines";
@@ -93,26 +94,23 @@ pub fn log_from_object(
     if let Some(name) = time_field {
         object.shift_remove(&name);
     }
-    let mut stream = LabelSetBuilder::new();
-    if let Some(Value::Object(labels)) = object.shift_remove("_stream") {
-        let mut pairs = Vec::new();
-        flatten("", &Value::Object(labels), &mut pairs);
-        pairs.into_iter().for_each(|(n, v)| {
-            stream.set(n, v);
-        });
+    let mut stream = Flat::new();
+    if let Some(labels @ Value::Object(_)) = object.shift_remove("_stream") {
+        flatten("", &labels, &mut stream)?;
     }
     if let Some(service) = take_text(&mut object, &SERVICE) {
-        stream.set("service_name", service);
+        stream.put("service_name", service)?;
     }
     if let Some(node) = take_text(&mut object, &NODE) {
-        stream.set("node", NodeName::new(&node).short());
+        stream.put("node", NodeName::new(&node).short().to_owned())?;
     }
     for name in &fields.stream {
         if let Some(value) = object.shift_remove(name) {
-            stream.set(crate::otlp::label_name(name), value_text(&value));
+            stream.put(&crate::otlp::label_name(name), value_text(&value))?;
         }
     }
-    Ok(LogRecord { timestamp: at, stream: stream.build(), line, metadata: metadata(object) })
+    let (stream, metadata) = (label_set(stream.pairs), metadata(object)?);
+    Ok(LogRecord { timestamp: at, stream, line, metadata })
 }
 
 fn take_text(object: &mut Map<String, Value>, names: &[&str]) -> Option<String> {
@@ -120,20 +118,21 @@ fn take_text(object: &mut Map<String, Value>, names: &[&str]) -> Option<String> 
     object.shift_remove(*name).map(|v| value_text(&v)).filter(|v| !v.is_empty())
 }
 
-fn metadata(mut object: Map<String, Value>) -> LabelSet {
-    let mut pairs = Vec::new();
+fn metadata(mut object: Map<String, Value>) -> Result<LabelSet, String> {
+    let mut flat = Flat::new();
     // ENGINE's log objects carry free fields under `attributes`; they stand beside the others.
-    if let Some(attributes @ Value::Object(_)) = object.shift_remove("attributes") {
-        flatten("", &attributes, &mut pairs);
+    if let Some(attributes) = object.shift_remove("attributes") {
+        let prefix = if attributes.is_object() { "" } else { "attributes" };
+        flatten(prefix, &attributes, &mut flat)?;
     }
-    flatten("", &Value::Object(object), &mut pairs);
-    for (name, value) in &mut pairs {
+    flatten("", &Value::Object(object), &mut flat)?;
+    for (name, value) in &mut flat.pairs {
         if matches!(name.as_str(), "trace_id" | "span_id") {
             *value = crate::engine::canonical_id(name, value);
         }
     }
     // Fields of the object itself win over attributes of the same name.
-    LabelSet::from_pairs(pairs)
+    Ok(label_set(flat.pairs))
 }
 
 #[cfg(test)]

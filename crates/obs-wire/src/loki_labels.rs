@@ -5,6 +5,8 @@ use obs_types::LabelSet;
 use crate::WireError;
 
 const WHAT: &str = "label string";
+/// Far above what a stream may have; keeps the search for repeated names cheap.
+const LABELS_MAX: usize = 256;
 
 /// Values are Go strings in double quotes or backquotes. A repeated name is an error.
 pub fn parse_loki_labels(text: &str) -> Result<LabelSet, WireError> {
@@ -19,6 +21,9 @@ pub fn parse_loki_labels(text: &str) -> Result<LabelSet, WireError> {
         reader.expect('=')?;
         reader.blanks();
         let value = reader.string()?;
+        if pairs.len() >= LABELS_MAX {
+            return Err(reader.error(&format!("more than {LABELS_MAX} labels")));
+        }
         if pairs.iter().any(|(n, _)| *n == name) {
             return Err(reader.error(&format!("label {name:?} is given twice")));
         }

@@ -5,6 +5,7 @@ use prost::Message as _;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::labels::label_set;
 use crate::protobuf::{Shape, check_shape};
 use crate::{Decoded, WireCaps, WireError, parse_loki_labels};
 
@@ -115,12 +116,14 @@ fn decode_protobuf(body: &[u8], caps: &WireCaps) -> Result<Decoded<Vec<LogRecord
                 timestamp: TimestampNs(at),
                 stream: labels.clone(),
                 line: entry.line,
-                metadata: entry
-                    .structured_metadata
-                    .into_iter()
-                    .filter(|p| !p.name.is_empty())
-                    .map(|p| (p.name, p.value))
-                    .collect(),
+                metadata: label_set(
+                    entry
+                        .structured_metadata
+                        .into_iter()
+                        .filter(|p| !p.name.is_empty())
+                        .map(|p| (p.name, p.value))
+                        .collect(),
+                ),
             });
         }
     }
@@ -210,7 +213,7 @@ fn json_labels(map: &serde_json::Map<String, Value>) -> Result<LabelSet, WireErr
         Value::String(s) if !name.is_empty() => Ok((name.clone(), s.clone())),
         _ => Err(WireError::malformed("stream label", format!("{name:?}: {value}"))),
     };
-    map.iter().map(pair).collect::<Result<LabelSet, _>>()
+    map.iter().map(pair).collect::<Result<Vec<_>, _>>().map(label_set)
 }
 
 /// `["<nanoseconds>", "line", {metadata}]`.

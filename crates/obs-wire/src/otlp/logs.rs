@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use obs_types::{
     AttrValue, Attributes, LabelSet, LogRecord, NodeName, RejectReason, Resource, TimestampNs,
 };
@@ -9,6 +7,8 @@ use opentelemetry_proto::tonic::logs::v1 as proto;
 
 use super::attributes::{attributes_from_otlp, value_from_otlp, value_to_text};
 use super::{OtlpFormat, decode_request, label_name, shapes, timestamp};
+use crate::caps::Budget;
+use crate::labels::{Flat, label_set};
 use crate::{Decoded, WireCaps, WireError};
 
 /// Resource attributes that identify a stream. Names of pods and instances are left out on purpose:
@@ -41,17 +41,28 @@ pub fn decode_logs(
     let request: ExportLogsServiceRequest =
         decode_request("OTLP logs request", body, format, &shapes::LOGS, caps)?;
     let mut out: Decoded<Vec<LogRecord>> = Decoded::default();
+    let mut budget = Budget::new("OTLP logs request", caps);
     for resource_logs in request.resource_logs {
         let attributes =
             attributes_from_otlp(resource_logs.resource.unwrap_or_default().attributes);
-        let (stream, from_resource) = split_resource(attributes);
+        let resource = split_resource(attributes);
         for scope_logs in resource_logs.scope_logs {
-            let mut shared = from_resource.clone();
-            scope_metadata(scope_logs.scope, &mut shared);
+            let shared = resource.as_ref().map_err(String::clone).and_then(|(stream, pairs)| {
+                let mut pairs = pairs.clone();
+                scope_metadata(scope_logs.scope, &mut pairs)?;
+                Ok((stream, pairs))
+            });
             for record in scope_logs.log_records {
-                match log_record(record, &stream, &shared, now) {
-                    Ok(record) => out.batch.push(record),
-                    Err(text) => out.outcome.reject(RejectReason::TooFarInFuture, || text),
+                let read = match &shared {
+                    Ok((stream, pairs)) => log_record(record, stream, pairs, now),
+                    Err(why) => Err((RejectReason::TooLarge, why.clone())),
+                };
+                match read {
+                    Ok(record) => {
+                        budget.spend(record.metadata.as_bytes().len() + record.line.len())?;
+                        out.batch.push(record);
+                    }
+                    Err((reason, why)) => out.outcome.reject(reason, || why),
                 }
             }
         }
@@ -59,97 +70,96 @@ pub fn decode_logs(
     Ok(out)
 }
 
-type Metadata = BTreeMap<String, String>;
-
-fn split_resource(attributes: Attributes) -> (LabelSet, Metadata) {
-    let mut metadata = Metadata::new();
-    let mut stream = LabelSet::empty().to_builder();
+/// Stream labels, and what goes to the metadata of every record. `Err` if that is too large.
+fn split_resource(attributes: Attributes) -> Result<(LabelSet, Vec<(String, String)>), String> {
+    let mut metadata = Flat::new();
+    let mut stream = Flat::new();
     let resource = Resource { attributes };
     let node = resource.node();
     if !node.is_empty() {
-        stream.set("node", NodeName::new(node).short());
+        stream.put("node", NodeName::new(node).short().to_owned())?;
     }
     for (name, value) in resource.attributes.iter() {
         if STREAM_ATTRIBUTES.contains(&name) {
-            stream.set(label_name(name), value_to_text(value));
+            stream.put(&label_name(name), value_to_text(value))?;
         } else if name != "node" {
-            flatten(&label_name(name), value, &mut metadata);
+            flatten(&label_name(name), value, &mut metadata)?;
         }
     }
-    (stream.build(), metadata)
+    Ok((label_set(stream.pairs), metadata.pairs))
 }
 
-fn scope_metadata(scope: Option<InstrumentationScope>, out: &mut Metadata) {
-    let Some(scope) = scope else { return };
-    put(out, "scope_name", scope.name);
-    put(out, "scope_version", scope.version);
-    put_count(out, "scope_dropped_attributes_count", scope.dropped_attributes_count);
+fn scope_metadata(
+    scope: Option<InstrumentationScope>,
+    out: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    let Some(scope) = scope else { return Ok(()) };
+    let mut flat = Flat::new();
+    flat.put("scope_name", scope.name)?;
+    flat.put("scope_version", scope.version)?;
+    flat.put("scope_dropped_attributes_count", count(scope.dropped_attributes_count))?;
     for (name, value) in attributes_from_otlp(scope.attributes).iter() {
-        flatten(&label_name(name), value, out);
+        flatten(&label_name(name), value, &mut flat)?;
     }
+    out.append(&mut flat.pairs);
+    Ok(())
 }
 
-/// `Err` if the time cannot be held.
+/// `Err` if the time cannot be held or the record is too large.
 fn log_record(
-    record: proto::LogRecord,
+    mut record: proto::LogRecord,
     stream: &LabelSet,
-    shared: &Metadata,
+    shared: &[(String, String)],
     now: TimestampNs,
-) -> Result<LogRecord, String> {
+) -> Result<LogRecord, (RejectReason, String)> {
     let sent = [record.time_unix_nano, record.observed_time_unix_nano].into_iter().find(|t| *t > 0);
     let at = match sent {
         None => now,
-        Some(nanos) => timestamp(nanos).ok_or_else(|| format!("time {nanos} ns"))?,
+        Some(nanos) => timestamp(nanos)
+            .ok_or_else(|| (RejectReason::TooFarInFuture, format!("time {nanos} ns")))?,
     };
-    let mut metadata = shared.clone();
+    let line = value_to_text(&value_from_otlp(record.body.take()));
+    let own = record_metadata(record).map_err(|why| (RejectReason::TooLarge, why))?;
+    // What the record says itself wins over its scope and resource.
+    let metadata = label_set(shared.iter().cloned().chain(own).collect());
+    Ok(LogRecord { timestamp: at, stream: stream.clone(), line, metadata })
+}
+
+fn record_metadata(record: proto::LogRecord) -> Result<Vec<(String, String)>, String> {
+    let mut out = Flat::new();
     for (name, value) in attributes_from_otlp(record.attributes).iter() {
-        flatten(&label_name(name), value, &mut metadata);
+        flatten(&label_name(name), value, &mut out)?;
     }
-    if record.severity_number > 0 {
-        put(&mut metadata, "severity_number", record.severity_number.to_string());
-    }
-    put(&mut metadata, "severity_text", record.severity_text);
-    put(&mut metadata, "event_name", record.event_name);
+    out.put("severity_number", count(u32::try_from(record.severity_number).unwrap_or(0)))?;
+    out.put("severity_text", record.severity_text)?;
+    out.put("event_name", record.event_name)?;
     if record.trace_id.iter().any(|b| *b != 0) {
-        put(&mut metadata, "trace_id", hex(&record.trace_id));
+        out.put("trace_id", hex(&record.trace_id))?;
     }
     if record.span_id.iter().any(|b| *b != 0) {
-        put(&mut metadata, "span_id", hex(&record.span_id));
+        out.put("span_id", hex(&record.span_id))?;
     }
-    put_count(&mut metadata, "flags", record.flags);
-    put_count(&mut metadata, "dropped_attributes_count", record.dropped_attributes_count);
+    out.put("flags", count(record.flags))?;
+    out.put("dropped_attributes_count", count(record.dropped_attributes_count))?;
     if record.observed_time_unix_nano > 0 {
-        put(&mut metadata, "observed_timestamp", record.observed_time_unix_nano.to_string());
+        out.put("observed_timestamp", record.observed_time_unix_nano.to_string())?;
     }
-    Ok(LogRecord {
-        timestamp: at,
-        stream: stream.clone(),
-        line: value_to_text(&value_from_otlp(record.body)),
-        metadata: metadata.into_iter().collect(),
-    })
+    Ok(out.pairs)
 }
 
-fn put(out: &mut Metadata, name: &str, value: String) {
-    if !value.is_empty() {
-        out.insert(name.to_owned(), value);
-    }
-}
-
-fn put_count(out: &mut Metadata, name: &str, value: u32) {
-    if value > 0 {
-        out.insert(name.to_owned(), value.to_string());
-    }
+/// `""`, which is left out, for 0.
+fn count(n: u32) -> String {
+    if n == 0 { String::new() } else { n.to_string() }
 }
 
 /// Maps become `outer_inner`; the rest is text.
-fn flatten(name: &str, value: &AttrValue, out: &mut Metadata) {
+fn flatten(name: &str, value: &AttrValue, out: &mut Flat) -> Result<(), String> {
     match value {
-        AttrValue::Map(pairs) => {
-            for (inner, value) in pairs {
-                flatten(&format!("{name}_{}", label_name(inner)), value, out);
-            }
-        }
-        other => put(out, name, value_to_text(other)),
+        AttrValue::Map(pairs) => pairs.iter().try_for_each(|(inner, value)| {
+            let name = out.join(name, &label_name(inner))?;
+            flatten(&name, value, out)
+        }),
+        other => out.put(name, value_to_text(other)),
     }
 }
 

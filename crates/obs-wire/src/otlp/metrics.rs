@@ -13,6 +13,7 @@ use proto::metric::Data;
 
 use super::attributes::{attributes_from_otlp, value_to_text};
 use super::{OtlpFormat, decode_request, label_name, metric_name, shapes};
+use crate::caps::Budget;
 use crate::float::canonical_bound;
 use crate::{Decoded, WireCaps, WireError};
 
@@ -32,7 +33,16 @@ pub fn decode_metrics(
 ) -> Result<Decoded<MetricBatch>, WireError> {
     let request: ExportMetricsServiceRequest =
         decode_request("OTLP metrics request", body, format, &shapes::METRICS, caps)?;
-    let mut out = Builder::default();
+    let mut out = Builder {
+        batch: MetricBatch::default(),
+        outcome: IngestOutcome::default(),
+        places: HashMap::new(),
+        families: HashMap::new(),
+        identity: Vec::new(),
+        latest: None,
+        labels_max: caps.labels_max,
+        budget: Budget::new("OTLP metrics request", caps),
+    };
     for resource_metrics in request.resource_metrics {
         let attributes = resource_metrics.resource.unwrap_or_default().attributes;
         let resource = attributes_from_otlp(attributes);
@@ -40,10 +50,10 @@ pub fn decode_metrics(
         out.latest = None;
         for scope_metrics in resource_metrics.scope_metrics {
             for metric in scope_metrics.metrics {
-                out.metric(metric);
+                out.metric(metric)?;
             }
         }
-        out.target_info(&resource);
+        out.target_info(&resource)?;
     }
     Ok(Decoded { batch: out.batch, outcome: out.outcome })
 }
@@ -63,7 +73,6 @@ fn identity(resource: &Attributes) -> Vec<(&'static str, String)> {
     out
 }
 
-#[derive(Default)]
 struct Builder {
     batch: MetricBatch,
     outcome: IngestOutcome,
@@ -72,6 +81,8 @@ struct Builder {
     identity: Vec<(&'static str, String)>,
     /// The newest point of the resource: the time of its `target_info`.
     latest: Option<TimestampMs>,
+    labels_max: usize,
+    budget: Budget,
 }
 
 struct Family<'a> {
@@ -80,7 +91,7 @@ struct Family<'a> {
 }
 
 impl Builder {
-    fn metric(&mut self, metric: proto::Metric) {
+    fn metric(&mut self, metric: proto::Metric) -> Result<(), WireError> {
         let kind = match &metric.data {
             Some(Data::Gauge(_)) => MetricKind::Gauge,
             Some(Data::Sum(sum)) if sum.is_monotonic => MetricKind::Counter,
@@ -88,7 +99,7 @@ impl Builder {
             Some(Data::Histogram(_) | Data::ExponentialHistogram(_)) => MetricKind::Histogram,
             Some(Data::Summary(_)) => MetricKind::Summary,
             // A metric without data has no points to store.
-            None => return,
+            None => return Ok(()),
         };
         // Only a real gauge of unit 1 is a ratio; an up-down counter of unit 1 counts things.
         let plain_sum = matches!(&metric.data, Some(Data::Sum(sum)) if !sum.is_monotonic);
@@ -107,7 +118,7 @@ impl Builder {
             for _ in 0..points {
                 self.outcome.reject(reason, || example.clone());
             }
-            return;
+            return Ok(());
         }
         if self.families.insert(name.clone(), ()).is_none() {
             self.batch.metadata.push(MetricMetadata {
@@ -122,25 +133,23 @@ impl Builder {
             Some(Data::Gauge(g)) => self.numbers(&family, g.data_points),
             Some(Data::Sum(s)) => self.numbers(&family, s.data_points),
             Some(Data::Histogram(h)) => {
-                for point in h.data_points {
-                    self.histogram(&family, point);
-                }
+                h.data_points.into_iter().try_for_each(|point| self.histogram(&family, point))
             }
             Some(Data::ExponentialHistogram(h)) => {
-                for point in h.data_points {
-                    self.exponential(&family, point);
-                }
+                h.data_points.into_iter().try_for_each(|point| self.exponential(&family, point))
             }
             Some(Data::Summary(s)) => {
-                for point in s.data_points {
-                    self.summary(&family, point);
-                }
+                s.data_points.into_iter().try_for_each(|point| self.summary(&family, point))
             }
-            None => {}
+            None => Ok(()),
         }
     }
 
-    fn numbers(&mut self, family: &Family<'_>, points: Vec<proto::NumberDataPoint>) {
+    fn numbers(
+        &mut self,
+        family: &Family<'_>,
+        points: Vec<proto::NumberDataPoint>,
+    ) -> Result<(), WireError> {
         for point in points {
             let Some(at) = self.time(family, point.time_unix_nano) else { continue };
             let value = match point.value {
@@ -154,17 +163,22 @@ impl Builder {
                     continue;
                 }
             };
-            let labels = self.labels(point.attributes);
+            let Some(labels) = self.labels(family, point.attributes) else { continue };
             let exemplars = point.exemplars.into_iter().filter_map(exemplar).collect();
-            let series = self.series(&labels, family.name, "", None);
+            let series = self.series(&labels, family.name, "", None)?;
             series.samples.push((at, value));
             series.exemplars.extend::<Vec<_>>(exemplars);
         }
+        Ok(())
     }
 
     /// Classic series: cumulative `_bucket`s, `_count`, `_sum`.
-    fn histogram(&mut self, family: &Family<'_>, point: proto::HistogramDataPoint) {
-        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+    fn histogram(
+        &mut self,
+        family: &Family<'_>,
+        point: proto::HistogramDataPoint,
+    ) -> Result<(), WireError> {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return Ok(()) };
         let stale = point.flags & NO_RECORDED_VALUE != 0;
         let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
         let fits = counts.is_empty() && bounds.is_empty() || counts.len() == bounds.len() + 1;
@@ -177,73 +191,84 @@ impl Builder {
                     counts.len()
                 )
             });
-            return;
+            return Ok(());
         }
         let value = |v: f64| if stale { stale_nan() } else { v };
-        let labels = self.labels(point.attributes);
+        let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
         let mut exemplars: Vec<Exemplar> =
             point.exemplars.into_iter().filter_map(exemplar).collect();
         let mut running = 0_u64;
         for (bound, count) in bounds.iter().zip(counts) {
             running = running.saturating_add(*count);
             let le = canonical_bound(*bound);
-            let series = self.series(&labels, family.name, "_bucket", Some(("le", &le)));
+            let series = self.series(&labels, family.name, "_bucket", Some(("le", &le)))?;
             series.samples.push((at, value(running as f64)));
             series.exemplars.extend(exemplars.extract_if(.., |e| e.value <= *bound));
         }
-        let series = self.series(&labels, family.name, "_bucket", Some(("le", "+Inf")));
+        let series = self.series(&labels, family.name, "_bucket", Some(("le", "+Inf")))?;
         series.samples.push((at, value(point.count as f64)));
         series.exemplars.append(&mut exemplars);
-        let series = self.series(&labels, family.name, "_count", None);
+        let series = self.series(&labels, family.name, "_count", None)?;
         series.samples.push((at, value(point.count as f64)));
         if let Some(sum) = point.sum {
-            self.series(&labels, family.name, "_sum", None).samples.push((at, value(sum)));
+            self.series(&labels, family.name, "_sum", None)?.samples.push((at, value(sum)));
         }
+        Ok(())
     }
 
-    fn exponential(&mut self, family: &Family<'_>, point: proto::ExponentialHistogramDataPoint) {
-        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+    fn exponential(
+        &mut self,
+        family: &Family<'_>,
+        point: proto::ExponentialHistogramDataPoint,
+    ) -> Result<(), WireError> {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return Ok(()) };
         let histogram = match native_histogram(&point) {
             Ok(histogram) => histogram,
             Err(why) => {
                 self.outcome.reject(RejectReason::InvalidHistogram, || {
                     format!("{}: {why}", family.original)
                 });
-                return;
+                return Ok(());
             }
         };
-        let labels = self.labels(point.attributes);
-        let series = self.series(&labels, family.name, "", None);
+        let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
+        let series = self.series(&labels, family.name, "", None)?;
         series.histograms.push((at, Arc::new(histogram)));
         series.exemplars.extend(point.exemplars.into_iter().filter_map(exemplar));
+        Ok(())
     }
 
-    fn summary(&mut self, family: &Family<'_>, point: proto::SummaryDataPoint) {
-        let Some(at) = self.time(family, point.time_unix_nano) else { return };
+    fn summary(
+        &mut self,
+        family: &Family<'_>,
+        point: proto::SummaryDataPoint,
+    ) -> Result<(), WireError> {
+        let Some(at) = self.time(family, point.time_unix_nano) else { return Ok(()) };
         let stale = point.flags & NO_RECORDED_VALUE != 0;
         let value = |v: f64| if stale { stale_nan() } else { v };
-        let labels = self.labels(point.attributes);
+        let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
         for quantile in &point.quantile_values {
             let bound = canonical_bound(quantile.quantile);
-            let series = self.series(&labels, family.name, "", Some(("quantile", &bound)));
+            let series = self.series(&labels, family.name, "", Some(("quantile", &bound)))?;
             series.samples.push((at, value(quantile.value)));
         }
         let count = value(point.count as f64);
-        self.series(&labels, family.name, "_count", None).samples.push((at, count));
-        self.series(&labels, family.name, "_sum", None).samples.push((at, value(point.sum)));
+        self.series(&labels, family.name, "_count", None)?.samples.push((at, count));
+        self.series(&labels, family.name, "_sum", None)?.samples.push((at, value(point.sum)));
+        Ok(())
     }
 
     /// One series per resource that says more about itself than job and instance.
-    fn target_info(&mut self, resource: &Attributes) {
-        let Some(at) = self.latest else { return };
+    fn target_info(&mut self, resource: &Attributes) -> Result<(), WireError> {
+        let Some(at) = self.latest else { return Ok(()) };
         let known = ["service.name", "service.namespace", "service.instance.id"];
         let pairs: Vec<(String, String)> = resource
             .iter()
             .filter(|(name, _)| !known.contains(name))
             .map(|(name, value)| (label_name(name), value_to_text(value)))
             .collect();
-        if pairs.is_empty() || self.identity.is_empty() {
-            return;
+        if pairs.is_empty() || self.identity.is_empty() || pairs.len() > self.labels_max {
+            return Ok(());
         }
         let mut builder = LabelSetBuilder::new();
         merge(&mut builder, pairs);
@@ -261,7 +286,8 @@ impl Builder {
                 unit,
             });
         }
-        self.series(&builder, "target_info", "", None).samples.push((at, 1.0));
+        self.series(&builder, "target_info", "", None)?.samples.push((at, 1.0));
+        Ok(())
     }
 
     fn time(&mut self, family: &Family<'_>, nanos: u64) -> Option<TimestampMs> {
@@ -280,7 +306,19 @@ impl Builder {
         }
     }
 
-    fn labels(&self, attributes: Vec<KeyValue>) -> LabelSetBuilder {
+    /// `None` if the point has too many.
+    fn labels(
+        &mut self,
+        family: &Family<'_>,
+        attributes: Vec<KeyValue>,
+    ) -> Option<LabelSetBuilder> {
+        if attributes.len() > self.labels_max {
+            let (count, max) = (attributes.len(), self.labels_max);
+            self.outcome.reject(RejectReason::TooManyLabels, || {
+                format!("point of {} with {count} attributes, {max} allowed", family.original)
+            });
+            return None;
+        }
         let attributes = attributes_from_otlp(attributes);
         let mut builder = LabelSetBuilder::new();
         merge(
@@ -290,7 +328,7 @@ impl Builder {
         for (name, value) in &self.identity {
             builder.set(*name, value);
         }
-        builder
+        Some(builder)
     }
 
     fn series(
@@ -299,19 +337,20 @@ impl Builder {
         family: &str,
         suffix: &str,
         bound: Option<(&str, &str)>,
-    ) -> &mut SeriesSamples {
+    ) -> Result<&mut SeriesSamples, WireError> {
         let mut builder = labels.clone();
         builder.set(METRIC_NAME, format!("{family}{suffix}"));
         if let Some((name, value)) = bound {
             builder.set(name, value);
         }
         let labels = builder.build();
+        self.budget.spend(labels.as_bytes().len())?;
         let all = &mut self.batch.series;
         let at = *self.places.entry(labels).or_insert_with_key(|labels| {
             all.push(SeriesSamples { labels: labels.clone(), ..Default::default() });
             all.len() - 1
         });
-        &mut self.batch.series[at]
+        Ok(&mut self.batch.series[at])
     }
 }
 

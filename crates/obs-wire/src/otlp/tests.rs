@@ -250,6 +250,53 @@ fn amplification_and_nesting_are_capped() {
     }
 }
 
+#[test]
+fn shared_attributes_cannot_be_multiplied() {
+    let value = "x".repeat(2000);
+    let resource = serde_json::json!({"attributes": [
+        {"key": "service.name", "value": {"stringValue": value}},
+        {"key": "big", "value": {"stringValue": value}},
+    ]});
+    let small = WireCaps { output_bytes_max: 10_000, labels_max: 3, ..caps() };
+    let records: Vec<_> = (0..50).map(|_| serde_json::json!({})).collect();
+    let logs = serde_json::json!({"resourceLogs": [{
+        "resource": resource, "scopeLogs": [{"logRecords": records}]}]});
+    let got = decode_logs(logs.to_string().as_bytes(), OtlpFormat::Json, &small, TimestampNs(1));
+    assert_eq!(got.unwrap_err().reason(), "bomb");
+
+    let bounds: Vec<f64> = (0..50).map(f64::from).collect();
+    let histogram = serde_json::json!({"resourceMetrics": [{
+        "resource": resource, "scopeMetrics": [{"metrics": [{"name": "h", "histogram": {
+            "aggregationTemporality": 2, "dataPoints": [{"timeUnixNano": "1000000", "count": "0",
+                "explicitBounds": bounds, "bucketCounts": vec!["0"; 51]}]}}]}]}]});
+    let got = decode_metrics(histogram.to_string().as_bytes(), OtlpFormat::Json, &small);
+    assert_eq!(got.unwrap_err().reason(), "bomb");
+
+    let attributes: Vec<_> = (0..4).map(|i| serde_json::json!({"key": i.to_string()})).collect();
+    let wide = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+        {"name": "g", "gauge": {"dataPoints": [
+            {"timeUnixNano": "1000000", "asInt": "1", "attributes": attributes},
+            {"timeUnixNano": "1000000", "asInt": "1"}]}}]}]}]});
+    let got = decode_metrics(wide.to_string().as_bytes(), OtlpFormat::Json, &small).unwrap();
+    assert_eq!(got.outcome.rejected[&RejectReason::TooManyLabels].count, 1);
+    assert_eq!(got.batch.series.len(), 1);
+}
+
+#[test]
+fn nested_names_cannot_be_multiplied() {
+    let inner: Vec<_> = (0..2000)
+        .map(|i| serde_json::json!({"key": i.to_string(), "value": {"boolValue": true}}))
+        .collect();
+    let body = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
+        {"attributes": [{"key": "k".repeat(1000), "value": {"kvlistValue": {"values": inner}}}]},
+        {"body": {"stringValue": "kept"}},
+    ]}]}]});
+    let got = decode_logs(body.to_string().as_bytes(), OtlpFormat::Json, &caps(), TimestampNs(1))
+        .unwrap();
+    assert_eq!(got.outcome.rejected[&RejectReason::TooLarge].count, 1);
+    assert_eq!(got.batch[0].line, "kept");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

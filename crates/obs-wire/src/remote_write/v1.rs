@@ -123,9 +123,9 @@ impl Decoder<'_> {
                 (3, Value::Bytes(exemplar)) => {
                     self.spend()?;
                     let e = messages::Exemplar::decode(exemplar).map_err(undecodable)?;
-                    let labels = e.labels.into_iter().map(|l| (l.name, l.value)).collect();
+                    let pairs = e.labels.into_iter().map(|l| (l.name, l.value)).collect();
                     series.exemplars.push(crate::exemplar(
-                        labels,
+                        crate::labels::label_set(pairs),
                         e.value,
                         TimestampMs(e.timestamp),
                     ));

@@ -88,7 +88,8 @@ fn samples(
     for e in &series.exemplars {
         // An exemplar with bad references is worth less than its sample: it is left out.
         if let Some(pairs) = resolve(symbols, &e.labels_refs) {
-            let set = LabelSet::from_pairs(pairs);
+            let owned = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+            let set = crate::labels::label_set(owned.collect());
             out.exemplars.push(crate::exemplar(set, e.value, TimestampMs(e.timestamp)));
         }
     }
