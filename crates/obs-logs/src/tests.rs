@@ -269,7 +269,7 @@ fn check_query(engine: &LogsEngine, model: &[LogRecord], q: &Query) {
 }
 
 /// What a user does; returns the lines whose append was acknowledged and all that were tried.
-fn session(disk: &FakeDisk) -> (Vec<String>, Vec<String>) {
+fn write_some(disk: &FakeDisk) -> (Vec<String>, Vec<String>) {
     let (mut acknowledged, mut tried) = (Vec::new(), Vec::new());
     let Ok(engine) = open(disk) else { return (acknowledged, tried) };
     for i in 0..9 {
@@ -291,7 +291,7 @@ fn whatever_breaks_acknowledged_lines_stay_and_none_comes_twice() {
         for n in 0.. {
             let disk = FakeDisk::new();
             disk.fault_after(n, fault);
-            let (acknowledged, tried) = session(&disk);
+            let (acknowledged, tried) = write_some(&disk);
             let reached = disk.fault_reached();
             disk.crash_torn(n);
             // A second fault strikes the recovery.
