@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::logs::v1 as proto;
 
 use super::attributes::{attributes_from_otlp, value_from_otlp, value_to_text};
-use super::{OtlpFormat, decode_request, label_name, shapes, timestamp};
+use super::{Mistakes, OtlpFormat, decode_request, label_name, shapes, timestamp};
 use crate::caps::Budget;
 use crate::labels::{Flat, label_set};
 use crate::{Decoded, WireCaps, WireError};
@@ -39,7 +39,7 @@ pub fn decode_logs(
     now: TimestampNs,
 ) -> Result<Decoded<Vec<LogRecord>>, WireError> {
     let request: ExportLogsServiceRequest =
-        decode_request("OTLP logs request", body, format, &shapes::LOGS, caps)?;
+        decode_request("OTLP logs request", body, format, &shapes::LOGS, Mistakes::Told, caps)?;
     let mut out: Decoded<Vec<LogRecord>> = Decoded::default();
     let mut budget = Budget::new("OTLP logs request", caps);
     for resource_logs in request.resource_logs {

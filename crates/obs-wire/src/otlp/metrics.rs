@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1 as proto;
 use proto::metric::Data;
 
 use super::attributes::{attributes_from_otlp, value_to_text};
-use super::{OtlpFormat, decode_request, label_name, metric_name, shapes};
+use super::{Mistakes, OtlpFormat, decode_request, label_name, metric_name, shapes};
 use crate::caps::Budget;
 use crate::float::canonical_bound;
 use crate::{Decoded, WireCaps, WireError};
@@ -31,8 +31,14 @@ pub fn decode_metrics(
     format: OtlpFormat,
     caps: &WireCaps,
 ) -> Result<Decoded<MetricBatch>, WireError> {
-    let request: ExportMetricsServiceRequest =
-        decode_request("OTLP metrics request", body, format, &shapes::METRICS, caps)?;
+    let request: ExportMetricsServiceRequest = decode_request(
+        "OTLP metrics request",
+        body,
+        format,
+        &shapes::METRICS,
+        Mistakes::Swallowed,
+        caps,
+    )?;
     let mut out = Builder {
         batch: MetricBatch::default(),
         outcome: IngestOutcome::default(),
@@ -98,8 +104,12 @@ impl Builder {
             Some(Data::Sum(_)) => MetricKind::Gauge,
             Some(Data::Histogram(_) | Data::ExponentialHistogram(_)) => MetricKind::Histogram,
             Some(Data::Summary(_)) => MetricKind::Summary,
-            // A metric without data has no points to store.
-            None => return Ok(()),
+            None => {
+                self.outcome.reject(RejectReason::Malformed, || {
+                    format!("metric {:?} without data of a known kind", metric.name)
+                });
+                return Ok(());
+            }
         };
         // Only a real gauge of unit 1 is a ratio; an up-down counter of unit 1 counts things.
         let plain_sum = matches!(&metric.data, Some(Data::Sum(sum)) if !sum.is_monotonic);

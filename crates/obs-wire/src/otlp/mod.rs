@@ -5,6 +5,7 @@
 //! Source: OTLP specification 1.x; Prometheus' and Loki's published mappings of attributes.
 
 mod attributes;
+mod lenient_json;
 mod logs;
 mod metric_name;
 mod metrics;
@@ -54,22 +55,40 @@ impl OtlpFormat {
     }
 }
 
+/// How the derived JSON reader treats a mistake in a field of this kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistakes {
+    /// It says so.
+    Told,
+    /// It takes a flattened `oneof` that it cannot read as absent, so bodies are brought into its
+    /// spelling before it sees them.
+    Swallowed,
+}
+
 fn decode_request<T: prost::Message + Default + DeserializeOwned>(
     what: &'static str,
     body: &[u8],
     format: OtlpFormat,
     shape: &'static Shape,
+    mistakes: Mistakes,
     caps: &WireCaps,
 ) -> Result<T, WireError> {
-    match format {
-        OtlpFormat::Protobuf => {
-            check_shape(what, body, shape, caps)?;
-            T::decode(body).map_err(|e| WireError::malformed(what, e.to_string()))
-        }
-        OtlpFormat::Json => {
-            crate::json::check_shape(what, body, caps)?;
-            serde_json::from_slice(body).map_err(|e| WireError::malformed(what, e.to_string()))
-        }
+    if format == OtlpFormat::Protobuf {
+        check_shape(what, body, shape, caps)?;
+        return T::decode(body).map_err(|e| WireError::malformed(what, e.to_string()));
+    }
+    crate::json::check_shape(what, body, caps)?;
+    let malformed = |e: serde_json::Error| WireError::malformed(what, e.to_string());
+    let repaired = || {
+        let mut value = serde_json::from_slice(body)?;
+        lenient_json::repair(&mut value);
+        serde_json::from_value(value)
+    };
+    match mistakes {
+        Mistakes::Swallowed => repaired().map_err(malformed),
+        Mistakes::Told => serde_json::from_slice(body)
+            // The first error knows line and column.
+            .or_else(|first| repaired().map_err(|_second| malformed(first))),
     }
 }
 

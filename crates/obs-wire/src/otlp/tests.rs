@@ -251,6 +251,29 @@ fn amplification_and_nesting_are_capped() {
 }
 
 #[test]
+fn other_spellings_of_protobuf_json_are_read() {
+    let body = serde_json::json!({"resourceSpans": [{"resource": null, "scopeSpans": [{"spans": [{
+        "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174",
+        "name": "x", "kind": "SPAN_KIND_CLIENT", "status": {"code": "STATUS_CODE_ERROR"},
+        "startTimeUnixNano": 1, "endTimeUnixNano": "2", "droppedAttributesCount": "0",
+        "attributes": [{"key": "empty", "value": {"arrayValue": {}}},
+                       {"key": "map", "value": {"kvlistValue": {}}},
+                       {"key": "d", "value": {"doubleValue": "1.5"}}]}]}]}]});
+    let got = decode_traces(body.to_string().as_bytes(), OtlpFormat::Json, &caps()).unwrap();
+    let span = &got.batch[0].span;
+    assert_eq!((span.kind.as_str(), span.status.code.as_str()), ("client", "error"));
+    assert_eq!(span.attributes.get("empty"), Some(&AttrValue::Array(Vec::new())));
+    assert_eq!(span.attributes.get("d"), Some(&AttrValue::Double(1.5)));
+
+    let sum = metrics_json(serde_json::json!({"name": "d", "sum": {
+        "aggregationTemporality": "AGGREGATION_TEMPORALITY_CUMULATIVE", "isMonotonic": true,
+        "dataPoints": [{"timeUnixNano": "1000000", "asDouble": "5"}]}}));
+    assert!(shown(&sum)[0].ends_with("[5.0]"));
+    let unknown = metrics_json(serde_json::json!({"name": "d", "gauge": {"dataPoints": 7}}));
+    assert_eq!(unknown.outcome.rejected[&RejectReason::Malformed].count, 1);
+}
+
+#[test]
 fn shared_attributes_cannot_be_multiplied() {
     let value = "x".repeat(2000);
     let resource = serde_json::json!({"attributes": [

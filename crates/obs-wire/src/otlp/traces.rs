@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 
 use super::attributes::{attributes_from_otlp, attributes_to_otlp};
-use super::{OtlpFormat, decode_request, shapes, timestamp};
+use super::{Mistakes, OtlpFormat, decode_request, shapes, timestamp};
 use crate::{Decoded, WireCaps, WireError};
 
 /// Reads an `ExportTraceServiceRequest`. Spans with wrong ids or times are dropped and counted.
@@ -21,7 +21,7 @@ pub fn decode_traces(
     caps: &WireCaps,
 ) -> Result<Decoded<Vec<SpanRecord>>, WireError> {
     let request: ExportTraceServiceRequest =
-        decode_request("OTLP traces request", body, format, &shapes::TRACES, caps)?;
+        decode_request("OTLP traces request", body, format, &shapes::TRACES, Mistakes::Told, caps)?;
     let mut out: Decoded<Vec<SpanRecord>> = Decoded::default();
     for resource_spans in request.resource_spans {
         let attributes = resource_spans.resource.unwrap_or_default().attributes;
