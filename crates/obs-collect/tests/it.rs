@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use obs_collect::receivers::{ReceiverLimits, Sinks, http_router};
+use obs_collect::receivers::{ReceiverLimits, Sinks, http_router, otlp_grpc};
 use obs_collect::registry::Registry;
 use obs_disk::SystemClock;
 use obs_types::{
@@ -13,14 +13,25 @@ use obs_types::{
 };
 use obs_wire::exposition::ExpositionFormat;
 
-/// Keeps metrics and refuses nothing.
+/// Keeps everything and refuses nothing.
 #[derive(Default)]
-struct Kept(Mutex<MetricBatch>);
+struct Kept {
+    metrics: Mutex<MetricBatch>,
+    logs: Mutex<Vec<LogRecord>>,
+    spans: Mutex<Vec<SpanRecord>>,
+}
+
+impl Kept {
+    fn sinks(self: &Arc<Self>) -> Sinks {
+        let (metrics, logs, traces) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        Sinks { metrics, logs, traces }
+    }
+}
 
 impl MetricSink for Kept {
     fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
         let accepted = batch.series.iter().map(|s| s.samples.len() as u64).sum();
-        let mut kept = self.0.lock().unwrap();
+        let mut kept = self.metrics.lock().unwrap();
         kept.series.extend(batch.series);
         kept.metadata.extend(batch.metadata);
         Ok(IngestOutcome { accepted, ..Default::default() })
@@ -28,14 +39,18 @@ impl MetricSink for Kept {
 }
 
 impl LogSink for Kept {
-    fn append(&self, _: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
-        Ok(IngestOutcome::default())
+    fn append(&self, records: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
+        let accepted = records.len() as u64;
+        self.logs.lock().unwrap().extend(records);
+        Ok(IngestOutcome { accepted, ..Default::default() })
     }
 }
 
 impl TraceSink for Kept {
-    fn append(&self, _: Vec<SpanRecord>) -> Result<IngestOutcome, IngestError> {
-        Ok(IngestOutcome::default())
+    fn append(&self, spans: Vec<SpanRecord>) -> Result<IngestOutcome, IngestError> {
+        let accepted = spans.len() as u64;
+        self.spans.lock().unwrap().extend(spans);
+        Ok(IngestOutcome { accepted, ..Default::default() })
     }
 }
 
@@ -56,14 +71,9 @@ async fn prometheus_remote_writes_to_us() {
         return;
     }
     let kept = Arc::new(Kept::default());
-    let sinks = Sinks {
-        metrics: Arc::clone(&kept) as _,
-        logs: Arc::clone(&kept) as _,
-        traces: Arc::clone(&kept) as _,
-    };
     let registry = Arc::new(Registry::new());
     let clock = Arc::new(SystemClock::new());
-    let router = http_router(sinks, ReceiverLimits::default(), Arc::clone(&registry), clock);
+    let router = http_router(kept.sinks(), ReceiverLimits::default(), Arc::clone(&registry), clock);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -90,7 +100,7 @@ async fn prometheus_remote_writes_to_us() {
 
     // Another process decides when it sends; the bound only ends a failing test.
     let arrived = || {
-        let kept = kept.0.lock().unwrap();
+        let kept = kept.metrics.lock().unwrap();
         let up = kept.series.iter().any(|s| {
             s.labels.metric_name() == "up"
                 && s.labels.get("job") == Some("peer")
@@ -108,5 +118,55 @@ async fn prometheus_remote_writes_to_us() {
     let done = tokio::time::timeout(Duration::from_secs(30), waiting).await;
     let own = registry.render(ExpositionFormat::Prometheus);
     assert!(done.is_ok(), "nothing arrived within 30 s; own metrics:\n{own}");
+    assert!(!own.contains("vmobs_ingest_rejected_total"), "{own}");
+}
+
+/// Needs a Python with the SDK and its OTLP exporters, named by `VMOBS_OTEL_PYTHON`.
+#[tokio::test]
+async fn the_opentelemetry_sdk_sends_to_us() {
+    let Some(python) = std::env::var_os("VMOBS_OTEL_PYTHON") else {
+        println!("skipped: VMOBS_OTEL_PYTHON names no Python with the OpenTelemetry SDK");
+        return;
+    };
+    let kept = Arc::new(Kept::default());
+    let registry = Arc::new(Registry::new());
+    let (limits, clock) = (ReceiverLimits::default(), Arc::new(SystemClock::new()));
+    let router = http_router(kept.sinks(), limits, Arc::clone(&registry), Arc::clone(&clock) as _)
+        .merge(otlp_grpc(kept.sinks(), limits, Arc::clone(&registry), clock));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testdata/otel_sdk.py");
+    for (kind, target) in [("http", format!("http://{ours}")), ("grpc", ours.to_string())] {
+        let sent = tokio::process::Command::new(&python)
+            .args([script, kind, &target])
+            .output()
+            .await
+            .unwrap();
+        let errors = String::from_utf8_lossy(&sent.stderr);
+        assert!(sent.status.success() && !errors.contains("Failed"), "{kind}: {errors}");
+
+        let service = format!("sdk-{kind}");
+        let spans = kept.spans.lock().unwrap();
+        let span = spans.iter().find(|s| s.resource.service() == service).unwrap();
+        assert_eq!(span.span.name, "parent");
+        let logs = kept.logs.lock().unwrap();
+        let log = logs.iter().find(|l| l.stream.get("service_name") == Some(&service)).unwrap();
+        assert_eq!(log.line, "it broke");
+        assert_eq!(log.metadata.get("attempt"), Some("3"));
+        assert_eq!(log.metadata.get("trace_id"), Some(span.span.trace_id.to_string().as_str()));
+        let metrics = kept.metrics.lock().unwrap();
+        let value = |name: &str| {
+            let of = |s: &&obs_types::SeriesSamples| {
+                s.labels.metric_name() == name && s.labels.get("job") == Some(&service)
+            };
+            metrics.series.iter().find(of).and_then(|s| s.samples.last()).map(|(_, v)| *v)
+        };
+        assert_eq!(value("jobs_done_total"), Some(5.0));
+        assert_eq!(value("job_duration_seconds_count"), Some(1.0));
+        assert_eq!(value("jobs_open"), Some(2.0));
+    }
+    let own = registry.render(ExpositionFormat::Prometheus);
     assert!(!own.contains("vmobs_ingest_rejected_total"), "{own}");
 }
