@@ -39,3 +39,28 @@ impl WireError {
         matches!(self, Self::TooLarge { .. } | Self::Bomb { .. } | Self::TooManyMessages { .. })
     }
 }
+
+/// Most bytes of an answer's text: what is quoted in it comes from the sender and may be a whole
+/// body.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// The text, cut at a character's border and marked so where it is too long for an answer.
+pub fn cut_text(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut_text("short".into()), "short");
+        let cut = cut_text("é".repeat(5000) + "x");
+        assert!(cut.len() <= TEXT_BYTES_MAX + 3 && cut.ends_with("é…"), "{}", cut.len());
+    }
+}

@@ -23,7 +23,7 @@ mod time;
 
 pub use caps::{Decoded, WireCaps};
 pub use engine::{decode_engine_logs, decode_engine_metrics, decode_engine_traces};
-pub use error::WireError;
+pub use error::{WireError, cut_text};
 pub use json_lines::{JsonLineFields, decode_json_lines, log_from_object};
 pub use labels::exemplar;
 pub use loki_labels::parse_loki_labels;

@@ -45,8 +45,9 @@ impl Failure {
         }
     }
 
+    /// Cut to the length of an answer.
     pub(super) fn message(&self) -> String {
-        match self {
+        obs_wire::cut_text(match self {
             Self::Wire(e) => e.to_string(),
             Self::MediaType(got) => format!("unsupported content type {got:?}"),
             Self::Body(why) => format!("cannot read the body: {why}"),
@@ -54,7 +55,7 @@ impl Failure {
             Self::Ingest(e) => e.to_string(),
             Self::Overloaded => "overloaded: too many requests are in flight".into(),
             Self::Bug => "internal error".into(),
-        }
+        })
     }
 
     pub(super) fn status(&self) -> StatusCode {

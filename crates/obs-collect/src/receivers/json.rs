@@ -111,7 +111,10 @@ fn answer(done: Result<IngestOutcome, Failure>) -> Response {
         .rejected
         .iter()
         .map(|(reason, r)| {
-            (reason.as_str().to_owned(), json!({"count": r.count, "example": r.example}))
+            (
+                reason.as_str().to_owned(),
+                json!({"count": r.count, "example": obs_wire::cut_text(r.example.clone())}),
+            )
         })
         .collect();
     let status = if outcome.accepted == 0 && rejected > 0 {

@@ -40,7 +40,7 @@ pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request) ->
         Err(failure) => text(&failure),
         Ok(outcome) => match outcome.rejected_text() {
             None => StatusCode::NO_CONTENT.into_response(),
-            Some(why) => (StatusCode::BAD_REQUEST, why + "\n").into_response(),
+            Some(why) => (StatusCode::BAD_REQUEST, obs_wire::cut_text(why) + "\n").into_response(),
         },
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
         Err(f) => failure(&f),
         Ok(outcome) => match outcome.rejected_text() {
             None => StatusCode::NO_CONTENT.into_response(),
-            Some(text) => plain(StatusCode::BAD_REQUEST, text),
+            Some(text) => plain(StatusCode::BAD_REQUEST, obs_wire::cut_text(text)),
         },
     };
     if version == RemoteWriteVersion::V2 {

@@ -36,7 +36,7 @@ impl Signal {
 /// The export response; `partial_success` is set only when something was rejected.
 pub fn partial_success(signal: Signal, outcome: &IngestOutcome, format: OtlpFormat) -> Vec<u8> {
     let rejected = i64::try_from(outcome.rejected_count()).unwrap_or(i64::MAX);
-    let error_message = outcome.rejected_text().unwrap_or_default();
+    let error_message = crate::cut_text(outcome.rejected_text().unwrap_or_default());
     match format {
         OtlpFormat::Json => {
             let name = match signal {
