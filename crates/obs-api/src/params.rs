@@ -9,11 +9,11 @@ const FORM_BYTES_MAX: usize = 4 << 20;
 
 /// Parameters of a request, from the URL and, for a POST form, from its body; repeats are kept.
 #[derive(Clone, Debug, Default)]
-pub struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// From `a=1&b=2`, percent-decoded; `+` is a space.
-    pub fn from_encoded(text: &str) -> Self {
+    pub(crate) fn from_encoded(text: &str) -> Self {
         Self(
             text.split('&')
                 .filter(|p| !p.is_empty())
@@ -26,20 +26,20 @@ impl Params {
     }
 
     /// The first value that is not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    pub fn required(&self, name: &str) -> Result<&str, ApiError> {
+    pub(crate) fn required(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).ok_or_else(|| ApiError::invalid(format!("parameter {name:?} is missing")))
     }
 
     /// A whole number of at least `min`.
-    pub fn number(&self, name: &str, min: usize) -> Result<Option<usize>, ApiError> {
+    pub(crate) fn number(&self, name: &str, min: usize) -> Result<Option<usize>, ApiError> {
         self.get(name)
             .map(|v| match v.parse::<usize>() {
                 Ok(n) if n >= min => Ok(n),
@@ -48,10 +48,6 @@ impl Params {
                 ))),
             })
             .transpose()
-    }
-
-    pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| !matches!(v, "0" | "false"))
     }
 }
 

@@ -17,7 +17,7 @@ impl Drop for CancelOnDrop {
 
 /// Runs `work` with a fresh context. Waits for a free place rather than refusing; dropping the
 /// future (the client went away) cancels the query.
-pub async fn run<T: Send + 'static>(
+pub(crate) async fn run<T: Send + 'static>(
     state: &Arc<ApiState>,
     timeout: Option<Duration>,
     work: impl FnOnce(&ApiState, &QueryContext) -> Result<T, ApiError> + Send + 'static,

@@ -16,10 +16,10 @@ mod tiered;
 mod times;
 
 pub use categories::{Category, category_of};
-pub use correlate::gather;
+pub use correlate::{ReadLedger, gather};
 pub use filter::{Filter, FilterError};
 pub use front::{QueryFront, QueryLimits};
 pub use receipts::{ReceiptQuery, select_receipts};
 pub use shorthand::{Shorthand, expand_shorthand};
-pub use tiered::{TieredLogs, TieredMetrics, TieredTraces};
+pub use tiered::{Boundary, TieredLogs, TieredMetrics, TieredTraces};
 pub use times::{TimeError, format_ns, format_time, parse_duration, parse_time, parse_window};

@@ -29,6 +29,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/query_range", any(query::range))
         .route("/query_exemplars", any(query::exemplars))
         .route("/format_query", any(query::format))
+        .route("/parse_query", any(query::parse))
         .route("/series", any(labels::series))
         .route("/labels", any(labels::names))
         .route("/label/{name}/values", get(labels::values))

@@ -129,3 +129,12 @@ pub(super) async fn format(params: Params) -> Response {
     };
     answer(work())
 }
+
+pub(super) async fn parse(params: Params) -> Response {
+    let work = || {
+        let expr = obs_promql::parse(params.get("query").unwrap_or(""), &ParserOptions::default())
+            .map_err(|e| ApiError::new(ErrorKind::InvalidInput, e.to_string()))?;
+        Ok(success(&obs_promql::tree_json(&expr), &[], &[]))
+    };
+    answer(work())
+}

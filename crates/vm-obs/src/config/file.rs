@@ -1,0 +1,165 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::bail;
+use obs_ops::Watch;
+use obs_types::LabelSet;
+use serde::Deserialize;
+
+use super::{Config, Tail, address, duration, machine_name};
+
+/// `vm-obs.yaml`. Every key may be left out; durations are written as `30s`, `5m`, `7d`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FileForm {
+    /// Data folder. Example: `data: /var/lib/vm-obs`
+    data: Option<PathBuf>,
+    /// Address of portal and APIs. Example: `http: 127.0.0.1:9470`
+    http: Option<String>,
+    /// Address of OTLP over gRPC. Example: `otlp_grpc: 127.0.0.1:4317`
+    otlp_grpc: Option<String>,
+    /// Address of OTLP over HTTP. Example: `otlp_http: 127.0.0.1:4318`
+    otlp_http: Option<String>,
+    /// Name of this node; the machine's name by default. Example: `node: brick-01`
+    node: Option<String>,
+    /// First part of the ledger's origin. Example: `site: aurora-staging`
+    site: Option<String>,
+    /// Packs that are on. Example: `packs: [host, vaultmesh]`
+    packs: Option<Vec<String>>,
+    /// Folder with packs of your own. Example: `packs_dir: ./packs`
+    packs_dir: Option<PathBuf>,
+    /// An existing Prometheus configuration, read as it is. Example: `prometheus: prometheus.yml`
+    prometheus: Option<PathBuf>,
+    /// Rule files; the last part may hold `*`. Example: `rule_files: [rules/*.yml]`
+    rule_files: Vec<PathBuf>,
+    /// SLO files. Example: `slo_files: [slos/*.yml]`
+    slo_files: Vec<PathBuf>,
+    /// Dashboard files (Grafana JSON). Example: `dashboards: [dashboards/*.json]`
+    dashboards: Vec<PathBuf>,
+    /// Log files to follow. Example: `tail: [{paths: [/var/log/app/*.log], labels: {service_name: app}}]`
+    tail: Vec<TailForm>,
+    /// Routes and receivers of notifications. Example: `notify: notify.yml`
+    notify: Option<PathBuf>,
+    /// How often host metrics are read; `off` switches them off. Example: `host_metrics: 5s`
+    host_metrics: Option<String>,
+    /// How often rules are evaluated that set no interval. Example: `evaluation_interval: 15s`
+    evaluation_interval: Option<String>,
+    /// How long after its end an hour is sealed. Example: `seal_delay: 5m`
+    seal_delay: Option<String>,
+    /// How long the engines keep data; older is read from sealed hours. Example: `hot_retention: 7d`
+    hot_retention: Option<String>,
+    /// Queries watched for anomalies, beside those of the packs.
+    anomalies: Vec<WatchForm>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TailForm {
+    paths: Vec<PathBuf>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    from_start: bool,
+}
+
+/// Also the form of a pack's `anomalies.yml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WatchForm {
+    metric: String,
+    query: Option<String>,
+    peers: Option<f64>,
+}
+
+impl WatchForm {
+    pub(crate) fn check(self) -> Watch {
+        Watch { query: self.query.unwrap_or_else(|| self.metric.clone()), metric: self.metric, peers: self.peers }
+    }
+}
+
+impl FileForm {
+    pub(super) fn check(self, folder: &Path, yaml: &str) -> anyhow::Result<Config> {
+        let here = |p: PathBuf| folder.join(p);
+        let all = |list: Vec<PathBuf>| list.into_iter().map(here).collect::<Vec<_>>();
+        let node = self.node.unwrap_or_else(machine_name);
+        let site = self.site.unwrap_or_else(|| "local".to_owned());
+        for (key, text) in [("node", &node), ("site", &site)] {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if text.is_empty() || !text.chars().all(plain) {
+                bail!("{key}: {text:?} may hold only letters, digits, '-', '_' and '.'");
+            }
+        }
+        let host_interval = match self.host_metrics.as_deref() {
+            Some("off") => None,
+            text => Some(Duration::from_millis(
+                duration("host_metrics", text.unwrap_or("5s"))?.0.unsigned_abs(),
+            )),
+        };
+        let tail = self
+            .tail
+            .into_iter()
+            .map(|t| Tail {
+                paths: all(t.paths),
+                labels: LabelSet::from_iter(t.labels),
+                from_start: t.from_start,
+            })
+            .collect();
+        Ok(Config {
+            data: self.data.map_or_else(|| PathBuf::from("data"), here),
+            http: address("http", self.http.as_deref().unwrap_or("127.0.0.1:9470"))?,
+            otlp_grpc: address("otlp_grpc", self.otlp_grpc.as_deref().unwrap_or("127.0.0.1:4317"))?,
+            otlp_http: address("otlp_http", self.otlp_http.as_deref().unwrap_or("127.0.0.1:4318"))?,
+            node,
+            site,
+            packs: self.packs.unwrap_or_else(|| vec!["host".to_owned()]),
+            packs_dir: self.packs_dir.map(here),
+            prometheus: self.prometheus.map(here),
+            rule_files: all(self.rule_files),
+            slo_files: all(self.slo_files),
+            dashboards: all(self.dashboards),
+            tail,
+            notify: self.notify.map(here),
+            host_interval,
+            evaluation_interval: duration(
+                "evaluation_interval",
+                self.evaluation_interval.as_deref().unwrap_or("15s"),
+            )?,
+            seal_delay: duration("seal_delay", self.seal_delay.as_deref().unwrap_or("5m"))?,
+            hot_retention: duration("hot_retention", self.hot_retention.as_deref().unwrap_or("7d"))?,
+            watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
+            yaml: yaml.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_and_an_empty_one() {
+        let c = Config::parse(
+            "http: 127.0.0.1:0\nnode: brick-01\npacks: [host, vaultmesh]\ntail: [{paths: [a.log], labels: {service_name: a}}]\nhost_metrics: off\nseal_delay: 1m\n",
+            Path::new("/etc/vm-obs"),
+        )
+        .unwrap();
+        assert_eq!(c.http.port(), 0);
+        assert_eq!(c.tail[0].paths, [PathBuf::from("/etc/vm-obs/a.log")]);
+        assert_eq!(c.host_interval, None);
+        assert_eq!(Config::parse("", Path::new(".")).unwrap().packs, ["host"]);
+    }
+
+    #[test]
+    fn mistakes_say_where_and_what_was_expected() {
+        for (text, wants) in [
+            ("htp: 1\n", ["line 1", "htp"]),
+            ("http: nonsense\n", ["http", "ADDRESS:PORT"]),
+            ("seal_delay: 5 minutes\n", ["seal_delay", "a duration such as"]),
+            ("node: 'a b'\n", ["node", "letters"]),
+        ] {
+            let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());
+            assert!(wants.iter().all(|w| e.contains(w)), "{e}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The configuration file and its checked form.
+
+mod file;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use obs_types::{DurationMs, LabelSet};
+
+pub(crate) use file::{FileForm, WatchForm};
+
+/// What a server runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub data: PathBuf,
+    pub http: SocketAddr,
+    pub otlp_grpc: SocketAddr,
+    pub otlp_http: SocketAddr,
+    /// Name of this node in labels and receipts.
+    pub node: String,
+    /// First part of the ledger's origin.
+    pub site: String,
+    pub packs: Vec<String>,
+    /// Folder with packs of the user's own.
+    pub packs_dir: Option<PathBuf>,
+    pub prometheus: Option<PathBuf>,
+    pub rule_files: Vec<PathBuf>,
+    pub slo_files: Vec<PathBuf>,
+    pub dashboards: Vec<PathBuf>,
+    pub tail: Vec<Tail>,
+    pub notify: Option<PathBuf>,
+    pub host_interval: Option<Duration>,
+    pub evaluation_interval: DurationMs,
+    pub seal_delay: DurationMs,
+    pub hot_retention: DurationMs,
+    pub watches: Vec<obs_ops::Watch>,
+    /// The file as it was read, for the status page.
+    pub yaml: String,
+}
+
+/// Files to follow.
+#[derive(Clone, Debug)]
+pub(crate) struct Tail {
+    pub paths: Vec<PathBuf>,
+    pub labels: LabelSet,
+    pub from_start: bool,
+}
+
+impl Config {
+    /// Reads a file; relative paths in it are taken from its folder.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        Self::parse(&text, &folder).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// What a server without a file runs with.
+    pub(crate) fn standard() -> anyhow::Result<Self> {
+        Self::parse("", Path::new("."))
+    }
+
+    pub(crate) fn parse(text: &str, folder: &Path) -> anyhow::Result<Self> {
+        let form: FileForm = if text.trim().is_empty() {
+            FileForm::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|e| anyhow::anyhow!("{e}"))?
+        };
+        form.check(folder, text)
+    }
+}
+
+fn address(key: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    text.parse().with_context(|| {
+        format!("{key}: {text:?} is not ADDRESS:PORT, for example 127.0.0.1:9470")
+    })
+}
+
+fn duration(key: &str, text: &str) -> anyhow::Result<DurationMs> {
+    let d = obs_query::parse_duration(text).with_context(|| key.to_owned())?;
+    if d.0 <= 0 {
+        bail!("{key}: {text:?} must be longer than 0");
+    }
+    Ok(d)
+}
+
+/// `brick-01`, from the machine.
+fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let short = name.split('.').next().unwrap_or("").to_owned();
+    if short.is_empty() { "localhost".to_owned() } else { short }
+}

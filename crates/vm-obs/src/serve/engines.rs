@@ -1,0 +1,136 @@
+//! Opens the data folder: engines, archive, and the front over them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use anyhow::Context;
+use obs_archive::Archive;
+use obs_disk::{Clock, Disk, WalConfig};
+use obs_logs::LogsEngine;
+use obs_metrics::MetricsEngine;
+use obs_query::{QueryFront, QueryLimits, TieredLogs, TieredMetrics, TieredTraces};
+use obs_traces::TracesEngine;
+use obs_types::TimestampMs;
+
+/// Whether the data folder may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// The three engines and the archive of one data folder.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    pub metrics: Arc<MetricsEngine>,
+    pub logs: Arc<LogsEngine>,
+    pub traces: Arc<TracesEngine>,
+    pub archive: Arc<Archive>,
+    /// The oldest instant that the engines still hold; before it the archive answers.
+    pub boundary: Arc<AtomicI64>,
+}
+
+impl Engines {
+    /// Opens or creates everything below `data`; replays the write-ahead logs.
+    pub(crate) fn open(
+        data: &Path,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+        access: Access,
+        hot_since: TimestampMs,
+    ) -> anyhow::Result<Self> {
+        let write = access == Access::ReadWrite;
+        let metrics = MetricsEngine::open(obs_metrics::MetricsConfig {
+            dir: data.join("metrics"),
+            wal_dir: data.join("wal/metrics"),
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+            mode: if write { obs_metrics::OpenMode::ReadWrite } else { obs_metrics::OpenMode::ReadOnly },
+            limits: obs_metrics::Limits::standard(),
+        })
+        .context("cannot open the metrics engine")?;
+        let logs = LogsEngine::open(obs_logs::LogsConfig {
+            dir: data.join("logs"),
+            wal_dir: data.join("wal/logs"),
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+            mode: if write { obs_logs::OpenMode::ReadWrite } else { obs_logs::OpenMode::ReadOnly },
+            limits: obs_logs::Limits::standard(),
+        })
+        .context("cannot open the log engine")?;
+        let traces = TracesEngine::open(obs_traces::TracesConfig {
+            dir: data.join("traces"),
+            wal_dir: data.join("wal/traces"),
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+            mode: if write { obs_traces::OpenMode::ReadWrite } else { obs_traces::OpenMode::ReadOnly },
+            wal: WalConfig::standard(),
+            limits: obs_traces::TraceLimits::standard(),
+        })
+        .context("cannot open the trace engine")?;
+        let archive = Archive::open(data, Arc::clone(disk), seal_key(data, access)?)
+            .context("cannot open the archive")?;
+        Ok(Self {
+            metrics,
+            logs,
+            traces,
+            archive: Arc::new(archive),
+            boundary: Arc::new(AtomicI64::new(hot_since.0)),
+        })
+    }
+
+    /// Hot engines and archive as one.
+    pub(crate) fn front(&self, clock: &Arc<dyn Clock>) -> QueryFront {
+        let boundary = || Arc::clone(&self.boundary);
+        let (metrics, logs, traces) = (self.metrics.clone(), self.logs.clone(), self.traces.clone());
+        let archive = || self.archive.clone();
+        QueryFront::new(
+            Arc::new(TieredMetrics::new(metrics, archive(), boundary())),
+            Arc::new(TieredLogs::new(logs, archive(), boundary())),
+            Arc::new(TieredTraces::new(traces, archive(), boundary())),
+            Arc::clone(clock),
+            QueryLimits::STANDARD,
+        )
+    }
+
+    /// Writes what is in memory and closes the logs.
+    pub(crate) fn shutdown(&self) {
+        self.metrics.shutdown();
+        if let Err(e) = self.logs.shutdown() {
+            tracing::error!(error = %e, "log engine not closed cleanly; its log is replayed at the next start");
+        }
+        if let Err(e) = self.traces.shutdown() {
+            tracing::error!(error = %e, "trace engine not closed cleanly; its log is replayed at the next start");
+        }
+    }
+}
+
+/// The secret that salts record trees; made at the first start. A reader without it can still read
+/// and verify, because every sealed file carries its own hour key.
+fn seal_key(data: &Path, access: Access) -> anyhow::Result<[u8; 32]> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let path = data.join("state/seal.key");
+    if let Ok(bytes) = std::fs::read(&path) {
+        return bytes
+            .try_into()
+            .map_err(|_wrong| anyhow::anyhow!("{} does not hold 32 bytes", path.display()));
+    }
+    if access == Access::ReadOnly {
+        return Ok([0; 32]);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| anyhow::anyhow!("no random bytes: {e}"))?;
+    std::fs::create_dir_all(data.join("state"))?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    Ok(key)
+}

@@ -1,0 +1,427 @@
+//! The server: start in order, run, stop in order.
+//!
+//! Start: lock the folder, open engines (replay), ledger, operations, routes, tasks, collectors;
+//! `addresses.json` is written when everything answers. Stop: no new requests, collectors, tasks,
+//! engines flushed, ledger closed.
+
+mod args;
+mod engines;
+mod notify;
+mod own_metrics;
+mod sinks;
+mod tasks;
+mod verify;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use obs_analysis::slo::parse_slo_file;
+use obs_api::{ApiState, DemoControl, InstalledDashboard, ServerInfo};
+use obs_collect::host::HostCollector;
+use obs_collect::receivers::{self, ReceiverLimits};
+use obs_collect::registry::Registry;
+use obs_collect::scrape::{
+    CollectionLog, PrometheusConfig, ScrapeManager, ScrapeSettings, expand_glob,
+};
+use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
+use obs_dash::Dashboard;
+use obs_disk::{Clock, DataLock, Disk, RealDisk};
+use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
+use obs_ops::{AlertService, AnomalyService, DayIds, SealService, SealSettings, SloService};
+use obs_rules::{GroupOptions, ReadOptions, RuleFile};
+use obs_types::{LabelSet, NodeName};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::Config;
+use crate::demo;
+use crate::packs::{self, Pack};
+
+pub(crate) use args::ServeArgs;
+pub(crate) use engines::{Access, Engines};
+
+use tasks::{Tasks, World};
+
+/// Queries that run at a time; the others wait.
+const QUERY_PLACES: usize = 8;
+/// How long requests may still take after the signal to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs until SIGINT or SIGTERM.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
+    let clock = args.clock()?;
+    obs_collect::install_crypto();
+    let (own, drain) =
+        SelfTelemetry::new(Arc::clone(&clock), &config.node, env!("CARGO_PKG_VERSION"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VMOBS_LOG")
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+        .with(own)
+        .try_init()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("vm-obs-io")
+        .build()?;
+    runtime.block_on(serve(&args, config, clock, drain))?;
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Objectives, rules, dashboards and jobs of packs and configuration.
+struct Loaded {
+    rules: Vec<RuleFile>,
+    slos: Vec<obs_analysis::slo::Slo>,
+    dashboards: Vec<InstalledDashboard>,
+    scrape: PrometheusConfig,
+    watches: Vec<obs_ops::Watch>,
+    packs: Vec<String>,
+}
+
+fn load(config: &Config) -> anyhow::Result<Loaded> {
+    let packs: Vec<Pack> = packs::load_all(&config.packs, config.packs_dir.as_deref())?;
+    let mut out = Loaded {
+        rules: Vec::new(),
+        slos: Vec::new(),
+        dashboards: Vec::new(),
+        scrape: PrometheusConfig::default(),
+        watches: config.watches.clone(),
+        packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
+    };
+    if let Some(path) = &config.prometheus {
+        out.scrape = PrometheusConfig::load(path)?;
+        for notice in &out.scrape.notices {
+            tracing::warn!(file = %path.display(), notice, "part of the Prometheus configuration is not used");
+        }
+        let files: Vec<_> = out.scrape.rule_files.iter().flat_map(|p| expand_glob(p)).collect();
+        for file in files {
+            out.rules.push(RuleFile::load(&file, ReadOptions::default())?);
+        }
+    }
+    for pack in packs {
+        let name = pack.manifest.name;
+        out.rules.extend(pack.rules);
+        out.slos.extend(pack.slos);
+        out.scrape.jobs.extend(pack.jobs);
+        out.watches.extend(pack.watches);
+        out.dashboards.extend(
+            pack.dashboards
+                .into_iter()
+                .map(|dashboard| InstalledDashboard { dashboard, pack: Some(name.clone()) }),
+        );
+    }
+    for file in config.rule_files.iter().flat_map(|p| expand_glob(p)) {
+        out.rules.push(RuleFile::load(&file, ReadOptions::default())?);
+    }
+    for file in config.slo_files.iter().flat_map(|p| expand_glob(p)) {
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        out.slos.extend(parse_slo_file(&file.display().to_string(), &text)?);
+    }
+    for file in config.dashboards.iter().flat_map(|p| expand_glob(p)) {
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let mut dashboard =
+            Dashboard::from_grafana(&text).with_context(|| file.display().to_string())?;
+        if dashboard.uid.is_empty() {
+            dashboard.uid =
+                file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        }
+        out.dashboards.push(InstalledDashboard { dashboard, pack: None });
+    }
+    Ok(out)
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for {what}; another port can be given, 0 picks a free one")
+    })
+}
+
+async fn serve(
+    args: &ServeArgs,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    drain: SelfTelemetryDrain,
+) -> anyhow::Result<()> {
+    let http = bind("HTTP", config.http).await?;
+    let otlp_grpc = bind("OTLP over gRPC", config.otlp_grpc).await?;
+    let otlp_http = bind("OTLP over HTTP", config.otlp_http).await?;
+    let mut loaded = load(&config)?;
+
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("cannot create {}", config.data.display()))?;
+    let data = std::fs::canonicalize(&config.data)?;
+    let _lock = DataLock::acquire(&data)?;
+    let addresses = data.join("addresses.json");
+    if addresses.exists() {
+        std::fs::remove_file(&addresses)?;
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let started = clock.now();
+    let hot_since = tasks::hour_floor(started.saturating_sub(config.hot_retention));
+    let engines = Engines::open(&data, &disk, &clock, Access::ReadWrite, hot_since)?;
+    let origin = format!("vm-obs.{}/{}/observability", config.site, config.node);
+    let ledger = Arc::new(Ledger::open(LedgerConfig::in_data_dir(
+        &data,
+        Arc::clone(&disk),
+        Arc::clone(&clock),
+        origin,
+        LedgerMode::ReadWrite,
+    ))?);
+
+    let registry = Arc::new(Registry::new());
+    let sinks = sinks::sinks(&engines, &registry);
+    let collection = Arc::new(CollectionLog::default());
+    let node = NodeName::new(&config.node);
+    let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
+    let external_url = format!("http://{}", http.local_addr()?);
+    let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
+    let alerts = Arc::new(AlertService::open(
+        data.clone(),
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        Arc::clone(&operations),
+        &node,
+        GroupOptions {
+            interval: config.evaluation_interval,
+            query_offset: obs_types::DurationMs(0),
+            external_labels: loaded.scrape.external_labels.clone(),
+            external_url,
+        },
+        &loaded.rules,
+        notify_config.inhibit.clone(),
+        started,
+    )?);
+    let slos = Arc::new(SloService::open(
+        data.clone(),
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        operations,
+        std::mem::take(&mut loaded.slos),
+    )?);
+    let anomalies =
+        Arc::new(AnomalyService::open(Arc::clone(&ledger), std::mem::take(&mut loaded.watches))?);
+    let seals = Arc::new(SealService::open(SealSettings {
+        data_dir: data.clone(),
+        disk: Arc::clone(&disk),
+        archive: Arc::clone(&engines.archive),
+        ledger: Arc::clone(&ledger),
+        metrics: engines.metrics.clone(),
+        logs: engines.logs.clone(),
+        traces: engines.traces.clone(),
+        delay: config.seal_delay,
+        collection: own_metrics::collection_statement(Arc::clone(&collection)),
+    })?);
+    let notifier = Arc::new(notify::start(notify_config, &data, &alerts, &clock, &registry)?);
+
+    let http_address = http.local_addr()?;
+    let otlp_http_address = otlp_http.local_addr()?;
+    let world = if args.demo {
+        let settings = demo::DemoSettings {
+            clock: Arc::clone(&clock),
+            otlp_http: format!("http://{otlp_http_address}"),
+            loki: format!("http://{http_address}"),
+            seed: 20_251_206,
+        };
+        let world = demo::World::start(settings).await?;
+        let yaml = world.scrape_config_yaml();
+        let jobs = PrometheusConfig::parse(&yaml, Path::new("demo/scrape.yml"))?.jobs;
+        loaded.scrape.jobs.extend(jobs);
+        Some(world)
+    } else {
+        None
+    };
+
+    let scraper = Arc::new(ScrapeManager::new(ScrapeSettings {
+        sink: Arc::clone(&sinks.metrics),
+        clock: Arc::clone(&clock),
+        collection,
+        user_agent: concat!("vm-obs/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }));
+    let targets = Arc::clone(&scraper);
+    let state = Arc::new(ApiState {
+        front: engines.front(&clock),
+        clock: Arc::clone(&clock),
+        disk: Arc::clone(&disk),
+        metrics: engines.metrics.clone(),
+        logs: engines.logs.clone(),
+        traces: engines.traces.clone(),
+        archive: Arc::clone(&engines.archive),
+        ledger: Arc::clone(&ledger),
+        alerts: Arc::clone(&alerts),
+        slos,
+        dashboards: std::mem::take(&mut loaded.dashboards),
+        registry: Arc::clone(&registry),
+        targets: Box::new(move || targets.statuses()),
+        verify: verify::verifier(&data, &ledger),
+        demo: world.clone().map(|w| w as Arc<dyn DemoControl>),
+        info: ServerInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            started,
+            node: config.node.clone(),
+            packs: loaded.packs.clone(),
+            config_yaml: config.yaml.clone(),
+            flags: args.shown(),
+            data_dir: data.clone(),
+        },
+        query_places: Arc::new(Semaphore::new(QUERY_PLACES)),
+    });
+    own_metrics::register(&registry, &state, drain.dropped());
+
+    let limits = ReceiverLimits::default();
+    let router = obs_api::router(
+        Arc::clone(&state),
+        receivers::http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock)),
+    );
+    let grpc =
+        receivers::otlp_grpc(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock));
+    let otlp =
+        receivers::otlp_http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock));
+    let grpc_address = otlp_grpc.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = Vec::new();
+    for (listener, router) in [(http, router), (otlp_grpc, grpc), (otlp_http, otlp)] {
+        let mut stopped = stopped.clone();
+        servers.push(tokio::spawn(async move {
+            let signal = async move {
+                // An error means the sender is gone, which also means stop.
+                let _stopped = stopped.wait_for(|s| *s).await;
+            };
+            axum::serve(listener, router).with_graceful_shutdown(signal).await
+        }));
+    }
+
+    let own_labels = LabelSet::from_pairs([
+        ("job", "vm-obs"),
+        ("instance", http_address.to_string().as_str()),
+        ("node", config.node.as_str()),
+    ]);
+    let work = World {
+        state,
+        engines: engines.clone(),
+        sinks: sinks.clone(),
+        notifier: Arc::clone(&notifier),
+        seals,
+        anomalies,
+        running_since: started,
+        hot_retention: config.hot_retention,
+        own_labels,
+    };
+    let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
+    scraper.apply(&loaded.scrape).await;
+
+    let body = json!({
+        "http": http_address.to_string(),
+        "otlp_grpc": grpc_address.to_string(),
+        "otlp_http": otlp_http_address.to_string(),
+    });
+    std::fs::write(&addresses, format!("{body}\n"))?;
+    tracing::info!(
+        portal = format!("http://{http_address}/"),
+        otlp_grpc = %grpc_address,
+        otlp_http = %otlp_http_address,
+        data = %data.display(),
+        packs = loaded.packs.join(","),
+        "vm-obs is ready"
+    );
+    eprintln!("vm-obs is ready: http://{http_address}/   log key: {}", ledger.head().log_vkey);
+
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    if let Err(e) = std::fs::remove_file(&addresses) {
+        tracing::debug!(error = %e, "addresses.json was gone already");
+    }
+    if let Some(world) = world {
+        world.shutdown();
+    }
+    scraper.shutdown().await;
+    stop.send_replace(true);
+    for server in servers {
+        match tokio::time::timeout(GRACE, server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(e))) => tracing::error!(error = %e, "server ended badly"),
+            Ok(Err(e)) => tracing::error!(error = %e, "server ended badly"),
+            Err(_slow) => tracing::warn!("requests still open after {GRACE:?} were cut off"),
+        }
+    }
+    drop(work);
+    tokio::task::spawn_blocking(move || tasks.stop()).await?;
+    if let Ok(notifier) = Arc::try_unwrap(notifier) {
+        notifier.shutdown().await;
+    }
+    tokio::task::spawn_blocking(move || engines.shutdown()).await?;
+    ledger.shutdown()?;
+    Ok(())
+}
+
+fn start_tasks(
+    config: &Config,
+    data: &Path,
+    world: &World,
+    drain: SelfTelemetryDrain,
+    http: &SocketAddr,
+) -> anyhow::Result<Tasks> {
+    let mut tasks = Tasks::default();
+    let stopper = tasks.stopper();
+    let (logs, traces) = (Arc::clone(&world.sinks.logs), Arc::clone(&world.sinks.traces));
+    tasks.spawn("self-observation", move || {
+        let stop = || stopper.load(std::sync::atomic::Ordering::Relaxed);
+        drain.run(logs.as_ref(), traces.as_ref(), &stop);
+    })?;
+    let every = |seconds: u64| Duration::from_secs(seconds);
+    macro_rules! task {
+        ($name:literal, $period:expr, $method:ident) => {{
+            let w = world.clone();
+            tasks.every($name, $period, move || w.$method())?;
+        }};
+    }
+    if let Some(period) = config.host_interval {
+        let collector = HostCollector::new(&http.to_string(), &config.node);
+        let w = world.clone();
+        tasks.every("host-metrics", period, move || w.host_metrics(&collector))?;
+    }
+    task!("own-metrics", every(5), own_metrics);
+    task!("rules", Duration::from_millis(250), rules);
+    task!("objectives", every(10), objectives);
+    task!("anomalies", every(10), watch);
+    task!("seal", every(1), seal);
+    task!("seal-late", every(300), seal_late);
+    task!("maintain", every(30), maintain);
+    for (i, tail) in config.tail.iter().enumerate() {
+        let state = data.join(format!("state/tail-{i}.json"));
+        let tailer = FileTailer::new(
+            TailConfig {
+                paths: tail.paths.clone(),
+                labels: tail.labels.with("node", &config.node),
+                from_start: tail.from_start,
+            },
+            state,
+        );
+        let stopper = tasks.stopper();
+        let (logs, clock) = (Arc::clone(&world.sinks.logs), Arc::clone(&world.state.clock));
+        tasks.spawn("file-tail", move || {
+            let stop = || stopper.load(std::sync::atomic::Ordering::Relaxed);
+            tailer.run(&logs, &clock, Duration::from_millis(500), &stop);
+        })?;
+    }
+    Ok(tasks)
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

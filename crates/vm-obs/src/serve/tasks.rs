@@ -1,0 +1,220 @@
+//! What happens on its own: collecting, evaluating, sealing, cleaning up. Every task has an owner
+//! that stops and joins it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use obs_analysis::slo::InstantQuery;
+use obs_api::ApiState;
+use obs_collect::host::HostCollector;
+use obs_collect::receivers::Sinks;
+use obs_notify::Notifier;
+use obs_ops::{AlertStep, AnomalyService, SealService};
+use obs_promql::{SampleValue, Value as PromValue};
+use obs_rules::{AlertRecord, BookChange, StepContext};
+use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
+
+use super::engines::Engines;
+
+/// Threads that stop together.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    stop: Arc<AtomicBool>,
+    threads: Vec<(String, JoinHandle<()>)>,
+}
+
+/// How long a task may sleep before it looks whether it should stop.
+const NAP: Duration = Duration::from_millis(100);
+
+impl Tasks {
+    /// Runs `work` every `period` of real time on a thread of its own.
+    pub(super) fn every(
+        &mut self,
+        name: &str,
+        period: Duration,
+        mut work: impl FnMut() + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let stop = Arc::clone(&self.stop);
+        self.spawn(name, move || {
+            while !stop.load(Ordering::Relaxed) {
+                let next = Instant::now() + period;
+                work();
+                while Instant::now() < next && !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(NAP.min(next.saturating_duration_since(Instant::now())));
+                }
+            }
+        })
+    }
+
+    /// Runs `work` once; it must watch [`Tasks::stopper`] itself.
+    pub(super) fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        self.threads.push((name.to_owned(), thread));
+        Ok(())
+    }
+
+    pub(super) fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for (name, thread) in self.threads {
+            if thread.join().is_err() {
+                tracing::error!(task = name, "task panicked");
+            }
+        }
+    }
+}
+
+/// What the periodic tasks work with.
+#[derive(Clone)]
+pub(super) struct World {
+    pub state: Arc<ApiState>,
+    pub engines: Engines,
+    pub sinks: Sinks,
+    pub notifier: Arc<Notifier>,
+    pub seals: Arc<SealService>,
+    pub anomalies: Arc<AnomalyService>,
+    pub running_since: TimestampMs,
+    pub hot_retention: DurationMs,
+    /// `job` and `node` of vm-obs' own series.
+    pub own_labels: LabelSet,
+}
+
+impl World {
+    fn now(&self) -> TimestampMs {
+        self.state.clock.now()
+    }
+
+    fn store(&self, batch: obs_types::MetricBatch, what: &str) {
+        if batch.series.is_empty() {
+            return;
+        }
+        if let Err(e) = self.sinks.metrics.append(batch) {
+            tracing::warn!(what, error = %e, "samples not stored");
+        }
+    }
+
+    /// PromQL for objectives and anomaly watches: one float per series.
+    fn query(&self, text: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
+        let context = self.state.front.context(None, CancelToken::default());
+        let result = self.state.front.instant(text, at, &context).map_err(|e| e.to_string())?;
+        Ok(match result.value {
+            PromValue::Vector(all) => all
+                .into_iter()
+                .filter_map(|s| match s.value {
+                    SampleValue::Float(v) => Some((s.labels, v)),
+                    SampleValue::Histogram(_) => None,
+                })
+                .collect(),
+            PromValue::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
+            PromValue::String { .. } | PromValue::Matrix(_) => Vec::new(),
+        })
+    }
+
+    /// Own metrics into the own engine.
+    pub(super) fn own_metrics(&self) {
+        let labels: Vec<(&str, &str)> = self.own_labels.iter().collect();
+        let batch = self.state.registry.to_batch(self.now(), &labels);
+        self.store(batch, "own metrics");
+    }
+
+    pub(super) fn host_metrics(&self, collector: &HostCollector) {
+        self.store(collector.collect(self.now()), "host metrics");
+    }
+
+    /// Evaluates due rules, stores their samples, tells the notifier.
+    pub(super) fn rules(&self) {
+        let context = self.state.front.context(None, CancelToken::default());
+        let clock = Arc::clone(&self.state.clock);
+        let step_context = StepContext { query: &context, monotonic: &move || clock.monotonic() };
+        let route = |alert: &AlertRecord| self.notifier.notified_names(alert);
+        let source = Arc::clone(&self.state.front.metrics);
+        match self.state.alerts.step(self.now(), source.as_ref(), &step_context, &route) {
+            Ok(step) => self.settle(step),
+            Err(e) => tracing::error!(error = %e, "rules not evaluated"),
+        }
+    }
+
+    fn settle(&self, step: AlertStep) {
+        self.store(step.batch, "rule results");
+        for change in &step.changes {
+            match change {
+                BookChange::Fired(alert) | BookChange::Resolved(alert) => self.notifier.alert(alert),
+            }
+        }
+    }
+
+    /// Evaluates objectives, stores their series, writes the daily report when a day begins.
+    pub(super) fn objectives(&self) {
+        let query = |text: &str, at: TimestampMs| self.query(text, at);
+        let now = self.now();
+        let batch = self.state.slos.evaluate(now, &query as &dyn InstantQuery, &self.own_labels);
+        self.store(batch, "objectives");
+        match self.state.slos.daily(now) {
+            Ok(Some(seq)) => tracing::info!(seq, "daily SLO report recorded"),
+            Ok(None) => {}
+            Err(e) => tracing::error!(error = %e, "daily SLO report not written"),
+        }
+    }
+
+    pub(super) fn watch(&self) {
+        let query = |text: &str, at: TimestampMs| self.query(text, at);
+        let open: Vec<String> = self.state.alerts.firing().into_iter().map(|a| a.id).collect();
+        if let Err(e) = self.anomalies.step(self.now(), &query as &dyn InstantQuery, &open) {
+            tracing::error!(error = %e, "anomalies not recorded");
+        }
+    }
+
+    /// Seals hours that have ended.
+    pub(super) fn seal(&self) {
+        if let Err(e) = self.seals.seal_due(self.now(), self.running_since) {
+            tracing::error!(error = %e, "hour not sealed, it is tried again");
+        }
+    }
+
+    /// Seals late data; runs more seldom than [`World::seal`], because it compares whole hours.
+    pub(super) fn seal_late(&self) {
+        if let Err(e) = self.seals.seal_late() {
+            tracing::error!(error = %e, "late data not sealed, it is tried again");
+        }
+    }
+
+    /// Moves memory to blocks and lets old blocks go that are sealed.
+    pub(super) fn maintain(&self) {
+        let now = self.now();
+        if let Err(e) = self.engines.metrics.maintain(now) {
+            tracing::error!(error = %e, "metrics not moved to blocks, tried again");
+        }
+        if let Err(e) = self.engines.logs.maintain(now) {
+            tracing::error!(error = %e, "log lines not moved to blocks, tried again");
+        }
+        if let Err(e) = self.engines.traces.maintain(now) {
+            tracing::error!(error = %e, "spans not moved to blocks, tried again");
+        }
+        let keep = hour_floor(now.saturating_sub(self.hot_retention));
+        // The boundary moves first: from then on the archive answers for what is about to go.
+        if self.engines.boundary.fetch_max(keep.0, Ordering::AcqRel) < keep.0 {
+            let outcome = [
+                self.engines.metrics.drop_before(keep).err().map(|e| e.to_string()),
+                self.engines.logs.drop_before(keep.to_ns()).err().map(|e| e.to_string()),
+                self.engines.traces.drop_before(keep.to_ns()).err().map(|e| e.to_string()),
+            ];
+            for error in outcome.into_iter().flatten() {
+                tracing::error!(error, "old blocks not removed, tried again");
+            }
+        }
+    }
+}
+
+/// The start of the hour that holds `t`.
+pub(super) fn hour_floor(t: TimestampMs) -> TimestampMs {
+    TimestampMs(t.0.div_euclid(DurationMs::HOUR.0) * DurationMs::HOUR.0)
+}
