@@ -34,10 +34,16 @@ struct Memory {
     logs: Mutex<Vec<LogRecord>>,
     spans: Mutex<Vec<SpanRecord>>,
     down: Mutex<Option<IngestError>>,
+    /// The next call waits for a word from the other end.
+    held: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
 }
 
 impl Memory {
     fn check(&self) -> Result<(), IngestError> {
+        let held = self.held.lock().unwrap().take();
+        if let Some(word) = held {
+            word.recv().ok();
+        }
         self.down.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
@@ -85,6 +91,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut ReceiverLimits)) -> Self {
         static CRYPTO: OnceLock<()> = OnceLock::new();
         CRYPTO.get_or_init(crate::install_crypto);
         let memory = Arc::new(Memory::default());
@@ -100,7 +110,8 @@ impl Server {
             messages_max: 5000,
             ..WireCaps::default()
         };
-        let limits = ReceiverLimits { caps, ..ReceiverLimits::default() };
+        let mut limits = ReceiverLimits { caps, ..ReceiverLimits::default() };
+        change(&mut limits);
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(TimestampMs(1_000_000)));
         let router = http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock))
             .merge(otlp_grpc(sinks, limits, Arc::clone(&registry), clock));
@@ -392,4 +403,30 @@ async fn broken_grpc_frames_get_a_status() {
         seen.insert(response.headers()["grpc-message"].to_str().unwrap().to_owned());
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
+}
+
+#[tokio::test]
+async fn overload_and_slow_senders_are_refused() {
+    let server = Server::start_with(|limits| {
+        limits.requests_in_flight_max = 1;
+        limits.queue_timeout = Duration::from_millis(20);
+        limits.body_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let (release, word) = std::sync::mpsc::channel();
+    *server.memory.held.lock().unwrap() = Some(word);
+    let write = || Box::pin(server.send(server.post("/api/v1/write").body(write_body(&["a"]))));
+    // One of the two waits in the sink, so the other finds no turn.
+    let (refused, waiting) = futures_util::future::select(write(), write()).await.factor_first();
+    assert_eq!((refused.0, refused.1.as_deref()), (503, Some("1")));
+    release.send(()).unwrap();
+    assert_eq!(waiting.await.0, 204);
+
+    let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let body = reqwest::Body::wrap_stream(never);
+    assert_eq!(server.send(server.post("/loki/api/v1/push").body(body)).await.0, 408);
+    let own = server.own_metrics();
+    for reason in ["overloaded", "body_timeout"] {
+        assert!(own.contains(&format!("reason=\"{reason}\"}} 1")), "{own}");
+    }
 }
