@@ -22,7 +22,7 @@ pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request) ->
         let got = content_type.unwrap_or("").to_owned();
         return text(&intake.refused(Failure::MediaType(got)));
     };
-    // Protobuf pushes are snappy blocks and most agents do not say so.
+    // Protobuf pushes are snappy blocks and most senders do not say so.
     let default = match format {
         LokiFormat::Protobuf => Encoding::Snappy,
         LokiFormat::Json => Encoding::Identity,
