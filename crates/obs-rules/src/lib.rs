@@ -26,6 +26,8 @@ mod inhibit;
 mod silence;
 mod time;
 
+pub mod unittest;
+
 pub use alert::{ActiveAlert, AlertState, Transition};
 pub use book::{
     AckContract, AckRequest, Acknowledgement, AlertBook, AlertFilter, AlertRecord, AlertStatus,

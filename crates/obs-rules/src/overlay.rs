@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use obs_types::{
-    ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData, SeriesSamples,
-    SeriesSelect, SeriesSource, SourceError, TimeRangeMs, matches_all,
+    ExemplarSeries, LabelSet, Matcher, MetricMetadata, NativeHistogram, QueryContext, SeriesData,
+    SeriesSamples, SeriesSelect, SeriesSource, SourceError, TimeRangeMs, matches_all,
 };
 
 /// A source with samples on top that are not stored yet: a later rule of a group sees what an
@@ -10,7 +11,7 @@ use obs_types::{
 pub(crate) struct Overlay<'a> {
     below: &'a dyn SeriesSource,
     /// Ascending in time per series; wins over a stored sample of the same time.
-    above: BTreeMap<LabelSet, BTreeMap<i64, f64>>,
+    above: BTreeMap<LabelSet, Column>,
 }
 
 impl<'a> Overlay<'a> {
@@ -21,34 +22,48 @@ impl<'a> Overlay<'a> {
     pub(crate) fn add(&mut self, batch: &[SeriesSamples]) {
         for series in batch {
             let column = self.above.entry(series.labels.clone()).or_default();
-            column.extend(series.samples.iter().map(|(t, v)| (t.0, *v)));
+            column.floats.extend(series.samples.iter().map(|(t, v)| (t.0, *v)));
+            column.histograms.extend(series.histograms.iter().map(|(t, h)| (t.0, Arc::clone(h))));
         }
     }
 
-    fn matching(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRangeMs,
-    ) -> BTreeMap<LabelSet, Vec<(i64, f64)>> {
+    fn matching(&self, matchers: &[Matcher], range: TimeRangeMs) -> BTreeMap<LabelSet, Column> {
+        let times = range.start.0..range.end.0.max(range.start.0);
         self.above
             .iter()
             .filter(|(labels, _)| matches_all(matchers, labels))
             .map(|(labels, column)| {
-                let inside = column.range(range.start.0..range.end.0.max(range.start.0));
-                (labels.clone(), inside.map(|(t, v)| (*t, *v)).collect::<Vec<_>>())
+                let floats = column.floats.range(times.clone()).map(|(t, v)| (*t, *v));
+                let histograms = column.histograms.range(times.clone());
+                let inside = Column {
+                    floats: floats.collect(),
+                    histograms: histograms.map(|(t, h)| (*t, Arc::clone(h))).collect(),
+                };
+                (labels.clone(), inside)
             })
-            .filter(|(_, samples)| !samples.is_empty())
+            .filter(|(_, inside)| !inside.floats.is_empty() || !inside.histograms.is_empty())
             .collect()
     }
 }
 
-fn merge(mut data: SeriesData, above: &[(i64, f64)]) -> SeriesData {
-    let mut column: BTreeMap<i64, f64> =
+#[derive(Default)]
+struct Column {
+    floats: BTreeMap<i64, f64>,
+    histograms: BTreeMap<i64, Arc<NativeHistogram>>,
+}
+
+fn merge(mut data: SeriesData, above: Column) -> SeriesData {
+    let mut floats: BTreeMap<i64, f64> =
         data.timestamps.iter().copied().zip(data.values.iter().copied()).collect();
-    column.extend(above.iter().copied());
-    (data.timestamps, data.values) = column.into_iter().unzip();
-    // The recorded samples have no start time, so the column no longer lines up.
+    floats.extend(above.floats);
+    (data.timestamps, data.values) = floats.into_iter().unzip();
+    // The recorded samples have no start time, so the columns would no longer line up.
     data.start_timestamps.clear();
+    let stored = std::mem::take(&mut data.histograms);
+    let mut histograms: BTreeMap<i64, Arc<NativeHistogram>> =
+        stored.timestamps.into_iter().zip(stored.values).collect();
+    histograms.extend(above.histograms);
+    (data.histograms.timestamps, data.histograms.values) = histograms.into_iter().unzip();
     data
 }
 
@@ -68,12 +83,12 @@ impl SeriesSource for Overlay<'_> {
         for series in below {
             let series = series?;
             stored.push(Ok(match above.remove(&series.labels) {
-                Some(samples) => merge(series, &samples),
+                Some(column) => merge(series, column),
                 None => series,
             }));
         }
-        stored.extend(above.into_iter().map(|(labels, samples)| {
-            Ok(merge(SeriesData { labels, ..SeriesData::default() }, &samples))
+        stored.extend(above.into_iter().map(|(labels, column)| {
+            Ok(merge(SeriesData { labels, ..SeriesData::default() }, column))
         }));
         Ok(Box::new(stored.into_iter()))
     }

@@ -170,3 +170,124 @@ fn load(saved: SavedActive) -> Result<ActiveAlert, RulesError> {
         keep_firing_since: saved.keep_firing_since_ms.map(TimestampMs),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use obs_promql::testing::MemorySource;
+    use obs_types::{DurationMs, QueryContext, SeriesData, is_stale};
+
+    use super::*;
+    use crate::ReadOptions;
+
+    const RULES: &str = "groups:\n- name: g\n  interval: 10s\n  rules:\n  - record: r\n    expr: m > 1\n  \
+                         - alert: A\n    expr: r > 1\n    for: 20s\n    labels: {severity: critical}\n";
+
+    fn set(text: &str) -> RuleSet {
+        let mut set = RuleSet::new(GroupOptions {
+            interval: DurationMs(15_000),
+            query_offset: DurationMs(0),
+            external_labels: LabelSet::empty(),
+            external_url: String::new(),
+        });
+        let file = RuleFile::parse("f.yml", text, ReadOptions::default()).unwrap();
+        assert!(set.load(&[file], TimestampMs(0)).is_empty());
+        set
+    }
+
+    fn source(values: &[f64]) -> MemorySource {
+        let mut source = MemorySource::default();
+        let times = (0i64..).map(|i| i * 10_000);
+        source.append(SeriesData {
+            labels: LabelSet::from_pairs([("__name__", "m"), ("node", "a")]),
+            timestamps: times.take(values.len()).collect(),
+            values: values.to_vec(),
+            ..SeriesData::default()
+        });
+        source
+    }
+
+    /// Transitions, failures and written values, one text each.
+    fn step(set: &mut RuleSet, source: &MemorySource, at: i64) -> Vec<String> {
+        let query = QueryContext::unlimited();
+        let context = StepContext { query: &query, monotonic: &|| Duration::ZERO };
+        show(set.step(TimestampMs(at), source, &context))
+    }
+
+    fn show(effects: Vec<Effect>) -> Vec<String> {
+        let mut out = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Write(batch) => out.extend(batch.series.iter().map(|s| {
+                    let v = s.samples[0].1;
+                    let name = s.labels.metric_name();
+                    if is_stale(v) { format!("{name} stale") } else { format!("{name} {v}") }
+                })),
+                Effect::Alert(e) => out.push(format!("{:?}", e.transition)),
+                Effect::Failed(f) => out.push(f.message),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn later_rules_see_earlier_ones_and_vanished_series_end() {
+        let mut set = set(RULES);
+        let source = source(&[5.0, 5.0, 5.0, 0.0]);
+        assert_eq!(
+            step(&mut set, &source, 0),
+            ["r 5", "ALERTS 1", "ALERTS_FOR_STATE 0", "Pending"]
+        );
+        assert!(step(&mut set, &source, 5_000).is_empty(), "not due");
+        step(&mut set, &source, 10_000);
+        // The pending series ends where the firing one begins.
+        assert_eq!(
+            step(&mut set, &source, 20_000),
+            ["r 5", "ALERTS 1", "ALERTS_FOR_STATE 0", "ALERTS stale", "Fired"]
+        );
+        assert_eq!(
+            step(&mut set, &source, 30_000),
+            ["r stale", "ALERTS stale", "ALERTS_FOR_STATE stale", "Resolved"]
+        );
+    }
+
+    #[test]
+    fn a_restart_neither_fires_again_nor_starts_waiting_again() {
+        let source = source(&[5.0, 5.0, 5.0, 5.0, 0.0]);
+        let mut before = set(RULES);
+        step(&mut before, &source, 0);
+        step(&mut before, &source, 10_000);
+        let mut after = set(RULES);
+        assert_eq!(after.restore(before.to_json()).unwrap(), 1);
+        assert!(step(&mut after, &source, 20_000).contains(&"Fired".to_owned()));
+        let mut again = set(RULES);
+        again.restore(after.to_json()).unwrap();
+        assert!(step(&mut again, &source, 30_000).contains(&"Updated".to_owned()));
+        assert!(step(&mut again, &source, 40_000).contains(&"Resolved".to_owned()));
+        assert!(set(RULES).restore(json!({"version": 7, "rules": []})).is_err());
+    }
+
+    #[test]
+    fn a_reload_keeps_what_stays_and_ends_what_goes() {
+        let source = source(&[5.0, 5.0, 5.0, 5.0]);
+        let mut set = set(RULES);
+        for at in [0, 10_000, 20_000] {
+            step(&mut set, &source, at);
+        }
+        let file = RuleFile::parse("f.yml", RULES, ReadOptions::default()).unwrap();
+        assert!(set.load(&[file], TimestampMs(25_000)).is_empty());
+        assert_eq!(set.groups()[0].rules[1].state(), AlertState::Firing);
+        let gone = show(set.load(&[], TimestampMs(26_000)));
+        assert_eq!(gone, ["r stale", "ALERTS stale", "ALERTS_FOR_STATE stale", "Resolved"]);
+    }
+
+    #[test]
+    fn a_limit_and_a_failing_query_are_said_and_counted_as_health() {
+        let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - record: x\n    expr: label_replace(vector(1), \"a\", \"1\", \"\", \"\") or label_replace(vector(1), \"a\", \"2\", \"\", \"\")\n";
+        let mut set = set(text);
+        let out = step(&mut set, &source(&[1.0]), 0);
+        assert_eq!(out, ["exceeded limit of 1 with 2 series"]);
+        assert_eq!(set.groups()[0].rules[0].health.as_str(), "err");
+    }
+}
