@@ -56,7 +56,7 @@ pub struct Delivery {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Queued(Delivery),
+    Queued(Box<Delivery>),
     Done { id: u64, status: DeliveryStatus, attempts: u32, detail: String, at_ms: i64 },
 }
 
@@ -110,9 +110,9 @@ impl Queue {
             Line::Queued(delivery) => {
                 self.next_id = self.next_id.max(delivery.id.saturating_add(1));
                 if delivery.status == DeliveryStatus::Queued {
-                    self.waiting.insert(delivery.id, delivery);
+                    self.waiting.insert(delivery.id, *delivery);
                 } else {
-                    self.keep(delivery);
+                    self.keep(*delivery);
                 }
             }
             Line::Done { id, status, attempts, detail, at_ms } => {
@@ -140,7 +140,7 @@ impl Queue {
         let mut text = Vec::new();
         for (id, mut delivery) in (self.next_id..).zip(deliveries) {
             delivery.id = id;
-            put(&mut text, &Line::Queued(delivery.clone()));
+            put(&mut text, &Line::Queued(Box::new(delivery.clone())));
             out.push(delivery);
         }
         self.append(&text)?;
@@ -203,7 +203,7 @@ impl Queue {
         let fail = |source| NotifyError::Queue { path: self.path.display().to_string(), source };
         let mut text = Vec::new();
         for delivery in self.done.iter().chain(self.waiting.values()) {
-            put(&mut text, &Line::Queued(delivery.clone()));
+            put(&mut text, &Line::Queued(Box::new(delivery.clone())));
         }
         let fresh = self.path.with_extension("tmp");
         let mut file = File::create(&fresh).map_err(fail)?;

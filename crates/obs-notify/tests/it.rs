@@ -163,7 +163,8 @@ async fn what_was_queued_is_sent_after_a_restart_and_only_once() {
     until("sent after the restart", || host.delivered.lock().unwrap().len() == 2).await;
     let before = host.now.load(Ordering::SeqCst);
     notifier.alert(&firing);
-    until("several group intervals pass", || host.now.load(Ordering::SeqCst) > before + 10_000).await;
+    until("several group intervals pass", || host.now.load(Ordering::SeqCst) > before + 10_000)
+        .await;
     notifier.shutdown().await;
     assert_eq!(sink.bodies.lock().unwrap().len(), 2, "the restart repeats nothing");
 }

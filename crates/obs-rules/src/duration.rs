@@ -56,7 +56,7 @@ pub fn format_duration(duration: DurationMs) -> String {
     for (unit, size) in UNITS {
         let size = size.unsigned_abs();
         let exact_only = matches!(unit, "y" | "w");
-        if exact_only && ms % size != 0 {
+        if exact_only && !ms.is_multiple_of(size) {
             continue;
         }
         let count = ms / size;

@@ -26,6 +26,8 @@ const QUERIES_MAX: usize = 32;
 const PREAMBLE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
     {{$externalURL := .ExternalURL}}{{$value := .Value}}";
 
+type OfNumber = fn(f64) -> String;
+type OfText = fn(&str) -> String;
 type Answers = BTreeMap<String, Option<Value>>;
 
 /// What a template may speak of.
@@ -250,7 +252,7 @@ fn sample_functions(template: Template) -> Template {
 }
 
 fn number_functions(mut template: Template) -> Template {
-    let plain: [(&str, fn(f64) -> String); 7] = [
+    let plain: [(&str, OfNumber); 7] = [
         ("goFloat", go_float),
         ("humanize", humanize),
         ("humanize1024", humanize_1024),
@@ -273,7 +275,7 @@ fn number_functions(mut template: Template) -> Template {
 }
 
 fn text_functions(mut template: Template) -> Template {
-    let plain: [(&str, fn(&str) -> String); 9] = [
+    let plain: [(&str, OfText); 9] = [
         ("title", title),
         ("toUpper", |s| s.to_uppercase()),
         ("toLower", |s| s.to_lowercase()),

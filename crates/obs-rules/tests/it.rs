@@ -22,7 +22,7 @@ fn vectors(folder: &str) -> Option<PathBuf> {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     all.sort();
     all
 }
