@@ -40,13 +40,15 @@ struct State {
 const STATE_FILE: &str = "state/slos.json";
 
 impl SloService {
-    /// `from_files` are the objectives of packs and configuration.
+    /// `from_files` are the objectives of packs and configuration. The first daily report of a
+    /// fresh installation is that of the next day: today has only just begun to be measured.
     pub fn open(
         data_dir: PathBuf,
         disk: Arc<dyn Disk>,
         ledger: Arc<Ledger>,
         operations: Arc<DayIds>,
         from_files: Vec<Slo>,
+        now: TimestampMs,
     ) -> Result<Self, OpsError> {
         let mut state = State::default();
         for slo in from_files {
@@ -74,6 +76,7 @@ impl SloService {
             }
             true
         })?;
+        state.reported.get_or_insert_with(|| day(now));
         Ok(Self { data_dir, disk, ledger, operations, state: Mutex::new(state) })
     }
 

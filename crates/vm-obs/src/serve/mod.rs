@@ -12,6 +12,7 @@ mod sinks;
 mod tasks;
 mod verify;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -65,7 +66,12 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::registry()
         .with(filter)
-        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false),
+        )
         .with(own)
         .try_init()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -206,6 +212,7 @@ async fn serve(
         Arc::clone(&ledger),
         operations,
         std::mem::take(&mut loaded.slos),
+        started,
     )?);
     let anomalies =
         Arc::new(AnomalyService::open(Arc::clone(&ledger), std::mem::take(&mut loaded.watches))?);
