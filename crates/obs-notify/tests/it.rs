@@ -1,4 +1,5 @@
 //! Delivery over loopback: a sink that refuses first, a restart in between, silence, resolution.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
