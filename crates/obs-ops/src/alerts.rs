@@ -125,6 +125,12 @@ impl AlertService {
         context: &StepContext<'_>,
         route: Route<'_>,
     ) -> Result<AlertStep, OpsError> {
+        let due = self.rules().groups().iter().filter(|g| g.is_due(now)).count();
+        if due == 0 {
+            return Ok(AlertStep::default());
+        }
+        let span = tracing::info_span!("evaluate rules", groups = due);
+        let _entered = span.enter();
         let effects = self.rules().step(now, source, context);
         if effects.is_empty() {
             return Ok(AlertStep::default());

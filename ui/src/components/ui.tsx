@@ -65,6 +65,11 @@ export function Chips(props: { labels: Record<string, unknown> }): JSX.Element {
   );
 }
 
+/** What is left of an objective's budget; `null` where there are no events to judge by. */
+export function budgetLeft(slo: { status: string; error_budget: { remaining_percent: number | null } }): number | null {
+  return slo.status === "no_data" ? null : slo.error_budget.remaining_percent;
+}
+
 export function Budget(props: { percent: number | null }): JSX.Element {
   const p = props.percent;
   const shown = Math.max(0, Math.min(100, p ?? 0));

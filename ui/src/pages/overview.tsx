@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { get } from "../api/client";
 import type { AlertObject, Health, LedgerHead, LogObject, Slo, TraceSummary } from "../api/types";
 import { Page } from "../components/shell";
-import { Badge, Budget, Card, Stat, View } from "../components/ui";
+import { Badge, Budget, Card, Stat, View, budgetLeft } from "../components/ui";
 import { formatAge, formatDuration, formatTime } from "../lib/time";
 import { formatValue } from "../lib/units";
 import { LogTable } from "../panels/logs";
@@ -64,8 +64,8 @@ export function Overview(): JSX.Element {
                 {d.slos.slice(0, 8).map((s) => (
                   <tr key={s.slo_id}>
                     <td><a href={`/slos?id=${encodeURIComponent(s.slo_id)}`}>{s.name}</a></td>
-                    <td style="width:34%"><Budget percent={s.error_budget.remaining_percent} /></td>
-                    <td class="num">{s.error_budget.remaining_percent === null ? "–" : `${s.error_budget.remaining_percent.toFixed(1)} % left`}</td>
+                    <td style="width:34%"><Budget percent={budgetLeft(s)} /></td>
+                    <td class="num">{budgetLeft(s) === null ? "–" : `${budgetLeft(s)?.toFixed(1)} % left`}</td>
                     <td><Badge word={s.status} /></td>
                   </tr>
                 ))}

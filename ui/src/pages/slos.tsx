@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { get } from "../api/client";
 import type { Slo } from "../api/types";
 import { Page } from "../components/shell";
-import { Badge, Budget, Card, View } from "../components/ui";
+import { Badge, Budget, Card, View, budgetLeft } from "../components/ui";
 import { formatValue } from "../lib/units";
 import { QueryChart } from "../panels/query";
 import { useLoad } from "../state/load";
@@ -24,11 +24,11 @@ export function Slos(): JSX.Element {
                 <div class="row"><h2 style="margin:0;font-size:15px" class="grow">{s.name}</h2><Badge word={s.status} /></div>
                 <div class="muted mono">{s.slo_id}</div>
                 <p class="muted" style="margin:4px 0 10px">{s.description}</p>
-                <Budget percent={s.error_budget.remaining_percent} />
+                <Budget percent={budgetLeft(s)} />
                 <dl class="kv" style="margin-top:10px">
                   <dt>objective</dt><dd>{percent(s.target)} over {s.window}</dd>
                   <dt>achieved</dt><dd class={s.achieved !== null && s.achieved < s.target ? "bad" : "ok"}>{percent(s.achieved, 4)}</dd>
-                  <dt>budget left</dt><dd>{s.error_budget.remaining_percent === null ? "–" : `${s.error_budget.remaining_percent.toFixed(1)} % of ${s.error_budget.total_minutes.toFixed(1)} min`}</dd>
+                  <dt>budget left</dt><dd>{budgetLeft(s) === null ? "–" : `${budgetLeft(s)?.toFixed(1)} % of ${s.error_budget.total_minutes.toFixed(1)} min`}</dd>
                   {s.breakdown && <><dt>events</dt><dd>{formatValue(s.breakdown.bad_requests)} bad of {formatValue(s.breakdown.total_requests)}</dd></>}
                   <dt>trend</dt><dd>{s.trend}</dd>
                   {s.burn_rates && <><dt>burn rate</dt><dd>{Object.entries(s.burn_rates).map(([w, b]) => `${w} ${b === null ? "–" : `${b.toFixed(2)}×`}`).join("  ·  ")}</dd></>}

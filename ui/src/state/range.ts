@@ -13,7 +13,7 @@ window.setInterval(() => {
   if (refreshing.value && !document.hidden) now.value = Date.now();
 }, REFRESH_MS);
 
-export const rangeText = computed(() => query.value.get("last") ?? "15m");
+export const rangeText = computed(() => query.value.get("last") ?? "5m");
 
 export interface Range {
   /** Seconds. */

@@ -115,6 +115,12 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
     }
     for pack in packs {
         let name = pack.manifest.name;
+        tracing::info!(
+            pack = name,
+            version = pack.manifest.version,
+            description = pack.manifest.description,
+            "pack loaded"
+        );
         out.rules.extend(pack.rules);
         out.slos.extend(pack.slos);
         out.scrape.jobs.extend(pack.jobs);
