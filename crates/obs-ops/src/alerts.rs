@@ -1,10 +1,12 @@
 //! Rules and alerts with their state on disk and their receipts.
 //!
-//! Order of a step: evaluate, update the book, save both states, append receipts, and only then
-//! hand the changes to the notifier. A crash before the receipts repeats the step's transitions
-//! from the saved state; nothing fires without its receipt.
+//! Order of a step: evaluate, update the book, save both states, append receipts, and then hand
+//! the changes to the notifier. Every alert that fired or resolved gets its receipt exactly once:
+//! what a crash or a full disk kept from the ledger is owed, found again at the next start by
+//! comparing the book with the ledger, and written before anything newer. A notification does not
+//! wait for that: an alert about a full disk must get out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +19,7 @@ use obs_rules::{
 use obs_types::{LabelSet, MetricBatch, NodeName, SeriesSource, TimestampMs};
 use serde_json::{Map, Value, json};
 
-pub use obs_rules::{AckRequest, AlertFilter, SilenceRequest};
+pub use obs_rules::{AckRequest, AlertFilter, SilenceMatcher, SilenceRequest};
 
 use crate::ids::DayIds;
 use crate::OpsError;
@@ -27,7 +29,7 @@ use crate::OpsError;
 pub struct AlertStep {
     /// Samples to store.
     pub batch: MetricBatch,
-    /// Alerts that fired or resolved, with their receipts already written.
+    /// Alerts that fired or resolved, with their receipts written or owed.
     pub changes: Vec<BookChange>,
     /// Rules that failed.
     pub failures: u64,
@@ -45,6 +47,25 @@ pub struct AlertService {
     operations: Arc<DayIds>,
     rules: Mutex<RuleSet>,
     book: Mutex<AlertBook>,
+    owed: Mutex<Owed>,
+}
+
+/// What the disk did not take yet.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Oldest first.
+    receipts: Vec<Receipt>,
+    state: bool,
+}
+
+/// An alert with what holds its notifications back.
+#[derive(Clone, Debug)]
+pub struct RoutedAlert {
+    pub alert: AlertRecord,
+    /// Ids of active silences.
+    pub silenced_by: Vec<String>,
+    /// Ids of firing alerts that inhibit it.
+    pub inhibited_by: Vec<String>,
 }
 
 const BOOK_FILE: &str = "state/alerts.json";
@@ -96,14 +117,51 @@ impl AlertService {
             None => AlertBook::new(node.clone()),
         };
         book.set_inhibit_rules(inhibit);
-        Ok(Self {
+        let owed = Owed { receipts: unrecorded(&book, &ledger)?, state: false };
+        if !owed.receipts.is_empty() {
+            tracing::warn!(receipts = owed.receipts.len(), "alerts without receipts get them now");
+        }
+        let service = Self {
             data_dir,
             disk,
             ledger,
             operations,
             rules: Mutex::new(rules),
             book: Mutex::new(book),
-        })
+            owed: Mutex::new(owed),
+        };
+        service.settle_debts();
+        Ok(service)
+    }
+
+    /// Tries again what the disk refused; gives whether nothing is owed any more.
+    fn settle_debts(&self) -> bool {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if owed.state {
+            match self.write_state() {
+                Ok(()) => owed.state = false,
+                Err(e) => {
+                    tracing::error!(error = %e, "alert state not saved, it is tried again");
+                    return false;
+                }
+            }
+        }
+        if !owed.receipts.is_empty() {
+            // The debt is kept until the ledger says that it is paid.
+            match self.ledger.append(owed.receipts.clone()) {
+                Ok(_sequence) => owed.receipts.clear(),
+                Err(e) => {
+                    tracing::error!(error = %e, "alert receipts not written, they are tried again");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Receipts of alerts that the ledger has not taken yet.
+    pub fn owed_receipts(&self) -> usize {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).receipts.len()
     }
 
     /// Replaces the rules, keeping the state of those that stay.
@@ -114,7 +172,7 @@ impl AlertService {
         route: Route<'_>,
     ) -> Result<AlertStep, OpsError> {
         let effects = self.rules().load(files, now);
-        self.settle(effects, route)
+        Ok(self.settle(effects, route))
     }
 
     /// Evaluates the groups that are due.
@@ -132,13 +190,10 @@ impl AlertService {
         let span = tracing::info_span!("evaluate rules", groups = due);
         let _entered = span.enter();
         let effects = self.rules().step(now, source, context);
-        if effects.is_empty() {
-            return Ok(AlertStep::default());
-        }
-        self.settle(effects, route)
+        Ok(self.settle(effects, route))
     }
 
-    fn settle(&self, effects: Vec<Effect>, route: Route<'_>) -> Result<AlertStep, OpsError> {
+    fn settle(&self, effects: Vec<Effect>, route: Route<'_>) -> AlertStep {
         let mut step = AlertStep::default();
         let mut touched = false;
         {
@@ -165,13 +220,12 @@ impl AlertService {
                 }
             }
         }
-        if touched {
-            self.save()?;
+        {
+            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            owed.state |= touched;
+            owed.receipts.extend(step.changes.iter().map(|c| receipt(c, route)));
         }
-        if !step.changes.is_empty() {
-            let receipts = step.changes.iter().map(|c| receipt(c, route)).collect();
-            self.ledger.append(receipts)?;
-        }
+        self.settle_debts();
         for change in &step.changes {
             match change {
                 BookChange::Fired(a) => tracing::warn!(
@@ -187,7 +241,7 @@ impl AlertService {
                 }
             }
         }
-        Ok(step)
+        step
     }
 
     /// ENGINE 2.4 objects, newest first.
@@ -210,6 +264,28 @@ impl AlertService {
     pub fn is_muted(&self, alert: &AlertRecord, now: TimestampMs) -> bool {
         let book = self.book();
         is_silenced(&book, alert, now) || !book.inhibited_by(alert).is_empty()
+    }
+
+    /// All firing alerts with their silences and inhibitors, sorted by rule and labels.
+    pub fn routed(&self, now: TimestampMs) -> Vec<RoutedAlert> {
+        let book = self.book();
+        book.firing()
+            .map(|a| RoutedAlert {
+                alert: a.clone(),
+                silenced_by: book.silenced_by(a, now),
+                inhibited_by: book.inhibited_by(a),
+            })
+            .collect()
+    }
+
+    /// Newest first, expired ones last.
+    pub fn silence_records(&self, now: TimestampMs) -> Vec<Silence> {
+        self.book().silences(now)
+    }
+
+    /// Every alert that is known, resolved ones too, newest first.
+    pub fn records(&self) -> Vec<AlertRecord> {
+        self.book().list(&AlertFilter::default())
     }
 
     /// All firing alerts.
@@ -346,7 +422,16 @@ impl AlertService {
         json!({"alerts": alerts})
     }
 
+    /// A state that the disk refuses is saved later; the caller learns that it is not durable.
     fn save(&self) -> Result<(), OpsError> {
+        let saved = self.write_state();
+        if saved.is_err() {
+            self.owed.lock().unwrap_or_else(PoisonError::into_inner).state = true;
+        }
+        saved
+    }
+
+    fn write_state(&self) -> Result<(), OpsError> {
         let rules = self.rules().to_json();
         let book = self.book().to_json();
         for (name, value) in [(RULES_FILE, rules), (BOOK_FILE, book)] {
@@ -363,6 +448,41 @@ impl AlertService {
     fn book(&self) -> MutexGuard<'_, AlertBook> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Receipts that the book says must exist and the ledger does not hold, oldest first.
+fn unrecorded(book: &AlertBook, ledger: &Ledger) -> Result<Vec<Receipt>, OpsError> {
+    let mut known: BTreeSet<(bool, String)> = BTreeSet::new();
+    ledger.read(0, &mut |_seq, line| {
+        for (fired, kind) in [(true, "obs_alert_fired"), (false, "obs_alert_resolved")] {
+            if line.contains(kind)
+                && let Ok(receipt) = serde_json::from_str::<Value>(line)
+                && receipt.get("type").and_then(Value::as_str) == Some(kind)
+                && let Some(id) = receipt.get("alert_id").and_then(Value::as_str)
+            {
+                known.insert((fired, id.to_owned()));
+            }
+        }
+        true
+    })?;
+    let notified = |a: &AlertRecord| a.notified.clone();
+    let mut all = book.list(&AlertFilter::default());
+    all.reverse();
+    let mut missing: Vec<(TimestampMs, Receipt)> = Vec::new();
+    for alert in all {
+        if let Some(at) = alert.fired_at
+            && !known.contains(&(true, alert.id.clone()))
+        {
+            missing.push((at, receipt(&BookChange::Fired(alert.clone()), &notified)));
+        }
+        if let Some(at) = alert.resolved_at
+            && !known.contains(&(false, alert.id.clone()))
+        {
+            missing.push((at, receipt(&BookChange::Resolved(alert), &notified)));
+        }
+    }
+    missing.sort_by_key(|(at, _)| *at);
+    Ok(missing.into_iter().map(|(_, receipt)| receipt).collect())
 }
 
 fn first(sequence: &[u64]) -> u64 {

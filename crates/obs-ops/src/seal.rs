@@ -4,8 +4,9 @@
 //! 1. a receipt is appended only after its file is durable and was read back;
 //! 2. the hours of a stream are recorded without a hole: each seal begins where the last ended, and
 //!    hours in which vm-obs did not run are declared as a gap;
-//! 3. a file without a receipt (the process died between the two) is no seal: it is removed and the
-//!    hour is sealed again from the hot engine.
+//! 3. a file without a receipt (the process died between the two) is no seal: it is removed at the
+//!    next start and the hour is sealed again from the hot engine; while the process lives, the
+//!    receipt is tried again instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use obs_ledger::{
     SealLink, SealRelation, TraceBatch, TraceComplete,
 };
 use obs_types::{
-    ContentHash, DurationMs, LogSource, SeriesSource, TimestampMs, TraceSource,
+    ContentHash, DurationMs, LogSource, QueryContext, SeriesSource, TimeRangeMs, TimeRangeNs,
+    TimestampMs, TraceSelect, TraceSource,
 };
 use serde_json::Value;
 
@@ -54,6 +56,9 @@ impl std::fmt::Debug for SealSettings {
 #[derive(Debug)]
 pub struct SealService {
     settings: SealSettings,
+    /// Held while sealing: a file that another thread has written but not yet recorded must not
+    /// look forgotten.
+    sealing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -63,6 +68,8 @@ struct State {
     recorded_until: BTreeMap<&'static str, i64>,
     /// Per file: its hash, for revisions that refer to it.
     hashes: BTreeMap<String, ContentHash>,
+    /// Files that are durable and whose receipt the ledger refused, oldest first.
+    unrecorded: Vec<Seal>,
 }
 
 impl SealService {
@@ -70,7 +77,9 @@ impl SealService {
     pub fn open(settings: SealSettings) -> Result<Self, OpsError> {
         let mut state = State::default();
         settings.ledger.read(0, &mut |_seq, line| {
-            if let Ok(receipt) = serde_json::from_str::<Value>(line) {
+            if line.contains("\"period\"")
+                && let Ok(receipt) = serde_json::from_str::<Value>(line)
+            {
                 state.learn(&receipt);
             }
             true
@@ -95,17 +104,21 @@ impl SealService {
             }
         }
         settings.archive.refresh()?;
-        Ok(Self { settings, state: Mutex::new(state) })
+        Ok(Self { settings, sealing: Mutex::default(), state: Mutex::new(state) })
     }
 
     /// Seals every hour that has ended `delay` ago. `running_since` bounds the first seal of a
     /// fresh installation. Gives the receipts' sequence numbers.
+    ///
+    /// Hours of a long downtime become a gap, except those that hold data: what came in before the
+    /// process ended, or was sent afterwards, is sealed.
     pub fn seal_due(
         &self,
         now: TimestampMs,
         running_since: TimestampMs,
     ) -> Result<Vec<u64>, OpsError> {
-        let mut done = Vec::new();
+        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.record_left_over()?;
         let Some(last) = Hour::containing(now.saturating_sub(self.settings.delay)) else {
             return Ok(done);
         };
@@ -119,9 +132,16 @@ impl SealService {
                     None => first,
                 },
             };
-            if hours_between(next, first) > EMPTY_HOURS_MAX {
-                done.extend(self.declare_gap(signal, next, first)?);
-                next = first;
+            let running = first.min(last.next());
+            while hours_between(next, running) > EMPTY_HOURS_MAX {
+                let empty = self.empty_until(signal, next, running)?;
+                if empty > next {
+                    done.extend(self.declare_gap(signal, next, empty)?);
+                    next = empty;
+                } else {
+                    done.extend(self.seal(signal, next)?);
+                    next = next.next();
+                }
             }
             while next <= last {
                 done.extend(self.seal(signal, next)?);
@@ -133,7 +153,8 @@ impl SealService {
 
     /// Seals data that arrived after its hour was sealed, as further revisions.
     pub fn seal_late(&self) -> Result<Vec<u64>, OpsError> {
-        let mut done = Vec::new();
+        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.record_left_over()?;
         for signal in Signal::ALL {
             let mut hours: Vec<Hour> =
                 self.settings.archive.sealed(signal).iter().map(|n| n.hour).collect();
@@ -146,7 +167,7 @@ impl SealService {
                     Signal::Traces => s.archive.backfill_traces(hour, s.traces.as_ref())?,
                 };
                 if let Some(seal) = seal {
-                    done.extend(self.record(&seal)?);
+                    done.extend(self.record_or_keep(seal)?);
                 }
             }
         }
@@ -162,13 +183,30 @@ impl SealService {
             Signal::Logs => s.archive.seal_logs(hour, 0, s.logs.as_ref())?,
             Signal::Traces => s.archive.seal_traces(hour, 0, s.traces.as_ref())?,
         };
-        tracing::info!(
-            path = seal.storage_path,
-            bytes = seal.content_bytes,
-            records = seal.records.count,
-            "hour sealed"
-        );
-        self.record(&seal)
+        self.record_or_keep(seal)
+    }
+
+    /// The file stays and its receipt is tried again with the next call, because a file is never
+    /// written twice.
+    fn record_or_keep(&self, seal: Seal) -> Result<Vec<u64>, OpsError> {
+        self.record(&seal).inspect_err(|_refused| self.lock().unrecorded.push(seal))
+    }
+
+    fn record_left_over(&self) -> Result<Vec<u64>, OpsError> {
+        let mut done = Vec::new();
+        let mut waiting = std::mem::take(&mut self.lock().unrecorded).into_iter();
+        while let Some(seal) = waiting.next() {
+            match self.record(&seal) {
+                Ok(sequence) => done.extend(sequence),
+                Err(e) => {
+                    let mut state = self.lock();
+                    state.unrecorded.push(seal);
+                    state.unrecorded.extend(waiting);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(done)
     }
 
     fn record(&self, seal: &Seal) -> Result<Vec<u64>, OpsError> {
@@ -180,6 +218,34 @@ impl SealService {
         *until = (*until).max(seal.hour().end().0);
         state.hashes.insert(seal.storage_path.clone(), seal.content_hash);
         Ok(sequence)
+    }
+
+    /// The first hour from `from` on that holds data, at most `to`.
+    fn empty_until(&self, signal: Signal, from: Hour, to: Hour) -> Result<Hour, OpsError> {
+        if !self.has_data(signal, from, to)? {
+            return Ok(to);
+        }
+        let mut hour = from;
+        while hour < to && !self.has_data(signal, hour, hour.next())? {
+            hour = hour.next();
+        }
+        Ok(hour)
+    }
+
+    /// Whether anything lies between the starts of two hours.
+    fn has_data(&self, signal: Signal, from: Hour, to: Hour) -> Result<bool, OpsError> {
+        let s = &self.settings;
+        let context = QueryContext::unlimited();
+        let range = TimeRangeMs::new(from.start(), to.start());
+        let range_ns = TimeRangeNs::new(from.start().to_ns(), to.start().to_ns());
+        Ok(match signal {
+            Signal::Metrics => !s.metrics.series(&[], range, &context)?.is_empty(),
+            Signal::Logs => !s.logs.streams(&[], range_ns, &context)?.is_empty(),
+            Signal::Traces => {
+                let select = TraceSelect { range: range_ns, all_of: &[] };
+                s.traces.select(&select, &context)?.next().transpose()?.is_some()
+            }
+        })
     }
 
     fn declare_gap(&self, signal: Signal, from: Hour, to: Hour) -> Result<Vec<u64>, OpsError> {

@@ -71,6 +71,7 @@ pub(super) fn start(
         clock: Arc::clone(clock),
         registry: Arc::clone(registry),
     };
-    let known = alerts.firing();
+    // Resolved ones too: a message about them may have been waiting when the process died.
+    let known = alerts.records();
     Ok(Notifier::start(config, &data.join("queue"), &known, Arc::new(host))?)
 }
