@@ -1,0 +1,84 @@
+//! Starts what takes longer than a test may: soaks and measurements.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use crate::check::cargo;
+
+/// Long runs that look for lost data.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Soak {
+    /// Kill the server at random moments while all signals are written; what was acknowledged must
+    /// be there after the restart
+    Crash {
+        /// How often it is killed
+        #[arg(long, default_value_t = 200)]
+        rounds: u32,
+        /// First seed; round N uses SEED + N
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// Measurements.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Side by side with other engines on this machine
+    #[command(subcommand)]
+    Peers(Peers),
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Peers {
+    /// The same remote-write load into each engine, then the same queries
+    Metrics {
+        /// Passed on to `peer-bench metrics`; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
+    let Soak::Crash { rounds, seed } = soak;
+    cargo(
+        root,
+        &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "crash::"],
+        &[
+            ("VMOBS_CRASH_ROUNDS", rounds.to_string().as_str()),
+            ("VMOBS_CRASH_SEED", seed.to_string().as_str()),
+        ],
+    )
+}
+
+pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
+    let Bench::Peers(Peers::Metrics { arguments }) = bench;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(PathBuf::from(dir)));
+    let release = target.join("release/vm-obs");
+    let debug = target.join("debug/vm-obs");
+    let binary = if release.exists() {
+        release
+    } else {
+        println!(
+            "{} is missing: measuring a debug build, whose figures say nothing about speed; \
+             `cargo build --release` first",
+            release.display()
+        );
+        anyhow::ensure!(
+            debug.exists() || cargo(root, &["build", "-p", "vm-obs"], &[])?,
+            "vm-obs does not build"
+        );
+        debug
+    };
+    let optimised = binary.parent().is_some_and(|p| p.ends_with("release"));
+    let binary = binary.display().to_string();
+    let mut command = vec!["run", "--quiet", "-p", "peer-bench"];
+    if optimised {
+        command.push("--release");
+    }
+    command.extend(["--", "metrics", "--vm-obs", &binary]);
+    command.extend(arguments.iter().map(String::as_str));
+    cargo(root, &command, &[])
+}
