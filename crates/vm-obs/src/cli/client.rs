@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use reqwest::Method;
 use serde_json::Value;
-// The trait by which a router is asked in the process; tonic brings it along.
-use tonic::codegen::Service as _;
+// The trait by which a router is asked in the process.
+use tower_service::Service as _;
 
 use super::args::{ServerArgs, SourceArgs};
 use super::offline;
@@ -93,11 +93,7 @@ impl Client {
     }
 
     /// The body as text.
-    pub(crate) async fn text(
-        &self,
-        path: &str,
-        parameters: &Parameters,
-    ) -> anyhow::Result<String> {
+    pub(crate) async fn text(&self, path: &str, parameters: &Parameters) -> anyhow::Result<String> {
         self.send(Method::GET, path, parameters, None).await
     }
 
@@ -123,8 +119,7 @@ impl Client {
     ) -> anyhow::Result<String> {
         let (ok, status, text) = match self {
             Self::Server { http, base } => {
-                let mut request =
-                    http.request(method, format!("{base}{path}")).query(parameters);
+                let mut request = http.request(method, format!("{base}{path}")).query(parameters);
                 if let Some(body) = body {
                     request = request.json(body);
                 }

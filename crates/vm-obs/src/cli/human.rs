@@ -24,8 +24,7 @@ pub(crate) fn duration_ms(ms: f64) -> String {
         return format!("{} s", trimmed(ms / 1e3, 2));
     }
     let seconds = (ms / 1e3).round() as u64;
-    let (d, h, m, s) =
-        (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     match (d, h) {
         (0, 0) => format!("{m}m {s:02}s"),
         (0, _) => format!("{h}h {m:02}m"),

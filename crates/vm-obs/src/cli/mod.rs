@@ -1,31 +1,138 @@
-//! The verbs that talk to a running server or read a data folder.
+//! The verbs of the command line: all but `serve`.
+//!
+//! Each asks the HTTP routes of a server (`--url`), or of the same routes over a data folder
+//! (`--data`), and writes the answer as a table, as the server's JSON, as CSV or as Markdown. Tables
+//! are plain text without colour; bars and shapes are drawn only on a terminal. Answers go to
+//! standard output, warnings and errors to standard error.
 
+mod alert;
+mod args;
+mod client;
+mod dashboard;
+mod export;
+mod human;
+mod logs;
+mod metrics;
+mod offline;
+mod out;
+mod receipts;
+mod rules;
+mod slo;
+mod status;
+mod table;
+mod trace;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// What can be asked.
-#[derive(Debug, clap::Subcommand)]
+use clap::Subcommand;
+
+pub(crate) use client::{Client, Parameters, encoded};
+pub(crate) use human::{cell, duration_ms, list, number, parse as parse_time, plain, text};
+pub(crate) use metrics::{series_name, shape, values};
+
+/// What can be asked of a server or a data folder.
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Verify a data folder offline
+    /// Query, list and export metrics
+    #[command(subcommand)]
+    Metrics(metrics::MetricsCommand),
+    /// Query, follow and search logs
+    #[command(subcommand)]
+    Logs(logs::LogsCommand),
+    /// Show, search and analyze traces
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
+    /// List, acknowledge and silence alerts
+    #[command(subcommand)]
+    Alert(alert::AlertCommand),
+    /// Service level objectives
+    #[command(subcommand)]
+    Slo(slo::SloCommand),
+    /// Dashboards
+    #[command(subcommand)]
+    Dashboard(dashboard::DashboardCommand),
+    /// Receipts of the ledger by type, fields, node and time
+    Query(receipts::QueryArgs),
+    /// What happened around an instant, over all signals
+    Correlate(status::CorrelateArgs),
+    /// Verify a data folder offline; `verify --help` lists options and exit codes
     #[command(disable_help_flag = true)]
     Verify {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Proofs that somebody else can check
+    #[command(subcommand)]
+    Prove(receipts::ProveCommand),
+    /// Check rule files and run their unit tests
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
+    /// Packs
+    #[command(subcommand)]
+    Pack(status::PackCommand),
+    /// Break and heal the demo world
+    #[command(subcommand)]
+    Demo(status::DemoCommand),
+    /// Health of the server; exit 1 unless it is healthy
+    Health(status::StatusArgs),
+    /// What the server holds and how much comes in
+    Status(status::StatusArgs),
+    /// Scrape targets
+    #[command(subcommand)]
+    Targets(status::TargetsCommand),
+    /// Serve the MCP tools over standard input and output
+    Mcp(args::ServerArgs),
+    /// Print the OpenAPI document of the HTTP API
+    Openapi(args::ServerArgs),
 }
 
+/// Runs one verb to its end. `Err` is what went wrong, exit code 1.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Verify { args } => {
-            let options = match obs_proof::verify::VerifyOptions::parse(args)? {
-                obs_proof::verify::Parsed::Help => {
-                    println!("{}", obs_proof::verify::HELP);
-                    return Ok(ExitCode::SUCCESS);
-                }
-                obs_proof::verify::Parsed::Run(options) => options,
-            };
-            let report = obs_proof::verify::verify(&options)?;
-            println!("{report}");
-            Ok(ExitCode::from(report.exit_code()))
-        }
+    let mut out = out::Out::stdout();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(dispatch(command, &mut out));
+    // A read of standard input that is still waiting must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    let flushed = out.flush().map_err(anyhow::Error::from);
+    match outcome.and_then(|code| flushed.map(|()| code)) {
+        // Whoever read the output has seen enough, as in `vm-obs … | head`.
+        Err(e) if is_closed_pipe(&e) => Ok(ExitCode::SUCCESS),
+        other => other,
     }
+}
+
+fn is_closed_pipe(e: &anyhow::Error) -> bool {
+    e.chain()
+        .filter_map(|c| c.downcast_ref::<io::Error>())
+        .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Metrics(command) => metrics::run(command, out).await?,
+        Command::Logs(command) => logs::run(command, out).await?,
+        Command::Trace(command) => trace::run(command, out).await?,
+        Command::Alert(command) => alert::run(command, out).await?,
+        Command::Slo(command) => slo::run(command, out).await?,
+        Command::Dashboard(command) => dashboard::run(command, out).await?,
+        Command::Query(args) => receipts::query(&args, out).await?,
+        Command::Correlate(args) => status::correlate(&args, out).await?,
+        Command::Verify { args } => return verify::run(args, out),
+        Command::Prove(command) => receipts::prove(command, out).await?,
+        Command::Rules(command) => return rules::run(command, out),
+        Command::Pack(command) => status::pack(command, out).await?,
+        Command::Demo(command) => status::demo(command, out).await?,
+        Command::Health(args) => return status::health(&args, out).await,
+        Command::Status(args) => status::status(&args, out).await?,
+        Command::Targets(command) => status::targets(command, out).await?,
+        Command::Mcp(args) => crate::mcp::run(Client::server(&args)?).await?,
+        Command::Openapi(args) => status::openapi(&args, out).await?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

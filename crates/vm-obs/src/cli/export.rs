@@ -1,0 +1,324 @@
+//! `vm-obs metrics export`: raw samples, metric by metric, a part of the window at a time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use obs_disk::{Clock, SystemClock};
+use serde_json::{Value, json};
+
+use super::args::{SourceArgs, WindowArgs};
+use super::client::{Client, Parameters};
+use super::human;
+use super::out::Out;
+use super::table::csv_line;
+
+/// Longest part of the window that one request asks for.
+const PART_MS: i64 = 6 * 3_600_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Prometheus' text format with timestamps
+    Prometheus,
+    Openmetrics,
+    /// One line per series: {"metric":{…},"values":[…],"timestamps":[…]}
+    Json,
+    Csv,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// Form of the export
+    #[arg(long, value_enum, default_value = "prometheus")]
+    format: ExportFormat,
+    /// Only series of this selector, such as '{job="node"}'; may be repeated
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+}
+
+/// Labels as they are written, and the samples: milliseconds and the value's text.
+type Series = BTreeMap<String, (Value, Vec<(i64, String)>)>;
+
+pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+    let now = SystemClock::new().now();
+    let (start, end) = obs_query::parse_window(
+        args.window.last.as_deref(),
+        args.window.from.as_deref(),
+        args.window.to.as_deref(),
+        obs_types::DurationMs::HOUR,
+        now,
+    )?;
+    let (start, end) = (start.floor_to_ms().0, end.floor_to_ms().0);
+    let selectors: Vec<&str> = match args.matches.as_slice() {
+        [] => vec!["{__name__=~\".+\"}"],
+        given => given.iter().map(String::as_str).collect(),
+    };
+    let metadata = client.get("/api/v1/metadata", &Parameters::new()).await?.json;
+    let names = names(client, &selectors, start, end).await?;
+    if args.format == ExportFormat::Csv {
+        out.line("metric,labels,timestamp,value")?;
+    }
+    let mut skipped = 0;
+    let mut family_before = String::new();
+    for name in names {
+        let mut all = Series::new();
+        let mut from = start;
+        while from < end {
+            let to = from.saturating_add(PART_MS).min(end);
+            for selector in &selectors {
+                skipped += part(client, &name, selector, from, to, &mut all).await?;
+            }
+            from = to;
+        }
+        if all.is_empty() {
+            continue;
+        }
+        let family = family(&name, &metadata);
+        match args.format {
+            ExportFormat::Prometheus | ExportFormat::Openmetrics => {
+                let open = args.format == ExportFormat::Openmetrics;
+                if family.name != family_before || open {
+                    head(&name, &family, open, out)?;
+                    family_before.clone_from(&family.name);
+                }
+                exposition(&name, &all, open, out)?;
+            }
+            ExportFormat::Json => json_lines(&all, out)?,
+            ExportFormat::Csv => csv(&name, &all, out)?,
+        }
+        out.flush()?;
+    }
+    if args.format == ExportFormat::Openmetrics {
+        out.line("# EOF")?;
+    }
+    if skipped > 0 {
+        eprintln!("warning: {skipped} native histogram samples have no form in this export");
+    }
+    Ok(())
+}
+
+async fn names(
+    client: &Client,
+    selectors: &[&str],
+    start: i64,
+    end: i64,
+) -> anyhow::Result<Vec<String>> {
+    let mut parameters: Parameters =
+        selectors.iter().map(|s| ("match[]", (*s).to_owned())).collect();
+    parameters.push(("start", seconds(start)));
+    parameters.push(("end", seconds(end)));
+    let answer = client.get("/api/v1/label/__name__/values", &parameters).await?.json;
+    Ok(human::list(&answer, "data").iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// Milliseconds as decimal seconds, without a detour over floating point.
+fn seconds(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    let ms = ms.unsigned_abs();
+    match ms % 1000 {
+        0 => format!("{sign}{}", ms / 1000),
+        rest => format!("{sign}{}.{rest:03}", ms / 1000),
+    }
+}
+
+/// The selector with the metric's name laid over it.
+fn named(name: &str, selector: &str) -> anyhow::Result<String> {
+    let matcher = format!("__name__={}", Value::from(name));
+    let selector = selector.trim();
+    let Some((_, inside)) = selector.split_once('{') else {
+        return Ok(format!("{{{matcher}}}"));
+    };
+    let Some(inside) = inside.strip_suffix('}') else {
+        bail!("selector {selector:?} must end with }}");
+    };
+    let inside = inside.trim().trim_end_matches(',');
+    Ok(if inside.is_empty() { format!("{{{matcher}}}") } else { format!("{{{matcher},{inside}}}") })
+}
+
+/// Adds the samples in `[from, to)`; returns how many native histograms were left out.
+async fn part(
+    client: &Client,
+    name: &str,
+    selector: &str,
+    from: i64,
+    to: i64,
+    all: &mut Series,
+) -> anyhow::Result<usize> {
+    // A selector that names another metric has nothing to say about this one.
+    let bare = selector.split('{').next().unwrap_or_default().trim();
+    if !bare.is_empty() && bare != name {
+        return Ok(0);
+    }
+    // A range is open on its left and closed on its right end: one millisecond earlier makes of
+    // `(from - 1, to - 1]` the wanted `[from, to)`.
+    let parameters = vec![
+        ("query", format!("{}[{}ms]", named(name, selector)?, to - from)),
+        ("time", seconds(to - 1)),
+    ];
+    let answer = client.get("/api/v1/query", &parameters).await?.json;
+    let mut histograms = 0;
+    let result = answer.pointer("/data/result").and_then(Value::as_array);
+    for series in result.into_iter().flatten() {
+        histograms += human::list(series, "histograms").len();
+        let labels = series.get("metric").cloned().unwrap_or(Value::Null);
+        let entry = all.entry(label_text(&labels)).or_insert_with(|| (labels, Vec::new()));
+        for point in human::list(series, "values") {
+            let at = point.get(0).and_then(Value::as_f64).map(|s| (s * 1e3).round() as i64);
+            let (Some(at), Some(value)) = (at, point.get(1).and_then(Value::as_str)) else {
+                continue;
+            };
+            // Two selectors may name the same series.
+            if entry.1.last().is_none_or(|(before, _)| *before < at) {
+                entry.1.push((at, value.to_owned()));
+            }
+        }
+    }
+    all.retain(|_, (_, samples)| !samples.is_empty());
+    Ok(histograms)
+}
+
+/// `{a="b"}` without the name, `""` without labels; escapes are those of the text formats.
+fn label_text(labels: &Value) -> String {
+    let pairs: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(n, _)| *n != "__name__")
+        .map(|(n, v)| {
+            let value = v.as_str().unwrap_or("");
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            format!("{n}=\"{value}\"")
+        })
+        .collect();
+    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+}
+
+#[derive(Debug, PartialEq)]
+struct Family {
+    name: String,
+    kind: String,
+    help: String,
+}
+
+/// The family that a metric belongs to, by the metadata that was collected with it.
+fn family(name: &str, metadata: &Value) -> Family {
+    for suffix in ["", "_total", "_bucket", "_count", "_sum"] {
+        let Some(stem) = name.strip_suffix(suffix) else { continue };
+        let Some(known) =
+            metadata.pointer("/data").and_then(|d| d.get(stem)).and_then(|m| m.get(0))
+        else {
+            continue;
+        };
+        let kind = human::text(known, "type");
+        let belongs = match suffix {
+            "" => true,
+            "_total" => kind == "counter",
+            _ => kind == "histogram" || kind == "summary" && suffix != "_bucket",
+        };
+        if belongs {
+            return Family {
+                name: stem.to_owned(),
+                kind: kind.to_owned(),
+                help: human::text(known, "help").to_owned(),
+            };
+        }
+    }
+    Family { name: name.to_owned(), kind: "unknown".to_owned(), help: String::new() }
+}
+
+/// `# HELP` and `# TYPE`. OpenMetrics wants the points of a histogram or summary side by side,
+/// which a stream over time does not have; there each of their series is a family of its own.
+fn head(name: &str, family: &Family, open: bool, out: &mut Out) -> std::io::Result<()> {
+    let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+    let (shown, kind) = match family.kind.as_str() {
+        "counter" if open && name.ends_with("_total") => {
+            (name.strip_suffix("_total").unwrap_or(name), "counter")
+        }
+        "gauge" => (name, "gauge"),
+        _ if open => (name, "unknown"),
+        "counter" => (name, "counter"),
+        kind @ ("histogram" | "summary") => (family.name.as_str(), kind),
+        _ => (name, "untyped"),
+    };
+    if !help.is_empty() {
+        let help = if open { help.replace('"', "\\\"") } else { help };
+        writeln!(out, "# HELP {shown} {help}")?;
+    }
+    writeln!(out, "# TYPE {shown} {kind}")
+}
+
+fn exposition(name: &str, all: &Series, open: bool, out: &mut Out) -> std::io::Result<()> {
+    for (labels, (_, samples)) in all {
+        for (at, value) in samples {
+            let at = if open { seconds(*at) } else { at.to_string() };
+            writeln!(out, "{name}{labels} {value} {at}")?;
+        }
+    }
+    Ok(())
+}
+
+fn json_lines(all: &Series, out: &mut Out) -> std::io::Result<()> {
+    for (labels, samples) in all.values() {
+        let values: Vec<Value> = samples
+            .iter()
+            .map(|(_, v)| {
+                let number = v.parse::<f64>().ok().and_then(serde_json::Number::from_f64);
+                number.map_or_else(|| json!(v), Value::Number)
+            })
+            .collect();
+        let times: Vec<i64> = samples.iter().map(|(t, _)| *t).collect();
+        writeln!(out, "{}", json!({"metric": labels, "values": values, "timestamps": times}))?;
+    }
+    Ok(())
+}
+
+fn csv(name: &str, all: &Series, out: &mut Out) -> std::io::Result<()> {
+    for (labels, (_, samples)) in all {
+        for (at, value) in samples {
+            let at = obs_query::format_time(obs_types::TimestampMs(*at));
+            out.line(&csv_line([name, labels.as_str(), at.as_str(), value.as_str()]))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_with_a_name_over_them() {
+        assert_eq!(named("up", "{job=\"a\"}").unwrap(), "{__name__=\"up\",job=\"a\"}");
+        assert_eq!(named("up", "up").unwrap(), "{__name__=\"up\"}");
+        assert_eq!(named("up", "up{job=\"a\",}").unwrap(), "{__name__=\"up\",job=\"a\"}");
+        assert!(named("up", "{job=\"a\"").is_err());
+    }
+
+    #[test]
+    fn times_keep_their_milliseconds() {
+        assert_eq!(seconds(1_765_029_600_000), "1765029600");
+        assert_eq!(seconds(1_765_029_600_007), "1765029600.007");
+        assert_eq!(seconds(-1), "-0.001");
+    }
+
+    #[test]
+    fn families() {
+        let metadata = json!({"data": {
+            "h": [{"type": "histogram", "help": "x"}], "g": [{"type": "gauge", "help": ""}],
+            "c": [{"type": "counter", "help": ""}],
+        }});
+        let kind = |name: &str| {
+            let f = family(name, &metadata);
+            format!("{} {}", f.name, f.kind)
+        };
+        assert_eq!(kind("h_bucket"), "h histogram");
+        assert_eq!(kind("g_count"), "g_count unknown");
+        assert_eq!(kind("c_total"), "c counter");
+        assert_eq!(kind("none"), "none unknown");
+    }
+}

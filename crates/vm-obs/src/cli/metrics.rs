@@ -1,0 +1,241 @@
+//! `vm-obs metrics …`
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::args::{Format, FormatArgs, SourceArgs, WindowArgs};
+use super::client::{Client, Parameters, put};
+use super::export;
+use super::human;
+use super::out::Out;
+use super::table::Table;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsCommand {
+    /// Values of a metric or PromQL expression; without either, the newest values of every node
+    Query(QueryArgs),
+    /// Names of metrics with category, kind and help
+    List(ListArgs),
+    /// Raw samples as Prometheus text, OpenMetrics, JSON lines or CSV, streamed
+    Export(export::ExportArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct QueryArgs {
+    /// Node, as brick-01 or did:vm:node:brick-01
+    #[arg(long)]
+    node: Option<String>,
+    /// Name of a metric
+    #[arg(long, conflicts_with = "query")]
+    metric: Option<String>,
+    /// PromQL, or the shorthand `cpu_percent > 80 for 5m`
+    #[arg(long, value_name = "PROMQL")]
+    query: Option<String>,
+    /// Only this category: system, application, business, security, mesh
+    #[arg(long)]
+    category: Option<String>,
+    /// Distance between points, such as 30s [default: fits the window]
+    #[arg(long, value_name = "DURATION")]
+    step: Option<String>,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only metrics of this node
+    #[arg(long)]
+    node: Option<String>,
+    /// Only this category: system, application, business, security, mesh
+    #[arg(long)]
+    category: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Result<()> {
+    match command {
+        MetricsCommand::Query(args) => query(&args, &Client::source(&args.source)?, out).await,
+        MetricsCommand::List(args) => list(&args, &Client::source(&args.source)?, out).await,
+        MetricsCommand::Export(args) => {
+            export::run(&args, &Client::source(&args.source)?, out).await
+        }
+    }
+}
+
+async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+    let mut parameters = Parameters::new();
+    put(&mut parameters, "node", args.node.as_deref());
+    put(&mut parameters, "metric", args.metric.as_deref());
+    put(&mut parameters, "query", args.query.as_deref());
+    put(&mut parameters, "category", args.category.as_deref());
+    put(&mut parameters, "step", args.step.as_deref());
+    parameters.extend(args.window.parameters("1h"));
+    let answer = client.get("/obs/metrics", &parameters).await?;
+    if args.format.format == Format::Json {
+        return Ok(out.line(answer.text.trim_end())?);
+    }
+    if args.metric.is_none() && args.query.is_none() {
+        return Ok(snapshots(&answer.json).write(
+            args.format.format,
+            "no node reports metrics yet",
+            out,
+        )?);
+    }
+    for warning in human::list(&answer.json, "warnings").iter().filter_map(Value::as_str) {
+        eprintln!("warning: {warning}");
+    }
+    let table = match args.format.format {
+        Format::Csv => points(&answer.json),
+        _ => series(&answer.json, out.terminal),
+    };
+    let empty = format!(
+        "no samples for {} in this window; `vm-obs metrics list` names what there is",
+        human::text(&answer.json, "query")
+    );
+    Ok(table.write(args.format.format, &empty, out)?)
+}
+
+/// One row per node and metric.
+fn snapshots(answer: &Value) -> Table {
+    let mut table = Table::new(&["node", "metric", ">value", "time"]);
+    for object in human::list(answer, "metrics") {
+        let metrics = object.get("metrics").and_then(Value::as_object);
+        for (name, value) in metrics.into_iter().flatten() {
+            let shown = human::number(Some(value))
+                .map_or_else(|| human::cell(Some(value)), |v| human::value(v, unit_of(name)));
+            let time = human::time(human::text(object, "timestamp"));
+            table.row([human::node(object), name.clone(), shown, time]);
+        }
+    }
+    table
+}
+
+fn unit_of(metric: &str) -> &'static str {
+    let name = metric.split('{').next().unwrap_or(metric);
+    [("_percent", "percent"), ("_bytes", "bytes"), ("_seconds", "s"), ("_ms", "ms")]
+        .into_iter()
+        .find(|(suffix, _)| name.ends_with(suffix))
+        .map_or("", |(_, unit)| unit)
+}
+
+/// A series as PromQL writes it.
+pub(crate) fn series_name(series: &Value) -> String {
+    let labels: Vec<String> = series
+        .get("labels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(n, v)| format!("{n}={}", Value::from(human::cell(Some(v)))))
+        .collect();
+    let metric = human::text(series, "metric");
+    if labels.is_empty() && !metric.is_empty() {
+        metric.to_owned()
+    } else {
+        format!("{metric}{{{}}}", labels.join(","))
+    }
+}
+
+/// The values of a series that are numbers, oldest first.
+pub(crate) fn values(series: &Value) -> Vec<f64> {
+    human::list(series, "points").iter().filter_map(|p| human::number(p.get(1))).collect()
+}
+
+/// Smallest, mean and largest of the finite values.
+pub(crate) fn shape(values: &[f64]) -> Option<(f64, f64, f64)> {
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let low = finite.iter().copied().reduce(f64::min)?;
+    let high = finite.iter().copied().reduce(f64::max)?;
+    Some((low, finite.iter().sum::<f64>() / finite.len() as f64, high))
+}
+
+fn series(answer: &Value, terminal: bool) -> Table {
+    let mut headers = vec!["series", ">last", ">min", ">avg", ">max", ">points"];
+    if terminal {
+        headers.push("shape");
+    }
+    let mut table = Table::new(&headers);
+    for series in human::list(answer, "series") {
+        let unit = human::text(series, "unit");
+        let values = values(series);
+        let show = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| human::value(v, unit));
+        let shape = shape(&values);
+        let mut row = vec![
+            series_name(series),
+            show(values.last().copied()),
+            show(shape.map(|s| s.0)),
+            show(shape.map(|s| s.1)),
+            show(shape.map(|s| s.2)),
+            human::list(series, "points").len().to_string(),
+        ];
+        if terminal {
+            row.push(human::sparkline(&values, 24));
+        }
+        table.row(row);
+    }
+    table
+}
+
+/// One row per point.
+fn points(answer: &Value) -> Table {
+    let mut table = Table::new(&["time", "series", "value"]);
+    for series in human::list(answer, "series") {
+        let name = series_name(series);
+        for point in human::list(series, "points") {
+            table.row([human::cell(point.get(0)), name.clone(), human::cell(point.get(1))]);
+        }
+    }
+    table
+}
+
+async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+    let mut parameters = Parameters::new();
+    put(&mut parameters, "node", args.node.as_deref());
+    put(&mut parameters, "category", args.category.as_deref());
+    let answer = client.get("/obs/metrics/names", &parameters).await?;
+    if args.format.format == Format::Json {
+        return Ok(out.line(answer.text.trim_end())?);
+    }
+    let mut table = Table::new(&["metric", "category", "kind", "unit", "help"]);
+    for metric in human::list(&answer.json, "metrics") {
+        table.row(
+            ["name", "category", "kind", "unit", "help"]
+                .map(|name| human::text(metric, name).to_owned()),
+        );
+    }
+    Ok(table.write(args.format.format, "no metrics in the last hour", out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::out::testing::memory;
+
+    #[test]
+    fn series_as_table_and_as_points() {
+        let answer = json!({"query": "cpu_percent", "series": [{
+            "metric": "cpu_percent", "labels": {"node": "brick-01"}, "unit": "percent",
+            "points": [["2025-12-06T14:30:00Z", 23.5], ["2025-12-06T14:30:15Z", 30.25],
+                       ["2025-12-06T14:30:30Z", "NaN"]],
+        }]});
+        let (mut out, written) = memory();
+        series(&answer, false).write(Format::Table, "", &mut out).unwrap();
+        points(&answer).write(Format::Csv, "", &mut out).unwrap();
+        insta::assert_snapshot!(written.text(), @r#"
+        SERIES                         LAST     MIN      AVG      MAX  POINTS
+        cpu_percent{node="brick-01"}  NaN %  23.5 %  26.88 %  30.25 %       3
+        time,series,value
+        2025-12-06T14:30:00Z,"cpu_percent{node=""brick-01""}",23.5
+        2025-12-06T14:30:15Z,"cpu_percent{node=""brick-01""}",30.25
+        2025-12-06T14:30:30Z,"cpu_percent{node=""brick-01""}",NaN
+        "#);
+    }
+}

@@ -1,0 +1,137 @@
+//! Every line of the manual parses.
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+#[command(name = "vm-obs")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Splits as a shell does, as far as the lines below need it.
+fn words(line: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut open = false;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (None, '"' | '\'') => (quote, open) = (Some(c), true),
+            (None, ' ') => {
+                if open || !word.is_empty() {
+                    out.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            (_, c) => word.push(c),
+        }
+    }
+    if open || !word.is_empty() {
+        out.push(word);
+    }
+    out
+}
+
+/// The examples of ENGINE 3.1 and 4, without redirection.
+const ENGINE: &str = r#"
+vm-obs metrics query --node brick-01 --metric cpu_percent --last 1h
+vm-obs metrics list --node brick-01
+vm-obs metrics export --from 2025-12-01 --to 2025-12-06 --format prometheus
+vm-obs logs query --service guardian --level error --last 24h
+vm-obs logs tail --node brick-01 --follow
+vm-obs logs search "anchor failed" --from 2025-12-01
+vm-obs trace show trace-abc123
+vm-obs trace search --service treasury --duration ">1s" --last 24h
+vm-obs trace analyze trace-abc123 --find-bottleneck
+vm-obs alert list --status firing
+vm-obs alert show alert-2025-12-06-001
+vm-obs alert ack alert-2025-12-06-001 --comment "investigating"
+vm-obs alert silence --node brick-02 --duration 1h --reason "maintenance"
+vm-obs slo list
+vm-obs slo show slo:anchor-latency-p99
+vm-obs slo report --period 30d --format markdown
+vm-obs dashboard list
+vm-obs dashboard show system-overview
+vm-obs dashboard export system-overview --format grafana
+vm-obs query --type metric_snapshot --from 2025-12-01
+vm-obs query --type log_batch --filter "log_counts.error > 0"
+vm-obs query --type trace_complete --filter "duration_ms > 5000"
+vm-obs query --type alert_fired,alert_resolved --node brick-02
+vm-obs query --type slo_report --filter "overall_status != 'healthy'"
+vm-obs query --type anomaly_detected --last 7d
+vm-obs query --from 2025-12-01 --format parquet
+vm-obs correlate --timestamp "2025-12-06T14:35:00Z" --window 15m
+"#;
+
+/// What goes beyond them.
+const MORE: &str = r#"
+vm-obs metrics query --query 'cpu_percent > 80 for 5m' --step 30s --format csv --data ./data
+vm-obs metrics list --category system --format json --url http://10.0.0.1:9470
+vm-obs metrics export --match '{job="node"}' --match up --last 2h --format openmetrics --data d
+vm-obs logs query --query '{service_name="guardian"} |= "x"' --limit 5 --format markdown
+vm-obs logs query --trace-id abc --data d
+vm-obs logs tail --service guardian -f -n 5
+vm-obs trace search --status error --attribute a=b --attribute c=1 --name settle --limit 3
+vm-obs trace show abc --data d --format json
+vm-obs alert ack a1 --comment c --by did:vm:user:x --follow-up 2025-12-06T16:00:00Z --suppress-escalation
+vm-obs alert silence --alert NodeDown --matcher job=~n.* --duration 2h --reason r --by me
+vm-obs alert silences
+vm-obs alert unsilence s1
+vm-obs slo create slo.yaml
+vm-obs slo create --json '{"id":"slo:a"}'
+vm-obs slo report --format html
+vm-obs dashboard export system-overview --format json -o out.json
+vm-obs query --data ./data --limit 3 --format jsonl
+vm-obs correlate --window 5m --format json --data d
+vm-obs verify
+vm-obs verify ./data --require-witness --json
+vm-obs verify --data ./data --policy policy.txt --expect-until 2025-12-06T14:00:00Z
+vm-obs verify --help
+vm-obs prove receipt 7 -o proof.txt
+vm-obs rules check a.yml b.yml
+vm-obs rules test a.test.yml
+vm-obs pack list
+vm-obs demo list
+vm-obs demo break pod-drift
+vm-obs demo heal
+vm-obs health
+vm-obs status --format json
+vm-obs targets list
+vm-obs mcp --url http://127.0.0.1:9470
+vm-obs openapi
+"#;
+
+#[test]
+fn every_example_parses() {
+    for line in ENGINE.lines().chain(MORE.lines()).filter(|l| !l.is_empty()) {
+        if let Err(e) = Cli::try_parse_from(words(line)) {
+            panic!("{line}\n{e}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (line, said) in [
+        ("vm-obs metrics query --last 1h --from 2025-12-01", "--from"),
+        ("vm-obs metrics query --url http://x --data d", "--data"),
+        ("vm-obs alert ack a1", "--comment"),
+        ("vm-obs query --format yaml", "parquet"),
+        ("vm-obs slo create", "FILE"),
+        ("vm-obs prove receipt seven", "seven"),
+        ("vm-obs nonsense", "nonsense"),
+    ] {
+        let e = Cli::try_parse_from(words(line)).unwrap_err().to_string();
+        assert!(e.contains(said), "{line}: {e}");
+    }
+}
+
+#[test]
+fn clap_finds_no_fault() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}
