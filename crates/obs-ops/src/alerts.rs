@@ -21,8 +21,8 @@ use serde_json::{Map, Value, json};
 
 pub use obs_rules::{AckRequest, AlertFilter, SilenceMatcher, SilenceRequest};
 
-use crate::ids::DayIds;
 use crate::OpsError;
+use crate::ids::DayIds;
 
 /// What a step brought.
 #[derive(Clone, Debug, Default)]
@@ -572,7 +572,10 @@ fn receipt(change: &BookChange, route: Route<'_>) -> Receipt {
             name: a.name.clone(),
             severity: a.severity.clone(),
             node: a.node.did(),
-            rule_expression: obs_rules::show_expression(&a.rule.expression, obs_types::DurationMs(0)),
+            rule_expression: obs_rules::show_expression(
+                &a.rule.expression,
+                obs_types::DurationMs(0),
+            ),
             current_value: finite(a.current_value),
             threshold: a.rule.threshold.filter(|t| t.is_finite()),
             notifications_sent: route(a),

@@ -8,8 +8,8 @@ use obs_analysis::slo::InstantQuery;
 use obs_ledger::{AnomalyDetected, Ledger, Receipt};
 use obs_types::{DurationMs, LabelSet, METRIC_NAME, NodeName, TimestampMs};
 
-use crate::ids::DayIds;
 use crate::OpsError;
+use crate::ids::DayIds;
 
 /// A query whose series are watched.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,10 +149,8 @@ impl AnomalyService {
         let mut records = Vec::new();
         for outlier in compare_peers(&members, tolerance) {
             let key = (watch.metric.clone(), outlier.name.clone());
-            let recent = state
-                .peers
-                .get(&key)
-                .is_some_and(|at| now.0.saturating_sub(at.0) < PEER_REPEAT.0);
+            let recent =
+                state.peers.get(&key).is_some_and(|at| now.0.saturating_sub(at.0) < PEER_REPEAT.0);
             if recent {
                 continue;
             }

@@ -13,7 +13,10 @@ mod seal;
 mod slo;
 mod state;
 
-pub use alerts::{AckRequest, AlertFilter, AlertService, AlertStep, Route, SilenceRequest};
+pub use alerts::{
+    AckRequest, AlertFilter, AlertService, AlertStep, Route, RoutedAlert, SilenceMatcher,
+    SilenceRequest,
+};
 pub use anomaly::{AnomalyService, Watch};
 pub use error::OpsError;
 pub use ids::DayIds;

@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use obs_analysis::slo::{DailyReport, InstantQuery, Slo, SloReport, evaluate, parse_slo_file};
 use obs_disk::Disk;
 use obs_ledger::{Ledger, Receipt, SloDefinition, SloResult};
-use obs_types::{
-    ContentHash, LabelSet, MetricBatch, SeriesSamples, TimestampMs,
-};
+use obs_types::{ContentHash, LabelSet, MetricBatch, SeriesSamples, TimestampMs};
 use serde_json::{Map, Value, json};
 
-use crate::ids::{DayIds, day};
 use crate::OpsError;
+use crate::ids::{DayIds, day};
 
 /// Keeps the objectives and their newest reports.
 #[derive(Debug)]
@@ -56,8 +54,7 @@ impl SloService {
         }
         let path = data_dir.join(STATE_FILE);
         if disk.exists(&path) {
-            let refuse =
-                |reason: String| OpsError::State { path: path.clone(), reason };
+            let refuse = |reason: String| OpsError::State { path: path.clone(), reason };
             let bytes = disk.read(&path).map_err(|e| refuse(e.to_string()))?;
             let saved: BTreeMap<String, Value> =
                 serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
@@ -90,7 +87,9 @@ impl SloService {
     ) -> Result<(Value, u64), OpsError> {
         let definition = definition.get("slo").unwrap_or(definition);
         let Value::Object(fields) = definition else {
-            return Err(OpsError::Invalid("an SLO is an object with id, indicator, target and window".to_owned()));
+            return Err(OpsError::Invalid(
+                "an SLO is an object with id, indicator, target and window".to_owned(),
+            ));
         };
         let slo = parse(definition)?;
         let known = self.lock().slos.contains_key(&slo.id);

@@ -1,0 +1,8 @@
+//! Operations over real engines, a real ledger and a clock that only the test moves.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod alerts;
+mod seals;
+mod slos_and_anomalies;
+mod world;
