@@ -1,6 +1,6 @@
 //! A dashboard as the portal draws it: flat panels with their place on the grid.
 
-use obs_dash::{Dashboard, Panel, PanelKind};
+use obs_dash::{Dashboard, Panel, PanelKind, VariableKind};
 use serde_json::{Value, json};
 
 pub(crate) fn view(d: &Dashboard) -> Value {
@@ -8,7 +8,8 @@ pub(crate) fn view(d: &Dashboard) -> Value {
     let variables: Vec<Value> = d
         .variables
         .iter()
-        .filter(|v| !v.hidden)
+        // There is one source of each kind, so nothing to choose.
+        .filter(|v| !v.hidden && v.kind != VariableKind::DataSource)
         .map(|v| {
             let label = if v.label.is_empty() { &v.name } else { &v.label };
             json!({

@@ -30,6 +30,13 @@ function columns(lines: Line[]): uPlot.AlignedData {
   return [times, ...lines.map((l) => l.values)] as uPlot.AlignedData;
 }
 
+/** One or two values make no line that the eye could see; they are drawn as points. */
+function lonely(line: Line): boolean {
+  let seen = 0;
+  for (const v of line.values) if (v !== null && ++seen > 2) return false;
+  return true;
+}
+
 /** Lines over time; drag to zoom into a window, hover for the values at one instant. */
 export function TimeSeries(props: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
@@ -60,14 +67,14 @@ export function TimeSeries(props: Props): JSX.Element {
         },
       },
       axes: [
-        { ...axis, values: (_u, splits) => splits.map((s) => formatClock(s * 1000).replace(/:00$/, "")) },
-        { ...axis, size: 68, values: (_u, splits) => splits.map((v) => formatValue(v, unit)) },
+        { ...axis, space: 72, values: (_u, splits) => splits.map((s) => formatClock(s * 1000).replace(/:00$/, "")) },
+        { ...axis, size: 78, values: (_u, splits) => splits.map((v) => formatValue(v, unit)) },
       ],
       series: [
         {},
         ...lines.map((l, i) => {
           const color = seriesColor(i);
-          const series: uPlot.Series = { label: l.name, stroke: color, width: 1.6, show: !hidden.has(l.name), spanGaps: false, points: { show: false } };
+          const series: uPlot.Series = { label: l.name, stroke: color, width: 1.6, show: !hidden.has(l.name), spanGaps: false, points: { show: lonely(l) } };
           if (props.fill || props.bars) series.fill = `${color}26`;
           if (props.bars && uPlot.paths.bars) {
             series.paths = uPlot.paths.bars({ size: [0.9, 40] });
@@ -135,7 +142,7 @@ function Tip(props: { lines: Line[]; hidden: ReadonlySet<string>; at: number; le
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0))
     .slice(0, 12);
   return (
-    <div class="tip" style={`left:${props.left + 84}px;top:${props.top + 8}px`}>
+    <div class="tip" style={`left:${props.left + 94}px;top:${props.top + 8}px`}>
       <div class="muted">{formatTime(time * 1000)}</div>
       {rows.map((r) => (
         <div class="row" key={r.name}><i class="swatch" style={`background:${r.color}`} /><span class="grow">{r.name}</span><b>{formatValue(r.value, props.unit)}</b></div>
