@@ -225,12 +225,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SelfTelemetry {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level_text = level.as_str().to_ascii_lowercase();
-        let mut line = fields.message.clone();
         let mut metadata = obs_types::LabelSetBuilder::new();
         for (name, value) in &fields.values {
-            let value = text(value);
-            let _written = write!(line, " {name}={value}");
-            metadata.set(name.replace('.', "_"), value);
+            metadata.set(name.replace('.', "_"), text(value));
         }
         metadata.set("detected_level", &level_text);
         metadata.set("level", level_text);
@@ -259,7 +256,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SelfTelemetry {
         self.emit(Item::Log(LogRecord {
             timestamp: now,
             stream: self.stream.clone(),
-            line,
+            line: fields.message,
             metadata: metadata.build(),
         }));
     }
@@ -387,7 +384,8 @@ mod tests {
         let logs = kept.logs.lock().unwrap();
         let spans = kept.spans.lock().unwrap();
         assert_eq!(logs.len(), 1);
-        assert_eq!(logs[0].line, "slow disk bytes=5");
+        assert_eq!(logs[0].line, "slow disk");
+        assert_eq!(logs[0].metadata.get("bytes"), Some("5"));
         assert_eq!(logs[0].metadata.get("level"), Some("warn"));
         assert_eq!(spans.len(), 2);
         let (write, seal) = (&spans[0].span, &spans[1].span);

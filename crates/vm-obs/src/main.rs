@@ -18,7 +18,7 @@ use clap::Parser;
 
 /// The VaultMesh Observability Engine: metrics, logs and traces with receipts that verify.
 #[derive(Debug, Parser)]
-#[command(name = "vm-obs", version, about, propagate_version = true)]
+#[command(name = "vm-obs", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Top>,
