@@ -1,0 +1,148 @@
+//! A machine, under node_exporter's names; the pack `host` turns them into ENGINE's fields.
+
+use obs_types::TimestampMs;
+
+use crate::demo::faults::{Fault, Faults};
+use crate::demo::instances::{LOST_NODE, NODES};
+use crate::demo::page::Page;
+use crate::demo::random::Random;
+use crate::demo::signal::Wander;
+
+const CPUS: [&str; 4] = ["0", "1", "2", "3"];
+/// Name, and its share of the time that is not idle.
+const BUSY_MODES: [(&str, f64); 3] = [("iowait", 0.08), ("system", 0.27), ("user", 0.65)];
+const MEMORY_BYTES: f64 = 16.0 * 1024.0 * 1024.0 * 1024.0;
+const DISK_BYTES: f64 = 200e9;
+
+#[derive(Clone, Debug)]
+pub(in crate::demo) struct Host {
+    node: &'static str,
+    random: Random,
+    boot: TimestampMs,
+    healthy_cpu: Wander,
+    /// Per cent.
+    pub(in crate::demo) cpu: f64,
+    /// Seconds spent per CPU, idle first, then as in [`BUSY_MODES`].
+    cpu_seconds: [f64; 1 + BUSY_MODES.len()],
+    /// Per cent.
+    memory: Wander,
+    disk: f64,
+    load: [f64; 3],
+    received: f64,
+    sent: f64,
+    descriptors: Wander,
+}
+
+impl Host {
+    pub(in crate::demo) fn new(index: usize, random: Random, now: TimestampMs) -> Self {
+        let cpu = [34.0, 28.0, 24.0, 19.0][index % 4];
+        let memory = [67.2, 61.0, 55.0, 48.0][index % 4];
+        Self {
+            node: NODES[index % NODES.len()],
+            random,
+            boot: now,
+            healthy_cpu: Wander::new(cpu, 15.0, 45.0),
+            cpu,
+            cpu_seconds: [0.0; 1 + BUSY_MODES.len()],
+            memory: Wander::new(memory, memory - 4.0, memory + 4.0),
+            disk: [45.8, 38.0, 52.0, 23.0][index % 4],
+            load: [cpu / 25.0; 3],
+            received: 0.0,
+            sent: 0.0,
+            descriptors: Wander::new(342.0 * 8.0, 2_400.0, 3_100.0),
+        }
+    }
+
+    pub(in crate::demo) fn advance(&mut self, dt: f64, faults: &Faults) {
+        self.healthy_cpu.step(dt, &mut self.random);
+        self.memory.step(dt, &mut self.random);
+        self.descriptors.step(dt, &mut self.random);
+        let jitter = self.random.between(-1.5, 1.5);
+        // The backlog is worked on where ENGINE's story has it.
+        self.cpu = if self.node == LOST_NODE {
+            faults.blend(Fault::AnchorBacklog, self.healthy_cpu.value, 87.3 + jitter)
+        } else {
+            self.healthy_cpu.value
+        };
+        let busy = dt * self.cpu / 100.0;
+        let shares = [dt - busy].into_iter().chain(BUSY_MODES.map(|(_, share)| busy * share));
+        for (seconds, share) in self.cpu_seconds.iter_mut().zip(shares) {
+            *seconds += share;
+        }
+        for (load, minutes) in self.load.iter_mut().zip([1.0, 5.0, 15.0]) {
+            let target = self.cpu / 100.0 * CPUS.len() as f64;
+            *load += (target - *load) * (dt / (60.0 * minutes)).min(1.0);
+        }
+        self.received += dt * 180_000.0 * self.random.between(0.7, 1.3);
+        self.sent += dt * 120_000.0 * self.random.between(0.7, 1.3);
+    }
+
+    pub(in crate::demo) fn page(&self, page: &mut Page, now: TimestampMs) {
+        let modes = ["idle"].into_iter().chain(BUSY_MODES.map(|(mode, _)| mode));
+        for (mode, seconds) in modes.zip(self.cpu_seconds) {
+            for cpu in CPUS {
+                page.count_of(
+                    "node_cpu_seconds_total",
+                    "Seconds the CPUs spent in each mode.",
+                    &[("cpu", cpu), ("mode", mode)],
+                    seconds,
+                );
+            }
+        }
+        let available = MEMORY_BYTES * (1.0 - self.memory.value / 100.0);
+        page.gauge(
+            "node_memory_MemTotal_bytes",
+            "Memory information field MemTotal_bytes.",
+            MEMORY_BYTES,
+        );
+        page.gauge(
+            "node_memory_MemAvailable_bytes",
+            "Memory information field MemAvailable_bytes.",
+            available.round(),
+        );
+        page.gauge(
+            "node_memory_MemFree_bytes",
+            "Memory information field MemFree_bytes.",
+            (available * 0.6).round(),
+        );
+        let root = [("device", "/dev/vda1"), ("fstype", "ext4"), ("mountpoint", "/")];
+        page.gauge_of("node_filesystem_size_bytes", "Filesystem size in bytes.", &root, DISK_BYTES);
+        page.gauge_of(
+            "node_filesystem_avail_bytes",
+            "Filesystem space available to non-root users in bytes.",
+            &root,
+            (DISK_BYTES * (1.0 - self.disk / 100.0)).round(),
+        );
+        let device = [("device", "eth0")];
+        page.count_of(
+            "node_network_receive_bytes_total",
+            "Network device statistic receive_bytes.",
+            &device,
+            self.received.round(),
+        );
+        page.count_of(
+            "node_network_transmit_bytes_total",
+            "Network device statistic transmit_bytes.",
+            &device,
+            self.sent.round(),
+        );
+        page.gauge(
+            "node_filefd_allocated",
+            "File descriptor statistics: allocated.",
+            self.descriptors.value.round(),
+        );
+        for (name, load) in ["node_load1", "node_load5", "node_load15"].into_iter().zip(self.load) {
+            page.gauge(name, "Load average.", (load * 100.0).round() / 100.0);
+        }
+        page.gauge(
+            "node_time_seconds",
+            "System time in seconds since epoch.",
+            now.as_seconds_f64(),
+        );
+        page.gauge(
+            "node_boot_time_seconds",
+            "Node boot time, in unixtime.",
+            self.boot.as_seconds_f64(),
+        );
+    }
+}
