@@ -36,15 +36,34 @@ impl fmt::Display for Category {
 }
 
 const SYSTEM: [&str; 12] = [
-    "node_", "process_", "cpu_", "memory_", "disk_", "network_", "open_file_", "container_",
-    "machine_", "kube_node_", "go_", "up",
+    "node_",
+    "process_",
+    "cpu_",
+    "memory_",
+    "disk_",
+    "network_",
+    "open_file_",
+    "container_",
+    "machine_",
+    "kube_node_",
+    "go_",
+    "up",
 ];
 const SECURITY: [&str; 9] =
     ["auth", "login", "blocked", "security", "offsec", "identity", "cert", "attest", "intrusion"];
-const MESH: [&str; 7] = ["mesh_", "route_", "federation_", "peer_", "capability_", "probe_", "gossip_"];
+const MESH: [&str; 7] =
+    ["mesh_", "route_", "federation_", "peer_", "capability_", "probe_", "gossip_"];
 const BUSINESS: [&str; 10] = [
-    "receipts", "anchor", "treasury", "treaty", "oracle", "settlement", "psi_", "guardian_",
-    "scheduler_", "harbinger_",
+    "receipts",
+    "anchor",
+    "treasury",
+    "treaty",
+    "oracle",
+    "settlement",
+    "psi_",
+    "guardian_",
+    "scheduler_",
+    "harbinger_",
 ];
 
 /// The category of a metric name: by its prefix for system metrics, by a telling word otherwise;

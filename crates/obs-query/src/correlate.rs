@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use obs_analysis::correlate::{Event, detect_changes, timeline};
+use obs_analysis::correlate::{Event, EventKind, detect_changes, timeline};
 use obs_logql::Value as LogValue;
 use obs_promql::Value as PromValue;
 use obs_types::{
     Direction, DurationMs, NodeName, QueryContext, SourceError, TimeRangeNs, TimestampMs,
-    TraceSelect,
+    TimestampNs, TraceSelect,
 };
 use serde_json::{Value, json};
 
@@ -21,8 +21,7 @@ const TRACES_MAX: usize = 500;
 const TELLING: &str = r#"{__name__=~"cpu_percent|memory_percent|disk_percent|up|psi_field_.+|treaty_(fill_rate|rtt_ms|provenance_coverage)|guardian_anchor_queue_depth|scheduler_backoff_level|slo_error_budget_remaining_percent|.*_queue_depth|.*_receipts_per_minute"}"#;
 
 /// Reads ledger lines, oldest first, until the callback says `false`.
-pub type ReadLedger<'a> =
-    &'a dyn Fn(&mut dyn FnMut(u64, &str) -> bool) -> Result<(), SourceError>;
+pub type ReadLedger<'a> = &'a dyn Fn(&mut dyn FnMut(u64, &str) -> bool) -> Result<(), SourceError>;
 
 /// Everything noteworthy within `window` on both sides of `at`, ranked and in order of time
 /// (ENGINE 4): `{timestamp, window, entries[], text}`.
@@ -119,13 +118,14 @@ fn logs(
     // routine would drown the rest.
     for query in [
         r#"{service_name=~".+"} | detected_level=~"warn|warning|error|fatal|critical""#,
-        r#"{service_name=~".+", service_name!="vm-obs"} | detected_level="info""#,
+        r#"{service_name=~".+", service_name!="vm-obs"} | detected_level=~"info|unknown""#,
     ] {
         let result = front.logql.range(
             front.logs.as_ref(),
             query,
             from.to_ns(),
-            to.to_ns(),
+            // Both ends of the window are included.
+            TimestampNs(to.to_ns().0.saturating_add(1)),
             60_000_000_000,
             LOGS_MAX,
             Direction::Backward,
@@ -168,7 +168,8 @@ fn traces(
     events: &mut Vec<Event>,
 ) -> Result<(), SourceError> {
     let range = TimeRangeNs::new(from.to_ns(), to.to_ns());
-    for trace in front.traces.select(&TraceSelect { range, all_of: &[] }, context)?.take(TRACES_MAX) {
+    for trace in front.traces.select(&TraceSelect { range, all_of: &[] }, context)?.take(TRACES_MAX)
+    {
         let trace = trace?;
         context.check()?;
         // Our own request spans are routine.
@@ -177,6 +178,32 @@ fn traces(
         }
     }
     Ok(())
+}
+
+/// `treasury.receipts_per_minute low`, from its receipt.
+fn anomaly(at: TimestampMs, seq: u64, receipt: &Value) -> Event {
+    let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("");
+    let number = |path: &str| receipt.pointer(path).and_then(Value::as_f64);
+    let word = match (
+        number("/observed_value"),
+        number("/expected_range/min"),
+        number("/expected_range/max"),
+    ) {
+        (Some(seen), Some(min), _) if seen < min => "low",
+        (Some(seen), _, Some(max)) if seen > max => "high",
+        _ => "unusual",
+    };
+    let mut event = Event::receipt(at, seq, text("metric"), word);
+    event.kind = EventKind::Anomaly;
+    event.weight = 4.0 + 4.0 * number("/confidence").unwrap_or(0.0).clamp(0.0, 1.0);
+    event.subjects =
+        vec![NodeName::new(text("node")).short().to_owned(), text("metric").to_owned()];
+    let correlated = receipt.get("correlated_events").and_then(Value::as_array);
+    event
+        .subjects
+        .extend(correlated.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+    event.id = Some(text("anomaly_id").to_owned());
+    event
 }
 
 /// Alerts, anomalies and other receipts of the window; gives the thresholds of the alerts'
@@ -194,7 +221,7 @@ fn from_ledger(
         let Ok(at) = parse_time(text("timestamp"), from).map(|t| t.floor_to_ms()) else {
             return true;
         };
-        if at < from || at >= to {
+        if at < from || at > to {
             return true;
         }
         let kind = text("type");
@@ -221,19 +248,7 @@ fn from_ledger(
                 ));
             }
             "obs_anomaly_detected" => {
-                let what = format!(
-                    "{} {}",
-                    text("metric"),
-                    receipt.get("observed_value").map(ToString::to_string).unwrap_or_default()
-                );
-                let mut event = Event::receipt(at, seq, "anomaly", &what);
-                event.kind = obs_analysis::correlate::EventKind::Anomaly;
-                event.text = what;
-                event.weight = 5.0;
-                event.subjects =
-                    vec![NodeName::new(text("node")).short().to_owned(), text("metric").to_owned()];
-                event.id = Some(text("anomaly_id").to_owned());
-                events.push(event);
+                events.push(anomaly(at, seq, &receipt));
             }
             "obs_trace_complete" => {}
             _ => {

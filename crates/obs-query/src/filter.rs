@@ -62,8 +62,7 @@ const DEPTH_MAX: usize = 64;
 impl Filter {
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         let tokens = lex(text)?;
-        let mut parser =
-            Parser { tokens, at: 0, end: text.chars().count() + 1, depth: 0 };
+        let mut parser = Parser { tokens, at: 0, end: text.chars().count() + 1, depth: 0 };
         let node = parser.or()?;
         match parser.peek() {
             None => Ok(Self(node)),
@@ -301,7 +300,9 @@ impl Parser {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
                 "null" => Value::Null,
-                _ => return Err(self.wrong("expected a number, a quoted text, true, false or null")),
+                _ => {
+                    return Err(self.wrong("expected a number, a quoted text, true, false or null"));
+                }
             },
             _ => return Err(self.wrong("expected a number, a quoted text, true, false or null")),
         };
@@ -310,9 +311,8 @@ impl Parser {
     }
 }
 
-const SYMBOLS: [&str; 16] = [
-    "==", "!=", "<=", ">=", "=~", "&&", "||", "=", "<", ">", "(", ")", "[", "]", ",", "!",
-];
+const SYMBOLS: [&str; 16] =
+    ["==", "!=", "<=", ">=", "=~", "&&", "||", "=", "<", ">", "(", ")", "[", "]", ",", "!"];
 
 fn lex(text: &str) -> Result<Vec<(usize, Token)>, FilterError> {
     let mut tokens = Vec::new();
@@ -393,7 +393,9 @@ mod tests {
 
     #[test]
     fn errors_name_the_column() {
-        for (bad, column) in [("a ==", 5), ("a ~ 1", 3), ("(a == 1", 8), ("a == 'x", 6), ("a == 1 b", 8)] {
+        for (bad, column) in
+            [("a ==", 5), ("a ~ 1", 3), ("(a == 1", 8), ("a == 'x", 6), ("a == 1 b", 8)]
+        {
             assert_eq!(Filter::parse(bad).unwrap_err().column, column, "{bad}");
         }
     }

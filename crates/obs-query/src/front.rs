@@ -7,6 +7,8 @@ use obs_types::{
     CancelToken, LogSource, MemoryTracker, QueryContext, SeriesSource, TimestampMs, TraceSource,
 };
 
+use crate::ReceiptCounts;
+
 /// What one query may take.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLimits {
@@ -36,6 +38,8 @@ pub struct QueryFront {
     pub clock: Arc<dyn Clock>,
     pub promql: PromEngine,
     pub logql: obs_logql::Engine,
+    /// Receipts by type, counted once each.
+    pub receipt_counts: ReceiptCounts,
     limits: QueryLimits,
 }
 
@@ -54,6 +58,7 @@ impl QueryFront {
             clock,
             promql: PromEngine::new(EngineOptions::default()),
             logql: obs_logql::Engine::new(obs_logql::EngineOptions::standard()),
+            receipt_counts: ReceiptCounts::default(),
             limits,
         }
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use obs_types::{NodeName, TimestampNs};
@@ -31,15 +32,29 @@ impl ReceiptQuery {
             .collect()
     }
 
+    /// Whether the line is worth parsing: a cheap look that never passes over a match.
+    fn may_match(&self, line: &str) -> bool {
+        let type_fits = self.types.is_empty()
+            || type_of_line(line).is_some_and(|t| self.types.iter().any(|w| *w == t));
+        // A name that JSON would escape is not looked for.
+        let node_fits = self.node.as_ref().is_none_or(|n| {
+            let name = n.short();
+            name.chars().any(|c| c.is_control() || "\"\\/".contains(c) || !c.is_ascii())
+                || line.contains(name)
+        });
+        type_fits && node_fits
+    }
+
     pub fn matches(&self, receipt: &Value) -> bool {
         let text = |name: &str| receipt.get(name).and_then(Value::as_str);
-        if !self.types.is_empty() && !text("type").is_some_and(|t| self.types.iter().any(|w| w == t))
+        if !self.types.is_empty()
+            && !text("type").is_some_and(|t| self.types.iter().any(|w| w == t))
         {
             return false;
         }
         if self.from.is_some() || self.to.is_some() {
-            let Some(at) = text("timestamp")
-                .and_then(|t| parse_time(t, obs_types::TimestampMs(0)).ok())
+            let Some(at) =
+                text("timestamp").and_then(|t| parse_time(t, obs_types::TimestampMs(0)).ok())
             else {
                 return false;
             };
@@ -62,6 +77,23 @@ impl ReceiptQuery {
     }
 }
 
+/// The value of a receipt's own `type`. Ledger lines are canonical JSON, where the bytes
+/// `"type":"obs_` cannot be part of a text; the line is parsed only if an inner object has such a
+/// field too, or it is written differently.
+pub(crate) fn type_of_line(line: &str) -> Option<Cow<'_, str>> {
+    const MARK: &str = "\"type\":\"obs_";
+    let mut found = line.match_indices(MARK);
+    if let (Some((at, _)), None) = (found.next(), found.next()) {
+        let rest = line.get(at + MARK.len() - 4..)?;
+        let name = rest.split('"').next()?;
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Some(Cow::Borrowed(name));
+        }
+    }
+    let receipt: Value = serde_json::from_str(line).ok()?;
+    receipt.get("type").and_then(Value::as_str).map(|t| Cow::Owned(t.to_owned()))
+}
+
 /// Runs the query over ledger lines, which `read` hands out oldest first (returning `false` stops
 /// it). Gives the receipts in the wanted order, and how many matched in all.
 pub fn select_receipts<E>(
@@ -72,6 +104,9 @@ pub fn select_receipts<E>(
     let mut kept: VecDeque<Value> = VecDeque::new();
     let mut total = 0;
     read(&mut |_seq, line| {
+        if !query.may_match(line) {
+            return true;
+        }
         let Ok(receipt) = serde_json::from_str::<Value>(line) else { return true };
         if query.matches(&receipt) {
             total += 1;
@@ -134,5 +169,21 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(run(&early).1, 1);
+    }
+
+    #[test]
+    fn the_type_of_a_line_without_parsing() {
+        let of = |line: &str| type_of_line(line).map(Cow::into_owned);
+        assert_eq!(of(r#"{"a":1,"type":"obs_gap"}"#).as_deref(), Some("obs_gap"));
+        // A text that looks like a field is escaped, an inner field is told apart by parsing.
+        let text = r#"{"comment":"\"type\":\"obs_silence\"","type":"obs_alert_ack"}"#;
+        assert_eq!(of(text).as_deref(), Some("obs_alert_ack"));
+        let inner = r#"{"slo":{"type":"obs_silence"},"type":"obs_slo_definition"}"#;
+        assert_eq!(of(inner).as_deref(), Some("obs_slo_definition"));
+        let only_inner = r#"{"slo":{"type":"obs_silence"}}"#;
+        let query = ReceiptQuery { types: vec!["obs_silence".to_owned()], ..Default::default() };
+        assert!(!query.matches(&serde_json::from_str(only_inner).unwrap()));
+        assert_eq!(of(r#"{ "type" : "obs_gap" }"#).as_deref(), Some("obs_gap"));
+        assert_eq!(of("no JSON"), None);
     }
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use obs_types::{
-    AttrScope, AttrValue, QueryContext, SourceError, SpanId, SpanRecord, TimeRangeNs, TimestampMs,
-    Trace, TraceId, TraceSelect, TraceSource,
+    AttrScope, AttrValue, DurationMs, QueryContext, SourceError, SpanId, SpanRecord, TimeRangeNs,
+    TimestampMs, Trace, TraceId, TraceSelect, TraceSource,
 };
 
 use super::{Boundary, boundary_ms};
@@ -27,6 +27,9 @@ impl TieredTraces {
     }
 }
 
+/// A trace that begins or ends nearer than this to the boundary may have spans in both tiers.
+const STRADDLE: DurationMs = DurationMs::HOUR;
+
 /// Both halves of a trace that straddles the boundary; a span that is in both comes once.
 fn merge(a: Trace, b: Trace) -> Trace {
     let mut spans: BTreeMap<SpanId, SpanRecord> = BTreeMap::new();
@@ -36,6 +39,18 @@ fn merge(a: Trace, b: Trace) -> Trace {
     let mut spans: Vec<SpanRecord> = spans.into_values().collect();
     spans.sort_by_key(|r| (r.span.start, r.span.span_id));
     Trace { id: a.id, spans }
+}
+
+/// The trace with the spans that the other tier has of it.
+fn other_half(
+    trace: Trace,
+    other: &dyn TraceSource,
+    context: &QueryContext,
+) -> Result<Trace, SourceError> {
+    Ok(match other.trace(trace.id, context)? {
+        Some(more) => merge(trace, more),
+        None => trace,
+    })
 }
 
 impl TraceSource for TieredTraces {
@@ -62,12 +77,37 @@ impl TraceSource for TieredTraces {
         context: &QueryContext,
     ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
         let (old, new) = self.split(select.range);
+        let boundary = TimestampMs(boundary_ms(&self.boundary));
         if old.is_empty() {
-            return self.hot.select(&TraceSelect { range: new, ..select.clone() }, context);
+            let found = self.hot.select(&TraceSelect { range: new, ..select.clone() }, context)?;
+            let near = boundary.saturating_add(STRADDLE).to_ns();
+            if new.start >= near {
+                return Ok(found);
+            }
+            let context = context.clone();
+            return Ok(Box::new(found.map(move |trace| {
+                let trace = trace?;
+                let rootless = trace.root().is_none_or(|r| !r.span.parent_span_id.is_zero());
+                match trace.bounds() {
+                    Some((start, _)) if rootless && start < near => {
+                        other_half(trace, self.cold.as_ref(), &context)
+                    }
+                    _ => Ok(trace),
+                }
+            })));
         }
         let cold = TraceSelect { range: old, ..select.clone() };
         if new.is_empty() {
-            return self.cold.select(&cold, context);
+            let near = boundary.saturating_sub(STRADDLE).to_ns();
+            let context = context.clone();
+            let found = self.cold.select(&cold, &context)?;
+            return Ok(Box::new(found.map(move |trace| {
+                let trace = trace?;
+                match trace.bounds() {
+                    Some((_, end)) if end >= near => other_half(trace, self.hot.as_ref(), &context),
+                    _ => Ok(trace),
+                }
+            })));
         }
         let mut newer: Vec<Trace> = self
             .hot

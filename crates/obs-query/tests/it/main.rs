@@ -1,0 +1,7 @@
+//! The query front over real engines.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod engines;
+mod incident;
+mod tiers;
