@@ -3,6 +3,8 @@
 //! Lives here: routes, parameters, JSON shapes, error envelopes. Not here: what the answers mean
 //! (`obs-query`, `obs-ops`), receivers (`obs-collect`).
 
+mod alertmanager;
+mod compress;
 mod dashboard_json;
 mod error;
 mod loki;

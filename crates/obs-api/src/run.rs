@@ -41,3 +41,15 @@ pub(crate) async fn run<T: Send + 'static>(
     drop(guard);
     answer
 }
+
+/// Runs short work that may wait for a lock or the disk, away from the threads that serve sockets
+/// and without waiting for a query's place.
+pub(crate) async fn blocking<T: Send + 'static>(
+    state: &Arc<ApiState>,
+    work: impl FnOnce(&ApiState) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let state = Arc::clone(state);
+    tokio::task::spawn_blocking(move || work(&state))
+        .await
+        .map_err(|e| ApiError::new(ErrorKind::Bug, format!("request failed: {e}")))
+}

@@ -1,15 +1,17 @@
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use obs_wire::exposition::ExpositionFormat;
 use tracing::Instrument;
 
-use crate::{ApiState, loki, obs, portal, prometheus, tempo};
+use crate::obs::HealthMemory;
+use crate::run::blocking;
+use crate::{ApiState, alertmanager, compress, loki, obs, portal, prometheus, tempo};
 
 /// All routes; `receivers` are those of `obs-collect` that share the port.
 pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
@@ -23,6 +25,7 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .nest("/prometheus/api/v1", prometheus::routes())
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo", tempo::routes())
+        .nest("/alertmanager", alertmanager::routes())
         .route("/loki/ready", get(ready))
         .route("/ready", get(ready))
         .route("/-/healthy", get(|| async { "vm-obs is healthy.\n" }))
@@ -33,6 +36,8 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .with_state(state)
         .merge(receivers)
         .merge(pages)
+        .layer(Extension(Arc::new(HealthMemory::default())))
+        .layer(axum::middleware::from_fn(compress::layer))
         .layer(axum::middleware::from_fn(trace))
 }
 
@@ -40,8 +45,11 @@ async fn ready() -> &'static str {
     "ready\n"
 }
 
-async fn health(State(state): State<Arc<ApiState>>) -> Response {
-    let report = obs::health_report(&state).await;
+async fn health(
+    State(state): State<Arc<ApiState>>,
+    Extension(memory): Extension<Arc<HealthMemory>>,
+) -> Response {
+    let report = obs::health_report(&state, &memory).await;
     let status = match report.get("status").and_then(|s| s.as_str()) {
         Some("unhealthy") | None => StatusCode::SERVICE_UNAVAILABLE,
         Some(_) => StatusCode::OK,
@@ -51,7 +59,10 @@ async fn health(State(state): State<Arc<ApiState>>) -> Response {
 
 /// vm-obs' own metrics in the text format.
 async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
-    let text = state.registry.render(ExpositionFormat::Prometheus);
+    let text = match blocking(&state, |s| s.registry.render(ExpositionFormat::Prometheus)).await {
+        Ok(text) => text,
+        Err(e) => return e.text(),
+    };
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -27,10 +27,9 @@ pub(super) async fn labels(State(state): State<Arc<ApiState>>, params: Params) -
     let work = async {
         let range = window(&params, &state)?;
         let sets = selectors(params.all("query"))?;
-        let all = run(&state, None, move |s, context| {
-            Ok(s.front.logs.streams(&sets, range, context)?)
-        })
-        .await?;
+        let all =
+            run(&state, None, move |s, context| Ok(s.front.logs.streams(&sets, range, context)?))
+                .await?;
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (name, value) in all.iter().flat_map(|s| s.iter()) {
             seen.entry(name).or_default().insert(value);
@@ -52,7 +51,8 @@ pub(super) async fn fields(State(state): State<Arc<ApiState>>, params: Params) -
             .iter()
             .take(limit)
             .map(|(name, field)| {
-                let parsers = if field.parsers.is_empty() { Value::Null } else { json!(field.parsers) };
+                let parsers =
+                    if field.parsers.is_empty() { Value::Null } else { json!(field.parsers) };
                 json!({
                     "label": name,
                     "type": kind(&field.values),

@@ -19,7 +19,8 @@ fn success(data: Value) -> Response {
 /// The streams of the request's window and `query` selector.
 async fn streams(state: &Arc<ApiState>, params: &Params) -> Result<Vec<LabelSet>, ApiError> {
     let range = window(params, state)?;
-    let sets = selectors(params.all("query").chain(params.all("match[]")).chain(params.all("match")))?;
+    let sets =
+        selectors(params.all("query").chain(params.all("match[]")).chain(params.all("match")))?;
     run(state, None, move |s, context| Ok(s.front.logs.streams(&sets, range, context)?)).await
 }
 
@@ -61,9 +62,10 @@ pub(super) async fn stats(State(state): State<Arc<ApiState>>, params: Params) ->
     let work = async {
         let range = window(&params, &state)?;
         let matchers = selectors(params.all("query"))?.into_iter().next().unwrap_or_default();
-        let stats =
-            run(&state, None, move |s, context| Ok(s.front.logs.stats(&matchers, range, context)?))
-                .await?;
+        let stats = run(&state, None, move |s, context| {
+            Ok(s.front.logs.stats(&matchers, range, context)?)
+        })
+        .await?;
         Ok(Json(json!({
             "streams": stats.streams, "chunks": stats.chunks,
             "bytes": stats.bytes, "entries": stats.entries,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::get;
 use obs_types::{DurationMs, Matcher, TimeRangeNs, TimestampNs};
 
 use crate::params::Params;
@@ -20,18 +20,18 @@ use crate::{ApiError, ApiState};
 /// The routes under `/loki/api/v1`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
-        .route("/query", any(query::instant))
-        .route("/query_range", any(query::range))
-        .route("/labels", any(labels::names))
-        .route("/label", any(labels::names))
-        .route("/label/{name}/values", any(labels::values))
-        .route("/series", any(labels::series))
-        .route("/index/stats", any(labels::stats))
-        .route("/index/volume", any(labels::volume))
-        .route("/detected_labels", any(detect::labels))
-        .route("/detected_fields", any(detect::fields))
-        .route("/detected_field/{name}/values", any(detect::values))
-        .route("/format_query", any(query::format))
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values).post(labels::values))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/index/stats", get(labels::stats).post(labels::stats))
+        .route("/index/volume", get(labels::volume).post(labels::volume))
+        .route("/detected_labels", get(detect::labels).post(detect::labels))
+        .route("/detected_fields", get(detect::fields).post(detect::fields))
+        .route("/detected_field/{name}/values", get(detect::values).post(detect::values))
+        .route("/format_query", get(query::format).post(query::format))
         .route("/tail", get(tail::tail))
         .route("/status/buildinfo", get(labels::build))
         .route("/drilldown-limits", get(labels::limits))
@@ -57,8 +57,7 @@ fn window(params: &Params, state: &ApiState) -> Result<TimeRangeNs, ApiError> {
     let end = time(params, "end", state)?.unwrap_or_else(|| state.front.now().to_ns());
     let since = params.get("since").map(obs_query::parse_duration).transpose()?;
     let back = since.unwrap_or(DurationMs::HOUR).0.saturating_mul(1_000_000);
-    let start =
-        time(params, "start", state)?.unwrap_or(TimestampNs(end.0.saturating_sub(back)));
+    let start = time(params, "start", state)?.unwrap_or(TimestampNs(end.0.saturating_sub(back)));
     if end < start {
         return Err(ApiError::invalid("end timestamp must not be before start time"));
     }

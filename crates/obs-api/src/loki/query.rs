@@ -55,14 +55,15 @@ pub(super) async fn instant(
         let limit = params.number("limit", 0)?.unwrap_or(LIMIT);
         let direction = direction(&params)?;
         let query = params.required("query")?.to_owned();
-        let began = Instant::now();
-        let result = run(&state, None, move |s, context| {
+        let categorized = categorized(&headers);
+        run(&state, None, move |s, context| {
+            let began = Instant::now();
             let logs = s.front.logs.as_ref();
-            Ok(s.front.logql.instant(logs, &query, at, limit, direction, context)?)
+            let result = s.front.logql.instant(logs, &query, at, limit, direction, context)?;
+            let seconds = began.elapsed().as_secs_f64();
+            Ok(Json(encode::body(&result, categorized, seconds)).into_response())
         })
-        .await?;
-        let seconds = began.elapsed().as_secs_f64();
-        Ok(Json(encode::body(&result, categorized(&headers), seconds)).into_response())
+        .await
     };
     answer(work.await)
 }
@@ -88,16 +89,24 @@ pub(super) async fn range(
                 "exceeded maximum resolution of {POINTS_MAX} points per time series. Try increasing the value of the step parameter"
             )));
         }
-        let began = Instant::now();
-        let result = run(&state, None, move |s, context| {
+        let categorized = categorized(&headers);
+        run(&state, None, move |s, context| {
+            let began = Instant::now();
             let logs = s.front.logs.as_ref();
-            Ok(s.front.logql.range(
-                logs, &query, range.start, range.end, step, limit, direction, context,
-            )?)
+            let result = s.front.logql.range(
+                logs,
+                &query,
+                range.start,
+                range.end,
+                step,
+                limit,
+                direction,
+                context,
+            )?;
+            let seconds = began.elapsed().as_secs_f64();
+            Ok(Json(encode::body(&result, categorized, seconds)).into_response())
         })
-        .await?;
-        let seconds = began.elapsed().as_secs_f64();
-        Ok(Json(encode::body(&result, categorized(&headers), seconds)).into_response())
+        .await
     };
     answer(work.await)
 }

@@ -36,9 +36,7 @@ pub(super) async fn tail(
     };
     match (checked(), upgrade) {
         (Err(e), _) => answer(Err(e)),
-        (Ok(_), Err(_not_a_socket)) => {
-            answer(Err(ApiError::invalid("tail needs a web socket")))
-        }
+        (Ok(_), Err(_not_a_socket)) => answer(Err(ApiError::invalid("tail needs a web socket"))),
         (Ok((query, from, limit)), Ok(upgrade)) => {
             upgrade.on_upgrade(move |socket| follow(socket, state, query, from, limit))
         }
@@ -62,7 +60,16 @@ async fn follow(
             if first { (Direction::Backward, limit) } else { (Direction::Forward, LINES_MAX) };
         let found = run(&state, None, move |s, context| {
             let logs = s.front.logs.as_ref();
-            Ok(s.front.logql.range(logs, &text, start, end, 1_000_000_000, most, direction, context)?)
+            Ok(s.front.logql.range(
+                logs,
+                &text,
+                start,
+                end,
+                1_000_000_000,
+                most,
+                direction,
+                context,
+            )?)
         })
         .await;
         first = false;

@@ -9,7 +9,7 @@ use obs_rules::{AlertStatus, SilenceMatcher};
 use serde_json::{Value, json};
 
 use crate::params::Params;
-use crate::run::run;
+use crate::run::blocking;
 use crate::{ApiError, ApiState};
 
 const BY: &str = "did:vm:user:sovereign";
@@ -32,16 +32,17 @@ pub(super) async fn list(
         node: params.get("node").map(str::to_owned),
         name: params.get("name").map(str::to_owned),
     };
-    Ok(Json(json!({"alerts": state.alerts.list(&filter, state.front.now())})))
+    let alerts = blocking(&state, move |s| s.alerts.list(&filter, s.front.now())).await?;
+    Ok(Json(json!({"alerts": alerts})))
 }
 
 pub(super) async fn show(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    state
-        .alerts
-        .get(&id, state.front.now())
+    let name = id.clone();
+    blocking(&state, move |s| s.alerts.get(&name, s.front.now()))
+        .await?
         .map(Json)
         .ok_or_else(|| ApiError::not_found(format!("there is no alert {id:?}")))
 }
@@ -96,8 +97,7 @@ pub(super) async fn ack(
             .map(|t| parse_time(&t, now).map(|t| t.floor_to_ms()))
             .transpose()?,
     };
-    let (contract, seq) =
-        run(&state, None, move |s, _context| Ok(s.alerts.ack(&id, request, now)?)).await?;
+    let (contract, seq) = blocking(&state, move |s| s.alerts.ack(&id, request, now)).await??;
     Ok(with_receipt(contract, seq))
 }
 
@@ -133,13 +133,13 @@ pub(super) async fn silence(
         reason: text(&body, "reason")?.unwrap_or_default(),
         created_by: text(&body, "by")?.unwrap_or_else(|| BY.to_owned()),
     };
-    let (silence, seq) =
-        run(&state, None, move |s, _context| Ok(s.alerts.silence(request, now)?)).await?;
+    let (silence, seq) = blocking(&state, move |s| s.alerts.silence(request, now)).await??;
     Ok(with_receipt(json!({"silence": silence}), seq))
 }
 
-pub(super) async fn silences(State(state): State<Arc<ApiState>>) -> Json<Value> {
-    Json(json!({"silences": state.alerts.silences(state.front.now())}))
+pub(super) async fn silences(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
+    let silences = blocking(&state, |s| s.alerts.silences(s.front.now())).await?;
+    Ok(Json(json!({"silences": silences})))
 }
 
 pub(super) async fn expire(
@@ -147,7 +147,6 @@ pub(super) async fn expire(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let now = state.front.now();
-    let seq =
-        run(&state, None, move |s, _context| Ok(s.alerts.expire_silence(&id, BY, now)?)).await?;
+    let seq = blocking(&state, move |s| s.alerts.expire_silence(&id, BY, now)).await??;
     Ok(with_receipt(json!({"expired": true}), seq))
 }

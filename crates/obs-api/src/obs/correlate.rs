@@ -15,9 +15,8 @@ pub(super) async fn correlate(
 ) -> Result<Json<Value>, ApiError> {
     let now = state.front.now();
     let at = params.get("timestamp").map_or(Ok(now.to_ns()), |t| obs_query::parse_time(t, now))?;
-    let window = params
-        .get("window")
-        .map_or(Ok(DurationMs(15 * 60_000)), obs_query::parse_duration)?;
+    let window =
+        params.get("window").map_or(Ok(DurationMs(15 * 60_000)), obs_query::parse_duration)?;
     if window.0 <= 0 || window.0 > DurationMs::DAY.0 {
         return Err(ApiError::invalid("window must be above 0 and at most 24h"));
     }
@@ -32,9 +31,7 @@ pub(crate) async fn build(
 ) -> Result<Value, ApiError> {
     run(state, None, move |s, context| {
         let read = |take: &mut dyn FnMut(u64, &str) -> bool| {
-            s.ledger.read(0, take).map_err(|e| {
-                obs_types::SourceError::new(e.kind(), e.to_string())
-            })
+            s.ledger.read(0, take).map_err(|e| obs_types::SourceError::new(e.kind(), e.to_string()))
         };
         Ok(obs_query::gather(&s.front, at, window, &read, context)?)
     })

@@ -1,24 +1,66 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use obs_promql::{SampleValue, Value as PromValue};
-use obs_types::QueryContext;
+use obs_types::{
+    CancelToken, DurationMs, QueryContext, TimeRangeMs, TimeRangeNs, TimestampMs, TraceSelect,
+};
+use obs_wire::exposition::Family;
 use serde_json::{Value, json};
 
 use crate::ApiState;
-use crate::run::run;
+use crate::run::blocking;
 
 /// Below this the disk counts as nearly full.
 const FREE_BYTES_MIN: u64 = 256 << 20;
 
-pub(super) async fn health(State(state): State<Arc<ApiState>>) -> Json<Value> {
-    Json(report(&state).await)
+/// How long a counter that rose keeps its part degraded.
+const RISE_MS: i64 = 5 * 60_000;
+/// Longest that a health report waits for an engine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What earlier reports saw, to tell that a counter rises. Kept in memory because a full disk also
+/// refuses vm-obs' own samples.
+#[derive(Debug, Default)]
+pub(crate) struct HealthMemory {
+    refused: Mutex<Rise>,
+    rejected: Mutex<Rise>,
 }
 
-/// The health of every part, and the rates at which telemetry comes in.
-pub(crate) async fn report(state: &Arc<ApiState>) -> Value {
-    match run(state, None, |s, context| Ok(build(s, context))).await {
+#[derive(Debug, Default)]
+struct Rise {
+    value: f64,
+    at: Option<TimestampMs>,
+}
+
+/// Whether the counter rose within [`RISE_MS`]; before the first report it was 0.
+fn rises(rise: &Mutex<Rise>, value: f64, now: TimestampMs) -> bool {
+    let mut rise = rise.lock().unwrap_or_else(PoisonError::into_inner);
+    if value > rise.value {
+        rise.at = Some(now);
+    }
+    rise.value = value;
+    rise.at.is_some_and(|at| now.0.saturating_sub(at.0) < RISE_MS)
+}
+
+pub(super) async fn health(
+    State(state): State<Arc<ApiState>>,
+    Extension(memory): Extension<Arc<HealthMemory>>,
+) -> Json<Value> {
+    Json(report(&state, &memory).await)
+}
+
+/// The health of every part, and the rates at which telemetry comes in. `degraded` where something
+/// is refused, damaged or failing; `unhealthy` only where reads fail.
+pub(crate) async fn report(state: &Arc<ApiState>, memory: &Arc<HealthMemory>) -> Value {
+    let memory = Arc::clone(memory);
+    let report = blocking(state, move |s| {
+        let context = s.front.context(Some(PATIENCE), CancelToken::default());
+        build(s, &memory, &context)
+    });
+    match report.await {
         Ok(report) => report,
         Err(e) => json!({
             "status": "unhealthy", "version": state.info.version,
@@ -27,21 +69,84 @@ pub(crate) async fn report(state: &Arc<ApiState>) -> Value {
     }
 }
 
-fn build(s: &ApiState, context: &QueryContext) -> Value {
+/// One small real read from each engine; the error is the reason.
+fn reads(s: &ApiState, context: &QueryContext) -> [Result<(), String>; 3] {
+    let now = s.front.now();
+    let range = TimeRangeMs::new(now.saturating_sub(DurationMs::MINUTE), now);
+    let range_ns = TimeRangeNs::new(range.start.to_ns(), range.end.to_ns());
+    let metrics = s.front.instant("vmobs_build_info", now, context);
+    let logs = s.front.logs.streams(&[], range_ns, context);
+    let traces = s
+        .front
+        .traces
+        .select(&TraceSelect { range: range_ns, all_of: &[] }, context)
+        .and_then(|mut found| found.next().transpose());
+    [
+        metrics.map(|_| ()).map_err(|e| e.to_string()),
+        logs.map(|_| ()).map_err(|e| e.to_string()),
+        traces.map(|_| ()).map_err(|e| e.to_string()),
+    ]
+}
+
+/// The sum over all series of one of the process' own counters.
+fn own_counter(families: &[Family], name: &str) -> f64 {
+    families
+        .iter()
+        .filter(|f| f.name == name || f.name == name.strip_suffix("_total").unwrap_or(name))
+        .flat_map(|f| &f.samples)
+        .map(|s| s.value)
+        .filter(|v| v.is_finite())
+        .sum()
+}
+
+fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
     let now = s.front.now();
     let mut components = Vec::new();
     let mut worst = 0;
     let mut put = |name: &str, level: usize, detail: String| {
         worst = worst.max(level);
-        let status = ["healthy", "degraded", "unhealthy"].get(level).copied().unwrap_or("unhealthy");
+        let status =
+            ["healthy", "degraded", "unhealthy"].get(level).copied().unwrap_or("unhealthy");
         components.push(json!({"name": name, "status": status, "detail": detail}));
     };
     let metrics = s.metrics.stats();
     let logs = s.logs.stats();
     let traces = s.traces.stats();
-    put("metrics engine", 0, format!("{} series in memory", metrics.head_series));
-    put("log engine", 0, format!("{} streams", logs.streams));
-    put("trace engine", 0, format!("{} blocks", traces.blocks));
+    let details = [
+        ("metrics engine", format!("{} series in memory", metrics.head_series)),
+        ("log engine", format!("{} streams", logs.streams)),
+        ("trace engine", format!("{} blocks", traces.blocks)),
+    ];
+    for ((name, detail), read) in details.into_iter().zip(reads(s, context)) {
+        match read {
+            Ok(()) => put(name, 0, detail),
+            Err(reason) => put(name, 2, format!("reads fail: {reason}")),
+        }
+    }
+    let families = s.registry.gather();
+    let refused = own_counter(&families, "vmobs_ingest_batches_refused_total");
+    let rejected = own_counter(&families, "vmobs_ingest_rejected_total");
+    if rises(&memory.refused, refused, now) {
+        put(
+            "ingest",
+            1,
+            format!("storage refused batches, {refused} since the start: disk full or overloaded"),
+        );
+    } else if rises(&memory.rejected, rejected, now) {
+        put(
+            "ingest",
+            1,
+            format!(
+                "data is rejected, {rejected} items since the start; reasons in vmobs_ingest_rejected_total"
+            ),
+        );
+    } else {
+        put("ingest", 0, "everything is accepted".to_owned());
+    }
+    let owed = s.alerts.owed_receipts();
+    if owed > 0 {
+        put("alert receipts", 1, format!("{owed} receipts could not be written yet"));
+    }
     let damaged = metrics.blocks_quarantined + logs.quarantined_blocks + traces.blocks_corrupt;
     if damaged > 0 {
         put("blocks", 1, format!("{damaged} damaged blocks are left out of queries"));
@@ -58,16 +163,12 @@ fn build(s: &ApiState, context: &QueryContext) -> Value {
     let low = free.is_some_and(|f| f < FREE_BYTES_MIN);
     put(
         "disk",
-        if low { 2 } else { 0 },
+        usize::from(low),
         free.map_or_else(|| "free space unknown".to_owned(), |f| format!("{} MiB free", f >> 20)),
     );
     let targets = (s.targets)();
     let down = targets.iter().filter(|t| t.health == obs_collect::scrape::Health::Down).count();
-    put(
-        "scrape targets",
-        usize::from(down > 0),
-        format!("{} targets, {down} down", targets.len()),
-    );
+    put("scrape targets", usize::from(down > 0), format!("{} targets, {down} down", targets.len()));
     let (firing, pending) = s.alerts.counts();
     let failing = s.alerts.failing_rules();
     if failing > 0 {
@@ -77,7 +178,11 @@ fn build(s: &ApiState, context: &QueryContext) -> Value {
     }
     let uptime = (now.0 - s.info.started.0).max(0) as f64 / 1000.0;
     let rate = |signal: &str| {
-        instant(s, &format!("sum(rate(vmobs_ingested_items_total{{signal=\"{signal}\"}}[1m]))"), context)
+        instant(
+            s,
+            &format!("sum(rate(vmobs_ingested_items_total{{signal=\"{signal}\"}}[1m]))"),
+            context,
+        )
     };
     json!({
         "status": (["healthy", "degraded", "unhealthy"].get(worst).copied().unwrap_or("unhealthy")),
@@ -90,7 +195,7 @@ fn build(s: &ApiState, context: &QueryContext) -> Value {
             "samples_per_second": rate("metrics"),
             "log_lines_per_second": rate("logs"),
             "spans_per_second": rate("traces"),
-            "rejected_total": instant(s, "sum(vmobs_ingest_rejected_total)", context),
+            "rejected_total": rejected,
         },
         "storage": {
             "metrics": {"series": metrics.head_series, "bytes": metrics.block_bytes + metrics.wal_bytes},

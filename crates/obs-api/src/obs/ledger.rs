@@ -10,7 +10,7 @@ use obs_ledger::LedgerError;
 use serde_json::{Value, json};
 
 use crate::params::Params;
-use crate::run::run;
+use crate::run::{blocking, run};
 use crate::{ApiError, ApiState};
 
 /// Most lines of one answer.
@@ -30,15 +30,7 @@ fn plain(text: String) -> Response {
 pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
     let answer = run(&state, None, |s, _context| {
         let head = s.ledger.head();
-        let mut types: BTreeMap<String, u64> = BTreeMap::new();
-        s.ledger.read(0, &mut |_seq, line| {
-            if let Ok(receipt) = serde_json::from_str::<Value>(line)
-                && let Some(kind) = receipt.get("type").and_then(Value::as_str)
-            {
-                *types.entry(kind.to_owned()).or_default() += 1;
-            }
-            true
-        })?;
+        let types = s.front.receipt_counts.update(|from, take| s.ledger.read(from, take))?;
         let hours: BTreeMap<&str, usize> = Signal::ALL
             .into_iter()
             .map(|signal| (signal.as_str(), s.archive.sealed(signal).len()))
@@ -62,8 +54,8 @@ pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Valu
     Ok(Json(answer))
 }
 
-pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Response {
-    plain(state.ledger.head().checkpoint)
+pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    blocking(&state, |s| plain(s.ledger.head().checkpoint)).await
 }
 
 pub(super) async fn proof(

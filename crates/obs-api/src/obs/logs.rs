@@ -30,7 +30,9 @@ impl LogRequest {
             None | Some("backward") => Direction::Backward,
             Some("forward") => Direction::Forward,
             Some(other) => {
-                return Err(ApiError::invalid(format!("direction {other:?} is not forward or backward")));
+                return Err(ApiError::invalid(format!(
+                    "direction {other:?} is not forward or backward"
+                )));
             }
         };
         Ok(Self {
@@ -122,7 +124,9 @@ pub(crate) async fn find(
     };
     let mut lines: Vec<(TimestampNs, Value)> = streams
         .iter()
-        .flat_map(|s| s.entries.iter().map(|e| (e.timestamp, object(e.timestamp, &s.labels, &e.line))))
+        .flat_map(|s| {
+            s.entries.iter().map(|e| (e.timestamp, object(e.timestamp, &s.labels, &e.line)))
+        })
         .collect();
     match direction {
         Direction::Forward => lines.sort_by_key(|l| l.0),
@@ -133,8 +137,16 @@ pub(crate) async fn find(
 }
 
 const OWN_FIELDS: [&str; 10] = [
-    "service_name", "node", "detected_level", "level", "trace_id", "span_id", "caller", "job",
-    "__error__", "__error_details__",
+    "service_name",
+    "node",
+    "detected_level",
+    "level",
+    "trace_id",
+    "span_id",
+    "caller",
+    "job",
+    "__error__",
+    "__error_details__",
 ];
 
 /// ENGINE 2.2's log object.

@@ -6,8 +6,7 @@ use axum::extract::State;
 use obs_promql::{SampleValue, Value as PromValue};
 use obs_query::{Category, category_of, expand_shorthand, format_time};
 use obs_types::{
-    DurationMs, LabelSet, METRIC_NAME, MetricKind, NodeName, QueryContext, TimeRangeMs,
-    TimestampMs,
+    DurationMs, LabelSet, METRIC_NAME, MetricKind, NodeName, QueryContext, TimeRangeMs, TimestampMs,
 };
 use serde_json::{Map, Value, json};
 
@@ -19,8 +18,13 @@ use crate::{ApiError, ApiState};
 
 /// ENGINE 2.1's fields, as the pack `host` records them for every node.
 const FIELDS: [&str; 7] = [
-    "cpu_percent", "memory_percent", "disk_percent", "network_rx_bytes", "network_tx_bytes",
-    "open_file_descriptors", "goroutines",
+    "cpu_percent",
+    "memory_percent",
+    "disk_percent",
+    "network_rx_bytes",
+    "network_tx_bytes",
+    "open_file_descriptors",
+    "goroutines",
 ];
 
 /// A query over metrics.
@@ -73,7 +77,10 @@ pub(crate) fn query_text(params: &Params) -> Option<String> {
 fn unit_of(metric: &str) -> &'static str {
     let metric = metric.strip_suffix("_total").unwrap_or(metric);
     for (suffix, unit) in [
-        ("_percent", "percent"), ("_bytes", "bytes"), ("_seconds", "s"), ("_ms", "ms"),
+        ("_percent", "percent"),
+        ("_bytes", "bytes"),
+        ("_seconds", "s"),
+        ("_ms", "ms"),
         ("_ratio", "percentunit"),
     ] {
         if metric.ends_with(suffix) {
@@ -127,10 +134,7 @@ fn category(params: &Params) -> Result<Option<Category>, ApiError> {
 }
 
 /// The answer with series for a query.
-pub(crate) async fn find(
-    state: &Arc<ApiState>,
-    request: MetricRequest,
-) -> Result<Value, ApiError> {
+pub(crate) async fn find(state: &Arc<ApiState>, request: MetricRequest) -> Result<Value, ApiError> {
     let shorthand = expand_shorthand(&request.query);
     let promql = shorthand.as_ref().map_or_else(|| request.query.clone(), |s| s.promql.clone());
     let text = promql.clone();
@@ -260,12 +264,8 @@ pub(super) async fn names(
             }
             None => Vec::new(),
         };
-        let names: BTreeSet<String> = s
-            .front
-            .metrics
-            .label_values(METRIC_NAME, &sets, range, context)?
-            .into_iter()
-            .collect();
+        let names: BTreeSet<String> =
+            s.front.metrics.label_values(METRIC_NAME, &sets, range, context)?.into_iter().collect();
         let metadata: BTreeMap<String, _> =
             s.front.metrics.metadata(None)?.into_iter().map(|m| (m.family.clone(), m)).collect();
         let listed: Vec<Value> = names

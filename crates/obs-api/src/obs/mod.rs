@@ -23,7 +23,7 @@ use obs_types::{DurationMs, TimestampNs};
 use crate::params::Params;
 use crate::{ApiError, ApiState, openapi};
 
-pub(crate) use health::report as health_report;
+pub(crate) use health::{HealthMemory, report as health_report};
 
 /// The routes under `/obs`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {

@@ -45,11 +45,7 @@ pub(super) async fn show(
 }
 
 /// One PromQL value per series, for objectives.
-fn instant(
-    state: &ApiState,
-    query: &str,
-    at: TimestampMs,
-) -> Result<Vec<(LabelSet, f64)>, String> {
+fn instant(state: &ApiState, query: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
     let context = state.front.context(None, CancelToken::default());
     let result = state.front.instant(query, at, &context).map_err(|e| e.to_string())?;
     Ok(match result.value {
@@ -71,15 +67,10 @@ pub(super) async fn create(
 ) -> Result<Json<Value>, ApiError> {
     let definition: Value = serde_json::from_slice(&body)
         .map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))?;
-    let by = definition
-        .get("initiated_by")
-        .and_then(Value::as_str)
-        .unwrap_or(BY)
-        .to_owned();
-    let (mut contract, seq) = run(&state, None, move |s, _context| {
-        Ok(s.slos.create(&definition, &by, s.front.now())?)
-    })
-    .await?;
+    let by = definition.get("initiated_by").and_then(Value::as_str).unwrap_or(BY).to_owned();
+    let (mut contract, seq) =
+        run(&state, None, move |s, _context| Ok(s.slos.create(&definition, &by, s.front.now())?))
+            .await?;
     if let Some(map) = contract.as_object_mut() {
         map.insert("receipt_seq".to_owned(), json!(seq));
     }

@@ -5,9 +5,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use obs_analysis::bottleneck::{History, find_bottleneck};
 use obs_traceql::TraceMatch;
-use obs_types::{
-    AttrValue, Attributes, DurationMs, NodeName, SpanId, TimeRangeNs, Trace, TraceId,
-};
+use obs_types::{AttrValue, Attributes, DurationMs, NodeName, SpanId, TimeRangeNs, Trace, TraceId};
 use serde_json::{Map, Value, json};
 
 use super::window;
@@ -41,7 +39,11 @@ pub(crate) fn query_text(params: &Params) -> Result<String, ApiError> {
         let op = match op.trim() {
             "" => ">=",
             known @ (">" | ">=" | "<" | "<=" | "=") => known,
-            other => return Err(ApiError::invalid(format!("duration operator {other:?} is not one of > >= < <= ="))),
+            other => {
+                return Err(ApiError::invalid(format!(
+                    "duration operator {other:?} is not one of > >= < <= ="
+                )));
+            }
         };
         obs_query::parse_duration(value)?;
         tests.push(format!("duration{op}{value}"));

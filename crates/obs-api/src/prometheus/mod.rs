@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use obs_types::{ErrorKind, Matcher, TimeRangeMs, TimestampMs};
 
 use crate::params::Params;
@@ -25,13 +25,13 @@ pub(crate) use encode::{histogram_json, number};
 /// The routes under `/api/v1`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
-        .route("/query", any(query::instant))
-        .route("/query_range", any(query::range))
-        .route("/query_exemplars", any(query::exemplars))
-        .route("/format_query", any(query::format))
-        .route("/parse_query", any(query::parse))
-        .route("/series", any(labels::series))
-        .route("/labels", any(labels::names))
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::parse).post(query::parse))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values))
         .route("/metadata", get(labels::metadata))
         .route("/targets", get(targets::targets))
@@ -40,6 +40,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/notifications", get(rules::notifications))
+        .route("/features", get(status::features))
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtime))
@@ -141,9 +143,8 @@ fn matchers(params: &Params, required: bool) -> Result<Vec<Vec<Matcher>>, ApiErr
     let sets: Vec<Vec<Matcher>> = params
         .all("match[]")
         .map(|text| {
-            obs_promql::parse_selector(text).map_err(|e| {
-                ApiError::invalid(format!("invalid parameter \"match[]\": {e}"))
-            })
+            obs_promql::parse_selector(text)
+                .map_err(|e| ApiError::invalid(format!("invalid parameter \"match[]\": {e}")))
         })
         .collect::<Result<_, _>>()?;
     if required && sets.is_empty() {

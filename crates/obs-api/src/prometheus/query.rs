@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use obs_promql::{EngineError, ParserOptions};
+use obs_promql::{EngineError, ParserOptions, QueryResult};
 use obs_types::ErrorKind;
 use serde_json::json;
 
@@ -24,8 +24,7 @@ impl From<EngineError> for ApiError {
 }
 
 fn timeout(params: &Params) -> Result<Option<Duration>, ApiError> {
-    Ok(duration(params, "timeout")?
-        .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+    Ok(duration(params, "timeout")?.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
 }
 
 /// PromQL as it stands, or ENGINE's shorthand as the PromQL it means.
@@ -34,19 +33,24 @@ fn query_text(params: &Params) -> Result<String, ApiError> {
     Ok(obs_query::expand_shorthand(text).map_or_else(|| text.to_owned(), |s| s.promql))
 }
 
+/// A large answer takes a while to write down, so this belongs on the query's own thread.
+fn encoded(result: &QueryResult, limit: usize, stats: bool) -> Response {
+    let mut warnings = result.warnings.clone();
+    let data = encode::result(result, limit, stats, &mut warnings);
+    success(&data, &warnings, &result.infos)
+}
+
 pub(super) async fn instant(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let at = time(&params, "time")?.unwrap_or_else(|| state.front.now());
         let limit = params.number("limit", 0)?.unwrap_or(0);
         let query = query_text(&params)?;
         let stats = params.get("stats").is_some();
-        let result = run(&state, timeout(&params)?, move |s, context| {
-            Ok(s.front.instant(&query, at, context)?)
+        run(&state, timeout(&params)?, move |s, context| {
+            let result = s.front.instant(&query, at, context)?;
+            Ok(encoded(&result, limit, stats))
         })
-        .await?;
-        let mut warnings = result.warnings.clone();
-        let data = encode::result(&result, limit, stats, &mut warnings);
-        Ok(success(&data, &warnings, &result.infos))
+        .await
     };
     answer(work.await)
 }
@@ -81,13 +85,11 @@ pub(super) async fn range(State(state): State<Arc<ApiState>>, params: Params) ->
         let limit = params.number("limit", 0)?.unwrap_or(0);
         let query = query_text(&params)?;
         let stats = params.get("stats").is_some();
-        let result = run(&state, timeout(&params)?, move |s, context| {
-            Ok(s.front.range(&query, start, end, step, context)?)
+        run(&state, timeout(&params)?, move |s, context| {
+            let result = s.front.range(&query, start, end, step, context)?;
+            Ok(encoded(&result, limit, stats))
         })
-        .await?;
-        let mut warnings = result.warnings.clone();
-        let data = encode::result(&result, limit, stats, &mut warnings);
-        Ok(success(&data, &warnings, &result.infos))
+        .await
     };
     answer(work.await)
 }

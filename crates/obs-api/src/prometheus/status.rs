@@ -83,6 +83,25 @@ pub(super) async fn tsdb(State(state): State<Arc<ApiState>>, params: Params) -> 
     answer(work.await)
 }
 
+/// What this server understands, in the form of Prometheus 3.8 and newer.
+pub(super) async fn features() -> Response {
+    let data = json!({
+        "api": {
+            "admin": true, "exclude_alerts": false, "label_values_match": true,
+            "lifecycle": false, "otlp_write_receiver": true, "query_stats": true,
+            "query_warnings": true, "remote_write_receiver": true, "search": false,
+            "time_range_labels": true, "time_range_series": true,
+        },
+        "prometheus": {"agent_mode": false, "server_mode": true},
+        "promql": {
+            "at_modifier": true, "bool": true, "by": true, "group_left": true,
+            "group_right": true, "ignoring": true, "negative_offset": true, "offset": true,
+            "on": true, "per_query_lookback_delta": false, "subqueries": true, "without": true,
+        },
+    });
+    success(&data.to_string(), &[], &[])
+}
+
 /// The log is replayed before the port opens, so it is always done.
 pub(super) async fn wal_replay() -> Response {
     success(&json!({"min": 0, "max": 0, "current": 0, "state": "done"}).to_string(), &[], &[])

@@ -8,9 +8,9 @@ use obs_query::format_time;
 use serde_json::{Value, json};
 
 use super::{answer, encode, success};
+use crate::ApiState;
 use crate::params::Params;
 use crate::run::run;
-use crate::ApiState;
 
 fn active(t: &TargetStatus) -> Value {
     json!({
@@ -51,9 +51,10 @@ pub(super) async fn metadata(State(state): State<Arc<ApiState>>, params: Params)
     let work = async {
         let limit = params.number("limit", 0)?.unwrap_or(usize::MAX);
         let metric = params.get("metric").map(str::to_owned);
-        let found =
-            run(&state, None, move |s, _context| Ok(s.front.metrics.metadata(metric.as_deref())?))
-                .await?;
+        let found = run(&state, None, move |s, _context| {
+            Ok(s.front.metrics.metadata(metric.as_deref())?)
+        })
+        .await?;
         let targets = (state.targets)();
         let data: Vec<Value> = found
             .iter()

@@ -17,11 +17,8 @@ fn labels(s: &MetricSeries) -> Vec<Value> {
 
 /// `{name="value"}` of a series, as the dialect's `promLabels`.
 fn prom_labels(s: &MetricSeries) -> String {
-    let inner: Vec<String> = s
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={:?}", super::text_and_type(v).0))
-        .collect();
+    let inner: Vec<String> =
+        s.labels.iter().map(|(k, v)| format!("{k}={:?}", super::text_and_type(v).0)).collect();
     format!("{{{}}}", inner.join(", "))
 }
 
@@ -67,7 +64,8 @@ pub(super) async fn range(State(state): State<Arc<ApiState>>, params: Params) ->
                 json!({"labels": labels(s), "promLabels": prom_labels(s), "samples": samples, "exemplars": exemplars})
             })
             .collect();
-        Ok(Json(json!({"series": series, "metrics": {"completedJobs": 1, "totalJobs": 1}})).into_response())
+        Ok(Json(json!({"series": series, "metrics": {"completedJobs": 1, "totalJobs": 1}}))
+            .into_response())
     };
     answer(work.await)
 }
@@ -88,7 +86,8 @@ pub(super) async fn instant(State(state): State<Arc<ApiState>>, params: Params) 
                 Some(json!({"labels": labels(s), "promLabels": prom_labels(s), "value": value}))
             })
             .collect();
-        Ok(Json(json!({"series": series, "metrics": {"completedJobs": 1, "totalJobs": 1}})).into_response())
+        Ok(Json(json!({"series": series, "metrics": {"completedJobs": 1, "totalJobs": 1}}))
+            .into_response())
     };
     answer(work.await)
 }

@@ -42,7 +42,9 @@ impl From<TraceQlError> for ApiError {
 }
 
 async fn build() -> axum::Json<Value> {
-    axum::Json(json!({"version": "2.9.0", "revision": env!("CARGO_PKG_VERSION"), "branch": "vm-obs"}))
+    axum::Json(
+        json!({"version": "2.9.0", "revision": env!("CARGO_PKG_VERSION"), "branch": "vm-obs"}),
+    )
 }
 
 fn answer(result: Result<Response, ApiError>) -> Response {

@@ -7,9 +7,9 @@ use obs_traceql::TraceMatch;
 use serde_json::{Map, Value, json};
 
 use super::{answer, key_values, window};
+use crate::ApiState;
 use crate::params::Params;
 use crate::run::run;
-use crate::ApiState;
 
 /// The TraceQL of the older parameters `tags`, `minDuration` and `maxDuration`.
 fn legacy(params: &Params) -> String {
@@ -83,7 +83,9 @@ fn trace(t: &TraceMatch) -> Value {
     let services: Map<String, Value> = t
         .services
         .iter()
-        .map(|s| (s.service.clone(), json!({"spanCount": s.span_count, "errorCount": s.error_count})))
+        .map(|s| {
+            (s.service.clone(), json!({"spanCount": s.span_count, "errorCount": s.error_count}))
+        })
         .collect();
     let mut out = json!({
         "traceID": t.trace_id.to_string(),
@@ -107,11 +109,15 @@ mod tests {
 
     #[test]
     fn older_parameters_become_traceql() {
-        let p = Params::from_encoded("tags=service.name%3Dportal%20http.status_code%3D500&minDuration=1s");
+        let p = Params::from_encoded(
+            "tags=service.name%3Dportal%20http.status_code%3D500&minDuration=1s",
+        );
         let text = legacy(&p);
-        assert_eq!(text, r#"{ resource.service.name="portal" && .http.status_code="500" && duration>=1s }"#);
+        assert_eq!(
+            text,
+            r#"{ resource.service.name="portal" && .http.status_code="500" && duration>=1s }"#
+        );
         assert!(obs_traceql::parse(&text).is_ok());
         assert!(obs_traceql::parse(&legacy(&Params::default())).is_ok());
     }
 }
-

@@ -14,7 +14,13 @@ use crate::run::run;
 use crate::{ApiError, ApiState};
 
 const INTRINSICS: [&str; 8] = [
-    "duration", "kind", "name", "rootName", "rootServiceName", "status", "statusMessage",
+    "duration",
+    "kind",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "status",
+    "statusMessage",
     "traceDuration",
 ];
 
@@ -124,13 +130,20 @@ pub(super) async fn values_v2(
     params: Params,
 ) -> Response {
     let work = async {
-        let keyword = tag == "status" || tag == "kind";
+        let intrinsic = tag.strip_prefix("span:").unwrap_or(&tag);
+        let keyword = matches!(intrinsic, "status" | "kind");
+        let duration = matches!(intrinsic, "duration" | "traceDuration") || tag == "trace:duration";
         let found = values(&state, &tag, &params).await?;
         let typed: Vec<Value> = found
             .iter()
             .map(|v| {
                 let (text, kind) = text_and_type(v);
-                json!({"type": if keyword { "keyword" } else { kind }, "value": text})
+                let kind = match (keyword, duration) {
+                    (true, _) => "keyword",
+                    (false, true) => "duration",
+                    (false, false) => kind,
+                };
+                json!({"type": kind, "value": text})
             })
             .collect();
         Ok(Json(json!({"tagValues": typed})).into_response())

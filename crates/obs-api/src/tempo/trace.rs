@@ -13,7 +13,8 @@ use crate::run::run;
 use crate::{ApiError, ApiState};
 
 async fn load(state: &Arc<ApiState>, id: &str) -> Result<Trace, ApiError> {
-    let id: TraceId = id.parse().map_err(|e: obs_types::ParseIdError| ApiError::invalid(e.to_string()))?;
+    let id: TraceId =
+        id.parse().map_err(|e: obs_types::ParseIdError| ApiError::invalid(e.to_string()))?;
     run(state, None, move |s, context| Ok(s.front.traces.trace(id, context)?))
         .await?
         .ok_or_else(|| ApiError::not_found("trace not found"))
