@@ -92,7 +92,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     engine.maintain(clock.now())?;
     println!("flush    {:>9.0} samples/s", rate(samples, begin.elapsed()));
     println!("blocks   {:>9.3} bytes/sample, index included", per(engine.stats().block_bytes));
-    query(&engine, "block")?;
+    query(&engine, "cold")?;
+    query(&engine, "warm")?;
     Ok(())
 }
 

@@ -16,8 +16,13 @@ use crate::record::{RecordHead, RecordWriter};
 use crate::series::{Series, Stored};
 use crate::{hour_of, lock, read, write};
 
-/// A batch is logged in records of about this many samples.
-const PART_SAMPLES: usize = 100_000;
+/// A batch is logged in records of about this many bytes before packing, well under the log's
+/// limit for one record.
+const PART_BYTES: usize = 2 << 20;
+/// OpenMetrics allows 128 characters in the labels of an exemplar.
+const EXEMPLAR_LABEL_BYTES_MAX: usize = 1_024;
+/// A longer help text is not kept, nor its family.
+const HELP_BYTES_MAX: usize = 16 << 10;
 
 /// Times that are accepted now.
 #[derive(Clone, Copy)]
@@ -64,10 +69,10 @@ impl MetricSink for MetricsEngine {
         let mut metadata = batch.metadata.as_slice();
         let mut rest = batch.series.as_slice();
         while !rest.is_empty() || !metadata.is_empty() {
-            let mut samples = 0;
+            let mut bytes = 0;
             let fits = rest.iter().take_while(|s| {
-                let fits = samples < PART_SAMPLES;
-                samples += s.samples.len() + 8 * s.histograms.len();
+                let fits = bytes < PART_BYTES;
+                bytes += logged_bytes(s);
                 fits
             });
             let (part, later) = rest.split_at(fits.count());
@@ -127,8 +132,9 @@ impl MetricsEngine {
         }
         let exemplars: Vec<_> = part
             .iter()
-            .filter(|s| !s.exemplars.is_empty() && s.exemplars.len() <= limits.exemplars_max)
+            .filter(|s| !s.exemplars.is_empty() && self.check_labels(&s.labels).is_ok())
             .flat_map(|s| s.exemplars.iter().map(move |e| (&s.labels, e)))
+            .filter(|(_, e)| e.labels.as_bytes().len() <= EXEMPLAR_LABEL_BYTES_MAX)
             .filter(|(_, e)| bounds.check(e.timestamp.0).is_ok())
             .collect();
         exemplars.iter().for_each(|(series, e)| record.exemplar(series, e));
@@ -272,7 +278,10 @@ impl MetricsEngine {
     fn changed_metadata<'a>(&self, all: &'a [MetricMetadata]) -> Vec<&'a MetricMetadata> {
         let known = read(&self.metadata);
         let mut room = self.config.limits.metadata_max.saturating_sub(known.len());
+        let name_max = self.config.limits.label_name_bytes_max;
         all.iter()
+            .filter(|m| m.family.len() <= name_max && m.unit.len() <= name_max)
+            .filter(|m| m.help.len() <= HELP_BYTES_MAX)
             .filter(|m| match known.get(&m.family) {
                 Some(have) => have != *m,
                 None if room == 0 || m.family.is_empty() => false,
@@ -293,6 +302,15 @@ impl MetricsEngine {
             }
         }
     }
+}
+
+/// Estimate of what an item takes in the log.
+fn logged_bytes(item: &SeriesSamples) -> usize {
+    let histograms: usize = item.histograms.iter().map(|(_, h)| h.size_bytes()).sum();
+    16 + item.labels.as_bytes().len()
+        + item.samples.len() * 10
+        + histograms
+        + item.exemplars.len() * (64 + item.labels.as_bytes().len())
 }
 
 /// Whether the item stays; counts it where it does not.

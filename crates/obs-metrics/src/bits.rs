@@ -10,20 +10,26 @@ pub(crate) struct BitWriter {
 impl BitWriter {
     /// Writes the low `n` bits of `value`; `n` is at most 64.
     pub(crate) fn put(&mut self, value: u64, n: u32) {
-        let mut left = n;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = self.free.min(left);
-            let part = (value >> (left - take)) & (u64::MAX >> (64 - take));
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part << (self.free - take)) as u8;
-            }
-            self.free -= take;
-            left -= take;
+        if n == 0 {
+            return;
         }
+        let value = value & (u64::MAX >> (64 - n));
+        if n <= self.free {
+            self.free -= n;
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (value << self.free) as u8;
+            }
+            return;
+        }
+        // The rest of the last byte, then whole bytes at once.
+        let left = n - self.free;
+        if let Some(last) = self.bytes.last_mut() {
+            *last |= value.checked_shr(left).unwrap_or(0) as u8;
+        }
+        let count = left.div_ceil(8);
+        let bytes = (value << (64 - left)).to_be_bytes();
+        self.bytes.extend_from_slice(bytes.get(..count as usize).unwrap_or_default());
+        self.free = count * 8 - left;
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

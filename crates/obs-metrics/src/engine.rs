@@ -173,7 +173,14 @@ impl MetricsEngine {
             );
         }
         let corrupt = recovery.corrupt.len() as u64 + replay.undecodable;
+        if recovery.torn_bytes > 0 {
+            tracing::warn!(
+                bytes = recovery.torn_bytes,
+                "the metrics log ended in an unfinished write"
+            );
+        }
         counters.wal_corrupt.store(corrupt, Ordering::Relaxed);
+        counters.wal_torn_bytes.store(recovery.torn_bytes, Ordering::Relaxed);
         counters.lost_samples.store(replay.lost_samples, Ordering::Relaxed);
         Ok(Arc::new(Self {
             index_cache: IndexCache::new(config.limits.index_cache_bytes),

@@ -34,6 +34,9 @@ pub struct MetricsStats {
     pub lost_samples: u64,
     /// Damaged ranges and undecodable records found in the log.
     pub wal_corrupt: u64,
+    /// Bytes behind the last whole record of a segment at opening: writes that a crash interrupted,
+    /// or damage to the very last record.
+    pub wal_torn_bytes: u64,
     /// Blocks set aside because they could not be opened.
     pub blocks_quarantined: u64,
     /// Sections of blocks that turned out to be damaged when they were read.
@@ -67,6 +70,7 @@ pub(crate) struct Counters {
     pub(crate) rejected: std::sync::Mutex<BTreeMap<RejectReason, u64>>,
     pub(crate) lost_samples: AtomicU64,
     pub(crate) wal_corrupt: AtomicU64,
+    pub(crate) wal_torn_bytes: AtomicU64,
     pub(crate) blocks_quarantined: AtomicU64,
     pub(crate) sections_corrupt: AtomicU64,
 }
@@ -92,6 +96,7 @@ impl MetricsEngine {
             rejected: lock(&self.counters.rejected).clone(),
             lost_samples: get(&self.counters.lost_samples),
             wal_corrupt: get(&self.counters.wal_corrupt),
+            wal_torn_bytes: get(&self.counters.wal_torn_bytes),
             blocks_quarantined: get(&self.counters.blocks_quarantined),
             sections_corrupt: get(&self.counters.sections_corrupt),
             ..MetricsStats::default()

@@ -79,6 +79,9 @@ fn every_damaged_byte_of_the_log_is_noticed_and_the_rest_replayed() {
             let engine = world.open();
             let have = select(&engine, &[], everything());
             assert_honest(&have, &want, 20, &format!("{} at {at}", path.display()));
+            let stats = engine.stats();
+            let noticed = stats.wal_corrupt + stats.wal_torn_bytes;
+            assert!(noticed > 0, "{} at {at}", path.display());
             let t = world.clock.now().0;
             engine.append(batch(&[(labels("after", &[]), vec![(t, 1.0)])])).unwrap();
             drop(engine);

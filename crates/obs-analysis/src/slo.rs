@@ -1,0 +1,15 @@
+//! Service level objectives: definition files, event-weighted budgets, burn rates, reports.
+
+mod daily;
+mod definition;
+mod duration;
+mod evaluate;
+mod events;
+
+pub use daily::DailyReport;
+pub use definition::{Indicator, Slo, parse_slo_file};
+pub use evaluate::{
+    AT_RISK_PERCENT, BURN_WINDOWS, BurnAlert, Events, InstantQuery, SloReport, SloStatus, Trend,
+    evaluate,
+};
+pub use events::{EventQueries, Part, event_queries};
