@@ -53,8 +53,7 @@ impl Client {
     }
 
     pub(crate) fn at(base: String) -> anyhow::Result<Self> {
-        // `Err` says that the process has chosen a provider already; then that one is used.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        obs_collect::install_crypto();
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

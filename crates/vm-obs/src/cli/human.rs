@@ -117,9 +117,17 @@ pub(crate) fn node(value: &Value) -> String {
     obs_types::NodeName::new(text(value, "node")).short().to_owned()
 }
 
-/// An RFC 3339 time without its letters, UTC: `2025-12-06 14:35:00`.
+/// An RFC 3339 time without its letters, UTC, to the millisecond: `2025-12-06 14:35:00.123`.
 pub(crate) fn time(rfc3339: &str) -> String {
-    rfc3339.replacen('T', " ", 1).trim_end_matches('Z').to_owned()
+    let text = rfc3339.replacen('T', " ", 1);
+    let text = text.trim_end_matches('Z');
+    match text.split_once('.') {
+        Some((seconds, rest)) => {
+            let milliseconds: String = rest.chars().take(3).collect();
+            format!("{seconds}.{milliseconds}")
+        }
+        None => text.to_owned(),
+    }
 }
 
 /// `4m 10s ago`, or `""` for what is no time.
@@ -193,6 +201,12 @@ mod tests {
         assert_eq!(sparkline(&[5.0, f64::NAN, 5.0], 3), "▁ ▁");
         assert_eq!(sparkline(&[], 5), "");
         assert_eq!(sparkline(&[1.0; 100], 20).chars().count(), 20);
+    }
+
+    #[test]
+    fn times_to_the_millisecond() {
+        assert_eq!(time("2025-12-06T14:35:00Z"), "2025-12-06 14:35:00");
+        assert_eq!(time("2025-12-06T14:35:00.123456789Z"), "2025-12-06 14:35:00.123");
     }
 
     #[test]

@@ -256,8 +256,11 @@ async fn tail(args: &TailArgs, client: &Client, out: &mut Out) -> anyhow::Result
         out.foreign_line(&line(&log))?;
     }
     out.flush()?;
+    if !args.follow {
+        return Ok(());
+    }
     let mut failures = 0;
-    while args.follow {
+    loop {
         tokio::time::sleep(POLL).await;
         let mut next = parameters.clone();
         next.push(("direction", "forward".to_owned()));
@@ -284,7 +287,6 @@ async fn tail(args: &TailArgs, client: &Client, out: &mut Out) -> anyhow::Result
             Err(e) => return Err(e),
         }
     }
-    Ok(())
 }
 
 /// Remembers what was shown, so that asking again from the newest instant repeats no line.

@@ -8,13 +8,16 @@
 mod alert;
 mod args;
 mod client;
+mod correlate;
 mod dashboard;
+mod demo;
 mod export;
 mod human;
 mod logs;
 mod metrics;
 mod offline;
 mod out;
+mod pack;
 mod receipts;
 mod rules;
 mod slo;
@@ -24,13 +27,15 @@ mod trace;
 mod verify;
 
 #[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{CommandFactory, Subcommand};
 
 pub(crate) use client::{Client, Parameters, encoded};
 pub(crate) use human::{cell, duration_ms, list, number, parse as parse_time, plain, text};
@@ -60,7 +65,7 @@ pub(crate) enum Command {
     /// Receipts of the ledger by type, fields, node and time
     Query(receipts::QueryArgs),
     /// What happened around an instant, over all signals
-    Correlate(status::CorrelateArgs),
+    Correlate(correlate::CorrelateArgs),
     /// Verify a data folder offline; `verify --help` lists options and exit codes
     #[command(disable_help_flag = true)]
     Verify {
@@ -75,10 +80,10 @@ pub(crate) enum Command {
     Rules(rules::RulesCommand),
     /// Packs
     #[command(subcommand)]
-    Pack(status::PackCommand),
+    Pack(pack::PackCommand),
     /// Break and heal the demo world
     #[command(subcommand)]
-    Demo(status::DemoCommand),
+    Demo(demo::DemoCommand),
     /// Health of the server; exit 1 unless it is healthy
     Health(status::StatusArgs),
     /// What the server holds and how much comes in
@@ -90,6 +95,11 @@ pub(crate) enum Command {
     Mcp(args::ServerArgs),
     /// Print the OpenAPI document of the HTTP API
     Openapi(args::ServerArgs),
+    /// Print a completion script for a shell
+    Completion {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs one verb to its end. `Err` is what went wrong, exit code 1.
@@ -122,17 +132,20 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Slo(command) => slo::run(command, out).await?,
         Command::Dashboard(command) => dashboard::run(command, out).await?,
         Command::Query(args) => receipts::query(&args, out).await?,
-        Command::Correlate(args) => status::correlate(&args, out).await?,
+        Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),
         Command::Prove(command) => receipts::prove(command, out).await?,
         Command::Rules(command) => return rules::run(command, out),
-        Command::Pack(command) => status::pack(command, out).await?,
-        Command::Demo(command) => status::demo(command, out).await?,
+        Command::Pack(command) => pack::run(command, out).await?,
+        Command::Demo(command) => demo::run(command, out).await?,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
         Command::Targets(command) => status::targets(command, out).await?,
         Command::Mcp(args) => crate::mcp::run(Client::server(&args)?).await?,
         Command::Openapi(args) => status::openapi(&args, out).await?,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut crate::Cli::command(), "vm-obs", out);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -56,12 +56,14 @@ impl Write for Out {
     }
 }
 
-/// Replaces control characters by their escapes; a tab stays.
+/// Replaces control characters, and those that turn the direction of writing, by their escapes; a
+/// tab stays.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\t' => out.push(c),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.extend(c.escape_unicode()),
             c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),
         }
@@ -105,5 +107,6 @@ pub(crate) mod testing {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\n\tc"), "a\\u{1b}[31mb\\n\tc");
+        assert_eq!(printable("a\u{202e}bü"), "a\\u{202e}bü");
     }
 }

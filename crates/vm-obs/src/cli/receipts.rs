@@ -79,20 +79,20 @@ pub(crate) async fn query(args: &QueryArgs, out: &mut Out) -> anyhow::Result<()>
     parameters.extend(args.window.parameters(""));
     let limit = args.limit.or(whole.then_some(usize::MAX >> 1));
     put(&mut parameters, "limit", limit.map(|n| n.to_string()).as_deref());
-    if matches!(args.format, ReceiptFormat::Jsonl | ReceiptFormat::Parquet) {
-        parameters.push(("order", "asc".to_owned()));
-    }
     let answer = client.get("/obs/receipts", &parameters).await?;
     let receipts = human::list(&answer.json, "receipts");
     match args.format {
         ReceiptFormat::Json => out.line(answer.text.trim_end())?,
         ReceiptFormat::Jsonl => {
-            receipts.iter().try_for_each(|r| out.line(&r.to_string()))?;
+            receipts.iter().rev().try_for_each(|r| out.line(&r.to_string()))?;
         }
         ReceiptFormat::Csv => columns(receipts).write(super::args::Format::Csv, "", out)?,
         ReceiptFormat::Parquet => {
             let mut bytes = Vec::new();
-            obs_archive::receipts_to_parquet(receipts.iter().map(Value::to_string), &mut bytes)?;
+            obs_archive::receipts_to_parquet(
+                receipts.iter().rev().map(Value::to_string),
+                &mut bytes,
+            )?;
             out.write_all(&bytes)?;
         }
         ReceiptFormat::Table => {

@@ -1,75 +1,29 @@
-//! `vm-obs health`, `status`, `targets`, `pack`, `demo`, `correlate`, `openapi`.
+//! `vm-obs health`, `status`, `targets`, `openapi`: the server itself.
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use obs_disk::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use super::args::{Format, FormatArgs, ServerArgs, SourceArgs};
-use super::client::{Client, Parameters, encoded};
+use super::args::{Format, FormatArgs, ServerArgs};
+use super::client::{Client, Parameters};
 use super::human;
 use super::out::Out;
 use super::table::Table;
-use crate::packs::{self, Pack};
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    format: FormatArgs,
+    pub(super) format: FormatArgs,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetsCommand {
     /// Scrape targets with their health
     List(StatusArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PackCommand {
-    /// Packs of this binary, and which of them the server runs with
-    List(StatusArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DemoCommand {
-    /// Faults of the demo world
-    List(StatusArgs),
-    /// Break something: pod-drift, treaty-drops, anchor-backlog, node-down
-    Break {
-        /// Name of the fault
-        name: String,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Mend everything
-    Heal {
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TextFormat {
-    #[default]
-    Text,
-    Json,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CorrelateArgs {
-    /// The instant in the middle, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
-    timestamp: Option<String>,
-    /// How far to both sides
-    #[arg(long, default_value = "15m", value_name = "DURATION")]
-    window: String,
-    #[arg(long, value_enum, default_value_t)]
-    format: TextFormat,
-    #[command(flatten)]
-    source: SourceArgs,
 }
 
 /// Exit 1 unless the server is healthy.
@@ -163,102 +117,6 @@ pub(crate) async fn targets(command: TargetsCommand, out: &mut Out) -> anyhow::R
         ]);
     }
     Ok(table.write(args.format.format, "nothing is scraped", out)?)
-}
-
-pub(crate) async fn pack(command: PackCommand, out: &mut Out) -> anyhow::Result<()> {
-    let PackCommand::List(args) = command;
-    let client = Client::server(&args.server)?;
-    // The binary knows its packs without a server; what a server runs with is extra.
-    let health = client.get("/obs/health", &Parameters::new()).await.ok().map(|a| a.json);
-    let running: Option<Vec<&str>> =
-        health.as_ref().map(|h| human::list(h, "packs").iter().filter_map(Value::as_str).collect());
-    let mut listed = Vec::new();
-    for name in packs::shipped() {
-        let pack = Pack::load(&name, None)?;
-        let rules: usize = pack.rules.iter().flat_map(|f| &f.groups).map(|g| g.rules.len()).sum();
-        listed.push(json!({
-            "name": name,
-            "version": pack.manifest.version,
-            "description": pack.manifest.description,
-            "rules": rules,
-            "slos": pack.slos.len(),
-            "dashboards": pack.dashboards.len(),
-            "active": running.as_ref().map(|r| r.contains(&name.as_str())),
-        }));
-    }
-    let shipped = packs::shipped();
-    for name in running.iter().flatten().filter(|n| !shipped.iter().any(|s| s == *n)) {
-        listed.push(json!({"name": name, "description": "from the packs folder", "active": true}));
-    }
-    if args.format.format == Format::Json {
-        return Ok(out.line(&json!({"packs": listed}).to_string())?);
-    }
-    let mut table =
-        Table::new(&["pack", "version", "active", ">rules", ">slos", ">dashboards", "description"]);
-    for pack in &listed {
-        let active = match pack.get("active").and_then(Value::as_bool) {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "no server",
-        };
-        table.row([
-            human::text(pack, "name").to_owned(),
-            human::text(pack, "version").to_owned(),
-            active.to_owned(),
-            human::cell(pack.get("rules")),
-            human::cell(pack.get("slos")),
-            human::cell(pack.get("dashboards")),
-            human::text(pack, "description").to_owned(),
-        ]);
-    }
-    Ok(table.write(args.format.format, "no packs", out)?)
-}
-
-pub(crate) async fn demo(command: DemoCommand, out: &mut Out) -> anyhow::Result<()> {
-    let (answer, format) = match command {
-        DemoCommand::List(args) => {
-            let client = Client::server(&args.server)?;
-            (client.get("/obs/demo", &Parameters::new()).await?, args.format.format)
-        }
-        DemoCommand::Break { name, server } => {
-            let path = format!("/obs/demo/break/{}", encoded(&name));
-            (Client::server(&server)?.post(&path, &json!({})).await?, Format::Table)
-        }
-        DemoCommand::Heal { server } => {
-            (Client::server(&server)?.post("/obs/demo/heal", &json!({})).await?, Format::Table)
-        }
-    };
-    if format == Format::Json {
-        return Ok(out.line(answer.text.trim_end())?);
-    }
-    let mut table = Table::new(&["fault", "active", "alerts", "description"]);
-    for fault in human::list(&answer.json, "faults") {
-        let alerts: Vec<&str> =
-            human::list(fault, "alerts").iter().filter_map(Value::as_str).collect();
-        let active = fault.get("active").and_then(Value::as_bool).unwrap_or(false);
-        table.row([
-            human::text(fault, "name").to_owned(),
-            if active { "yes" } else { "no" }.to_owned(),
-            alerts.join(", "),
-            human::text(fault, "description").to_owned(),
-        ]);
-    }
-    let empty = "the demo world is not running; start with `vm-obs serve --demo`";
-    Ok(table.write(format, empty, out)?)
-}
-
-pub(crate) async fn correlate(args: &CorrelateArgs, out: &mut Out) -> anyhow::Result<()> {
-    let client = Client::source(&args.source)?;
-    let mut parameters = vec![("window", args.window.clone())];
-    super::client::put(&mut parameters, "timestamp", args.timestamp.as_deref());
-    let answer = client.get("/obs/correlate", &parameters).await?;
-    if args.format == TextFormat::Json {
-        return Ok(out.line(answer.text.trim_end())?);
-    }
-    for line in human::text(&answer.json, "text").lines() {
-        out.foreign_line(line)?;
-    }
-    Ok(())
 }
 
 pub(crate) async fn openapi(server: &ServerArgs, out: &mut Out) -> anyhow::Result<()> {

@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn the_three_forms() {
         insta::assert_snapshot!(shown(Format::Table), @r#"
-        NAME            VALUE
-        cpu_percent      23.5
-        a|b, "c"\u{7}       1
+        NAME           VALUE
+        cpu_percent     23.5
+        a|b, "c"\u{7}      1
         "#);
         assert_eq!(shown(Format::Csv), "name,value\ncpu_percent,23.5\n\"a|b, \"\"c\"\"\u{7}\",1\n");
         insta::assert_snapshot!(shown(Format::Markdown), @r#"

@@ -103,6 +103,7 @@ vm-obs status --format json
 vm-obs targets list
 vm-obs mcp --url http://127.0.0.1:9470
 vm-obs openapi
+vm-obs completion bash
 "#;
 
 #[test]
@@ -132,6 +133,5 @@ fn mistakes_are_named() {
 
 #[test]
 fn clap_finds_no_fault() {
-    use clap::CommandFactory;
     Cli::command().debug_assert();
 }

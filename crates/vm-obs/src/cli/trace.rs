@@ -344,10 +344,10 @@ mod tests {
         tree(&trace, &mut out).unwrap();
         insta::assert_snapshot!(written.text(), @"
         trace abc  treasury_settlement  2.35 s  ok  4 spans  2025-12-06 14:30:00
-        portal: http_request          2.34 s       +0 ms  =======================.
-        |- portal: validate           150 ms     +100 ms  .=......................
-        |  `- portal: emit_receipt     50 ms     +250 ms  ..=.....................
-        `- portal: anchor_request        2 s     +300 ms  ...====================.
+        portal: http_request           2.34 s       +0 ms  =======================.
+        |- portal: validate            150 ms     +100 ms  .=......................
+        |  `- portal: emit_receipt      50 ms     +250 ms  ..=.....................
+        `- portal: anchor_request         2 s     +300 ms  ...====================.
         ");
     }
 

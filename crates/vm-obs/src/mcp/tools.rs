@@ -75,16 +75,17 @@ async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answe
     let points = limit(arguments, "points", 12, 200);
     let query = cli::text(&body, "query").to_owned();
     let series = cli::list(&body, "series");
-    let reduced: Vec<Value> = series.iter().map(|s| shape_of(s, points)).collect();
-    let warnings: Vec<&str> =
-        cli::list(&body, "warnings").iter().filter_map(Value::as_str).collect();
+    let mut reduced: Vec<Value> = series.iter().map(|s| shape_of(s, points)).collect();
+    let warnings = cli::list(&body, "warnings");
     let mut summary = match series.len() {
         0 => "No samples in this window; check name, labels and window.".to_owned(),
         1 => format!("1 series, {}.", sentence(reduced.first())),
         n => format!("{n} series; the first: {}.", sentence(reduced.first())),
     };
     if !warnings.is_empty() {
-        summary.push_str(&format!(" Warnings: {}.", warnings.join("; ")));
+        // Their text may quote names that monitored programs chose.
+        summary.push_str(&format!(" {} warnings, see the data.", warnings.len()));
+        reduced.insert(0, json!({"warnings": warnings}));
     }
     Ok(Answer {
         summary,

@@ -1,0 +1,62 @@
+//! `vm-obs demo …`
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::args::{Format, ServerArgs};
+use super::client::{Client, Parameters, encoded};
+use super::human;
+use super::out::Out;
+use super::status::StatusArgs;
+use super::table::Table;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoCommand {
+    /// Faults of the demo world
+    List(StatusArgs),
+    /// Break something: pod-drift, treaty-drops, anchor-backlog, node-down
+    Break {
+        /// Name of the fault
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Mend everything
+    Heal {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+pub(crate) async fn run(command: DemoCommand, out: &mut Out) -> anyhow::Result<()> {
+    let (answer, format) = match command {
+        DemoCommand::List(args) => {
+            let client = Client::server(&args.server)?;
+            (client.get("/obs/demo", &Parameters::new()).await?, args.format.format)
+        }
+        DemoCommand::Break { name, server } => {
+            let path = format!("/obs/demo/break/{}", encoded(&name));
+            (Client::server(&server)?.post(&path, &json!({})).await?, Format::Table)
+        }
+        DemoCommand::Heal { server } => {
+            (Client::server(&server)?.post("/obs/demo/heal", &json!({})).await?, Format::Table)
+        }
+    };
+    if format == Format::Json {
+        return Ok(out.line(answer.text.trim_end())?);
+    }
+    let mut table = Table::new(&["fault", "active", "alerts", "description"]);
+    for fault in human::list(&answer.json, "faults") {
+        let alerts: Vec<&str> =
+            human::list(fault, "alerts").iter().filter_map(Value::as_str).collect();
+        let active = fault.get("active").and_then(Value::as_bool).unwrap_or(false);
+        table.row([
+            human::text(fault, "name").to_owned(),
+            if active { "yes" } else { "no" }.to_owned(),
+            alerts.join(", "),
+            human::text(fault, "description").to_owned(),
+        ]);
+    }
+    let empty = "the demo world is not running; start with `vm-obs serve --demo`";
+    Ok(table.write(format, empty, out)?)
+}

@@ -1,0 +1,199 @@
+//! The verbs over a data folder with a sealed hour and younger data in the engines.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use obs_disk::{Clock, Disk, ManualClock, RealDisk};
+use obs_ledger::{Collection, Ledger, LedgerConfig, LedgerMode};
+use obs_ops::{SealService, SealSettings};
+use obs_types::{
+    DurationMs, LabelSet, LogRecord, LogSink, MetricBatch, MetricSink, SeriesSamples, TimestampMs,
+};
+
+use super::*;
+use crate::cli::out::testing::memory;
+use crate::serve::{Access, Engines};
+
+/// 2025-12-06T14:00:00Z
+const NOON: i64 = 1_765_029_600_000;
+const MINUTE: i64 = 60_000;
+
+/// From 13:00 a sample and a line each minute for 90 minutes; 13 to 14 is sealed, and `trim` takes
+/// it out of the engines.
+fn folder(trim: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let manual = Arc::new(ManualClock::new(TimestampMs(NOON - 60 * MINUTE)));
+    let clock: Arc<dyn Clock> = manual.clone();
+    let engines =
+        Engines::open(dir.path(), &disk, &clock, Access::ReadWrite, TimestampMs::MIN).unwrap();
+    let ledger = Arc::new(
+        Ledger::open(LedgerConfig::in_data_dir(
+            dir.path(),
+            Arc::clone(&disk),
+            Arc::clone(&clock),
+            "vm-obs.test/brick-01/observability",
+            LedgerMode::ReadWrite,
+        ))
+        .unwrap(),
+    );
+    let labels = |pairs: [(&str, &str); 2]| LabelSet::from_pairs(pairs);
+    manual.set(TimestampMs(NOON + 30 * MINUTE));
+    let times: Vec<TimestampMs> = (0..90).map(|i| TimestampMs(NOON + (i - 60) * MINUTE)).collect();
+    let series = SeriesSamples {
+        labels: labels([("__name__", "queue_depth"), ("node", "brick-01")]),
+        samples: times.iter().zip(0..).map(|(at, i)| (*at, f64::from(i))).collect(),
+        ..SeriesSamples::default()
+    };
+    engines.metrics.append(MetricBatch { series: vec![series], metadata: Vec::new() }).unwrap();
+    let lines = times.iter().zip(0..).map(|(at, i)| LogRecord {
+        timestamp: at.to_ns(),
+        stream: labels([("service_name", "guardian"), ("node", "brick-01")]),
+        line: format!("cycle {i} done"),
+        metadata: LabelSet::empty(),
+    });
+    engines.logs.append(lines.collect()).unwrap();
+    let seals = SealService::open(SealSettings {
+        data_dir: dir.path().to_owned(),
+        disk,
+        archive: Arc::clone(&engines.archive),
+        ledger: Arc::clone(&ledger),
+        metrics: engines.metrics.clone(),
+        logs: engines.logs.clone(),
+        traces: engines.traces.clone(),
+        delay: DurationMs(5 * MINUTE),
+        collection: Box::new(|_, _| Collection::default()),
+    })
+    .unwrap();
+    seals.seal_due(clock.now(), TimestampMs(NOON - 60 * MINUTE)).unwrap();
+    if trim {
+        engines.metrics.maintain(clock.now()).unwrap();
+        engines.logs.flush_now().unwrap();
+        engines.metrics.drop_before(TimestampMs(NOON)).unwrap();
+        engines.logs.drop_before(TimestampMs(NOON).to_ns()).unwrap();
+    }
+    drop(seals);
+    engines.shutdown();
+    ledger.shutdown().unwrap();
+    dir
+}
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs `vm-obs ARGS --data DIR`.
+fn asked(dir: &Path, args: &[&str]) -> anyhow::Result<(String, ExitCode)> {
+    let data = dir.to_str().unwrap();
+    let words = ["vm-obs"].into_iter().chain(args.iter().copied()).chain(["--data", data]);
+    let command = Line::try_parse_from(words).unwrap().command;
+    let (mut out, written) = memory();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(dispatch(command, &mut out))?;
+    Ok((written.text(), code))
+}
+
+const WHOLE: [&str; 4] = ["--from", "2025-12-06T13:00:00Z", "--to", "2025-12-06T14:30:00Z"];
+
+fn ask(dir: &Path, args: &[&str], more: &[&str]) -> String {
+    let all: Vec<&str> = args.iter().chain(more).copied().collect();
+    asked(dir, &all).unwrap().0
+}
+
+#[test]
+fn sealed_and_young_data_are_one() {
+    for trim in [false, true] {
+        let dir = folder(trim);
+        let path = dir.path();
+        let csv = ask(path, &["metrics", "export", "--format", "csv"], &WHOLE);
+        assert_eq!(csv.lines().count(), 91, "trim {trim}\n{csv}");
+        assert!(csv.contains("queue_depth,\"{node=\"\"brick-01\"\"}\",2025-12-06T13:00:00Z,0\n"));
+        assert!(csv.ends_with("2025-12-06T14:29:00Z,89\n"), "{csv}");
+        let query =
+            ["metrics", "query", "--metric", "queue_depth", "--node", "brick-01", "--step", "60s"];
+        let table = ask(path, &query, &WHOLE);
+        assert!(table.contains("queue_depth{node=\"brick-01\"}    89    0  44."), "{table}");
+        let logs = ask(path, &["logs", "search", "cycle", "--limit", "500"], &WHOLE);
+        assert_eq!(logs.lines().count(), 90, "trim {trim}\n{logs}");
+        assert!(
+            logs.starts_with("2025-12-06 13:00:00 INFO  guardian@brick-01 cycle 0 done"),
+            "{logs}"
+        );
+        let lines = ask(
+            path,
+            &["logs", "query", "--query", "{service_name=\"guardian\"} |= \"cycle 7 \""],
+            &WHOLE,
+        );
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+    }
+}
+
+#[test]
+fn receipts_and_proofs_without_a_server() {
+    let dir = folder(false);
+    let jsonl = ask(dir.path(), &["query", "--type", "metric_snapshot", "--format", "jsonl"], &[]);
+    assert_eq!(jsonl.lines().count(), 1, "{jsonl}");
+    assert!(jsonl.contains("hour-14.parquet"), "{jsonl}");
+    let none = ask(dir.path(), &["query", "--filter", "log_counts.error > 0"], &[]);
+    assert_eq!(none, "no receipts\n");
+    let parquet = ask(dir.path(), &["query", "--format", "parquet"], &[]);
+    assert!(parquet.starts_with("PAR1"));
+    let proof = ask(dir.path(), &["prove", "receipt", "0"], &[]);
+    assert!(proof.starts_with("c2sp.org/tlog-proof@v1\nindex 0\n"), "{proof}");
+    let e = asked(dir.path(), &["prove", "receipt", "99"]).unwrap_err().to_string();
+    assert!(e.contains("99"), "{e}");
+}
+
+#[test]
+fn nothing_in_the_folder_changes_by_reading() {
+    let dir = folder(false);
+    let listing = |root: &Path| {
+        let mut open = vec![root.to_owned()];
+        let mut all = std::collections::BTreeMap::new();
+        while let Some(at) = open.pop() {
+            for entry in std::fs::read_dir(&at).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    all.insert(path.clone(), std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        all
+    };
+    let before = listing(dir.path());
+    ask(dir.path(), &["metrics", "list"], &[]);
+    ask(dir.path(), &["correlate", "--timestamp", "2025-12-06T14:00:00Z"], &[]);
+    assert!(before == listing(dir.path()));
+}
+
+#[test]
+fn verify_decodes_the_records_of_sealed_files() {
+    let dir = folder(false);
+    let (text, code) = asked(dir.path(), &["verify"]).unwrap();
+    assert_eq!(code, ExitCode::SUCCESS, "{text}");
+    // One series and 60 lines of that hour, no spans.
+    assert!(text.contains(" 3 files ") && text.contains(" 61 records"), "{text}");
+    let sealed = dir.path().join("telemetry/logs/2025-12-06/hour-14.jsonl.gz");
+    let mut bytes = std::fs::read(&sealed).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&sealed, bytes).unwrap();
+    let (text, code) = asked(dir.path(), &["verify"]).unwrap();
+    assert_eq!(code, ExitCode::from(1), "{text}");
+    assert!(text.contains("CONTENT_MISMATCH"), "{text}");
+}
+
+#[test]
+fn a_folder_that_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let e = asked(dir.path(), &["metrics", "list"]).unwrap_err().to_string();
+    assert!(e.contains("is not a data folder of vm-obs"), "{e}");
+    let e = asked(Path::new("/nonexistent"), &["metrics", "list"]).unwrap_err().to_string();
+    assert!(e.contains("there is no data folder /nonexistent"), "{e}");
+}
