@@ -14,8 +14,10 @@ use super::human;
 use super::out::Out;
 use super::table::csv_line;
 
-/// Longest part of the window that one request asks for.
-const PART_MS: i64 = 6 * 3_600_000;
+/// Longest part of the window that one request asks for; shorter where that is too much at once.
+const PART_MS_MAX: i64 = 24 * 3_600_000;
+/// What does not fit in this does not fit at all.
+const PART_MS_MIN: i64 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
@@ -67,13 +69,8 @@ pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> an
     let mut family_before = String::new();
     for name in names {
         let mut all = Series::new();
-        let mut from = start;
-        while from < end {
-            let to = from.saturating_add(PART_MS).min(end);
-            for selector in &selectors {
-                skipped += part(client, &name, selector, from, to, &mut all).await?;
-            }
-            from = to;
+        for selector in &selectors {
+            skipped += samples(client, &name, selector, (start, end), &mut all).await?;
         }
         if all.is_empty() {
             continue;
@@ -138,6 +135,37 @@ fn named(name: &str, selector: &str) -> anyhow::Result<String> {
     };
     let inside = inside.trim().trim_end_matches(',');
     Ok(if inside.is_empty() { format!("{{{matcher}}}") } else { format!("{{{matcher},{inside}}}") })
+}
+
+/// Adds the samples of the whole window, in parts that the server can hold.
+async fn samples(
+    client: &Client,
+    name: &str,
+    selector: &str,
+    window: (i64, i64),
+    all: &mut Series,
+) -> anyhow::Result<usize> {
+    let (mut from, end) = window;
+    let mut length = PART_MS_MAX;
+    let mut skipped = 0;
+    while from < end {
+        let to = from.saturating_add(length).min(end);
+        match part(client, name, selector, from, to, all).await {
+            Ok(left_out) => {
+                skipped += left_out;
+                from = to;
+            }
+            Err(e) if length > PART_MS_MIN && is_too_much(&e) => length /= 2,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(skipped)
+}
+
+/// Whether the server refused the size of the answer rather than the question.
+fn is_too_much(e: &anyhow::Error) -> bool {
+    let message = e.to_string();
+    ["too many samples", "limit", "timed out"].iter().any(|said| message.contains(said))
 }
 
 /// Adds the samples in `[from, to)`; returns how many native histograms were left out.

@@ -144,7 +144,10 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Mcp(args) => crate::mcp::run(Client::server(&args)?).await?,
         Command::Openapi(args) => status::openapi(&args, out).await?,
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut crate::Cli::command(), "vm-obs", out);
+            // The generator panics where it cannot write, so it writes to memory.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut crate::Cli::command(), "vm-obs", &mut script);
+            out.write_all(&script)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,11 @@
 //! Every line of the manual parses.
 
+use std::sync::{Arc, Mutex};
+
+use axum::extract::Request;
+use axum::{Json, Router};
 use clap::Parser;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -134,4 +139,48 @@ fn mistakes_are_named() {
 #[test]
 fn clap_finds_no_fault() {
     Cli::command().debug_assert();
+}
+
+/// A stand-in that writes down what it is asked and gives one answer to everything.
+async fn recorder(answer: Value) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&asked);
+    let router = Router::new().fallback(move |request: Request| {
+        let (kept, answer) = (Arc::clone(&kept), answer.clone());
+        async move {
+            let line = format!("{} {}", request.method(), request.uri());
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let body = String::from_utf8_lossy(&body);
+            kept.lock().unwrap().push(format!("{line} {body}").trim_end().to_owned());
+            Json(answer)
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+/// What the verbs that change something, and those with many parameters, ask the server.
+#[tokio::test]
+async fn requests() {
+    let (url, asked) = recorder(json!({"receipt_seq": 7, "acknowledged_by": "me"})).await;
+    for line in [
+        "vm-obs alert ack a/1 --comment looking --by me --follow-up 2025-12-06T16:00:00Z",
+        "vm-obs alert silence --node brick-02 --alert NodeDown --matcher job=~n.* --duration 1h --reason r",
+        "vm-obs alert unsilence s1",
+        "vm-obs slo show slo:a --period 7d",
+        "vm-obs metrics query --node brick-01 --metric cpu_percent --last 1h",
+        "vm-obs trace search --service treasury --duration \">1s\" --attribute a=b --attribute c=1",
+        "vm-obs logs search \"anchor failed\" --from 2025-12-01",
+        "vm-obs query --type slo_report --filter \"overall_status != 'healthy'\"",
+        "vm-obs demo break pod-drift",
+    ] {
+        let mut args = words(line);
+        args.extend(["--url".to_owned(), url.clone()]);
+        let (mut out, _written) = out::testing::memory();
+        dispatch(Cli::try_parse_from(args).unwrap().command, &mut out).await.unwrap();
+    }
+    let asked = asked.lock().unwrap().join("\n");
+    insta::assert_snapshot!(asked);
 }
