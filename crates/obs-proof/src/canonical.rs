@@ -67,16 +67,10 @@ pub fn check_line(line: &[u8]) -> Result<Map<String, Value>, CanonicalError> {
 fn check_integers(value: &Value, path: &mut String) -> Result<(), CanonicalError> {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
-        Value::Number(n) => {
-            let beyond = n.as_u64().is_some_and(|u| u > INTEGER_MAX)
-                || n.as_i64().is_some_and(|i| i.unsigned_abs() > INTEGER_MAX);
-            match beyond {
-                true => {
-                    Err(CanonicalError::IntegerRange { path: path.clone(), value: n.to_string() })
-                }
-                false => Ok(()),
-            }
-        }
+        Value::Number(n) => match is_beyond(n) {
+            true => Err(CanonicalError::IntegerRange { path: path.clone(), value: n.to_string() }),
+            false => Ok(()),
+        },
         Value::Array(items) => items.iter().enumerate().try_for_each(|(i, item)| {
             with_path(path, &format!("[{i}]"), |path| check_integers(item, path))
         }),
@@ -84,6 +78,18 @@ fn check_integers(value: &Value, path: &mut String) -> Result<(), CanonicalError
             with_path(path, &format!(".{key}"), |path| check_integers(item, path))
         }),
     }
+}
+
+/// Whether the canonical spelling of a number is an integer beyond ±(2^53 − 1). RFC 8785 spells
+/// doubles below 10^21 without an exponent, so a large float reads back as such an integer.
+pub fn is_beyond(n: &serde_json::Number) -> bool {
+    if let Some(u) = n.as_u64() {
+        return u > INTEGER_MAX;
+    }
+    if let Some(i) = n.as_i64() {
+        return i.unsigned_abs() > INTEGER_MAX;
+    }
+    n.as_f64().is_some_and(|f| f.abs() > INTEGER_MAX as f64 && f.abs() < 1e21)
 }
 
 fn with_path<T>(path: &mut String, part: &str, f: impl FnOnce(&mut String) -> T) -> T {
@@ -119,6 +125,12 @@ mod tests {
         // Exact as a double, still refused: a reader cannot know that it was exact.
         assert!(check_line(br#"{"a":9007199254740994}"#).is_err());
         assert!(check_line(br#"{"a":9007199254740991}"#).is_ok());
+        // A float of that size would be spelled as an integer and be refused when read.
+        for n in [1e16, -1.8e19, 9.9e20] {
+            assert!(to_string(&json!({"a": n})).is_err(), "{n}");
+        }
+        assert!(check_line(br#"{"a":100000000000000000000}"#).is_err());
+        assert!(check_line(br#"{"a":1e+21}"#).is_ok());
     }
 
     #[test]

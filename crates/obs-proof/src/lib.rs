@@ -6,7 +6,8 @@
 //! No crate of ours, no runtime, no network; the only files read are the ones being verified.
 //! Units: times are milliseconds since the Unix epoch, hashes are 32 bytes.
 //! Sources: RFC 8785, RFC 6962, RFC 8032, C2SP signed-note, tlog-checkpoint, tlog-cosignature,
-//! tlog-proof, tlog-policy, tlog-tiles; our own rules are in `docs/format/ledger.md`.
+//! tlog-proof, tlog-policy, tlog-tiles; our own rules are in `docs/format/ledger.md` and
+//! `docs/format/vmproof.md`.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod time;
 pub mod tlog_proof;
 pub mod tree;
 pub mod verify;
+pub mod vmproof;
 
 mod error;
 

@@ -32,6 +32,7 @@ fn parsers_survive_damaged_input() {
     use obs_proof::policy::Policy;
     use obs_proof::record::{RecordScope, RecordTree, RecordTreeBuilder};
     use obs_proof::tlog_proof::TlogProof;
+    use obs_proof::vmproof::VmProof;
 
     let key = SignerKey::from_seed("log.example/x", KeyKind::Ed25519, &[5; 32]).unwrap();
     let mut note = Note::new("log.example/x\n1\nAAAA\n").unwrap();
@@ -47,6 +48,9 @@ fn parsers_survive_damaged_input() {
     let seeds: Vec<Vec<u8>> = vec![
         note.to_string().into_bytes(),
         proof.to_string().into_bytes(),
+        VmProof { record: None, receipt: "{}".to_owned(), tlog: proof.clone() }
+            .to_string()
+            .into_bytes(),
         key.verifier().to_string().into_bytes(),
         key.to_secret_text().into_bytes(),
         format!("log {}\nquorum none\n", key.verifier()).into_bytes(),
@@ -91,6 +95,9 @@ fn parsers_survive_damaged_input() {
         }
         let text = String::from_utf8_lossy(&bytes);
         if let Ok(proof) = TlogProof::parse(&text) {
+            assert_eq!(proof.to_string(), text);
+        }
+        if let Ok(proof) = VmProof::parse(&text) {
             assert_eq!(proof.to_string(), text);
         }
         if let Ok(key) = VerifierKey::parse(&text) {

@@ -1,7 +1,7 @@
 use obs_types::{TimestampNs, TraceId};
 use serde_json::{Map, Value, json};
 
-use super::fields::{object, tags};
+use super::fields::{exact_map, object, tags};
 use super::{Receipt, ReceiptType};
 
 /// `obs_trace_complete`: a trace that matters has ended.
@@ -38,7 +38,7 @@ impl Receipt {
             "services_involved": t.services_involved,
             "nodes_involved": t.nodes_involved,
             "triggered_by": t.triggered_by,
-            "business_context": t.business_context,
+            "business_context": exact_map(t.business_context),
             "tags": tags(&["observability", "trace"], &t.tags),
         }));
         Self::new(ReceiptType::TraceComplete, fields)

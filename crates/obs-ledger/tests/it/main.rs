@@ -5,5 +5,6 @@
 mod crash;
 mod ledger;
 mod receipts;
+mod second_verifier;
 mod support;
 mod tamper;

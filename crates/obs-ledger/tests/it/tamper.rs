@@ -15,8 +15,8 @@ use crate::support::{
     HOUR, HOUR_13, alert, clock, config, hash, log_batch, metric_snapshot, seal, verify_dir,
 };
 
-const LOG: &str = "receipts/observability/observability_events.jsonl";
-const CHECKPOINT: &str = "receipts/observability/checkpoint";
+pub(crate) const LOG: &str = "receipts/observability/observability_events.jsonl";
+pub(crate) const CHECKPOINT: &str = "receipts/observability/checkpoint";
 
 fn sealed(dir: &Path, path: &str, content: &[u8]) {
     let path = dir.join(path);
@@ -24,7 +24,7 @@ fn sealed(dir: &Path, path: &str, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
 
-fn path_of(stream: &str, n: i64) -> String {
+pub(crate) fn path_of(stream: &str, n: i64) -> String {
     format!("telemetry/{stream}/2025-12-06/hour-{}.bin", 14 + n)
 }
 
@@ -43,7 +43,7 @@ fn store(receipts: impl Fn(&Path) -> Vec<Receipt>) -> tempfile::TempDir {
     dir
 }
 
-fn small_store() -> tempfile::TempDir {
+pub(crate) fn small_store() -> tempfile::TempDir {
     store(|d| vec![hour(d, "metrics", 0), hour(d, "logs", 0), alert(1), hour(d, "logs", 1)])
 }
 

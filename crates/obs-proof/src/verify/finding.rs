@@ -65,6 +65,10 @@ codes! {
     /// Sealed before the hour was over.
     SealedTooEarly Tampering "SEALED_TOO_EARLY",
     BadPath Tampering "BAD_PATH",
+    /// A proof file that is damaged, or is none.
+    ProofMalformed Tampering "PROOF_MALFORMED",
+    /// The parts of a proof file do not belong together.
+    ProofMismatch Tampering "PROOF_MISMATCH",
     NothingVerified Incomplete "NOTHING_VERIFIED",
     CheckpointMissing Incomplete "CHECKPOINT_MISSING",
     LogMissing Incomplete "LOG_MISSING",

@@ -8,6 +8,7 @@ pub const HELP: &str = "\
 Checks a data folder (or a receipts folder) of vm-obs offline: signature, order and roots of the
 receipts, continuity of the sealed hours, hashes of the sealed files.
 
+  FILE.vmproof         a proof of one record or receipt; needs --policy or --log-key
   DIR                  data folder; a folder that holds `checkpoint` itself is a receipts folder,
                        whose sealed files are not there to be checked  [default: ./data]
   --policy FILE        C2SP tlog-policy: trusted log keys, witnesses, quorum

@@ -3,9 +3,10 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Class, Code, Finding};
+use super::{Class, Code, Finding, Proven, ShownRecord};
 use crate::Hash;
-use crate::hash::{blake3_text, sha256_text};
+use crate::hash::{blake3_text, sha256_text, to_base64};
+use crate::record::LEAF_SERIES;
 use crate::time::format_rfc3339;
 
 /// Findings listed for one code; further ones are counted.
@@ -32,6 +33,8 @@ pub struct VerifyReport {
     pub tail_bytes: u64,
     /// Milliseconds from the last signed receipt to the last one in the tail.
     pub tail_ms: u64,
+    /// Where a proof file was verified: what it shows.
+    pub proven: Option<Proven>,
     pub findings: Vec<Finding>,
     /// Findings beyond the listed ones, by code.
     pub unlisted: BTreeMap<Code, u64>,
@@ -138,10 +141,27 @@ impl VerifyReport {
                 "bytes": self.tail_bytes,
                 "seconds": self.tail_ms / 1_000,
             },
+            "proven": self.proven.as_ref().map(|p| json!({
+                "seq": p.seq,
+                "receipt": p.receipt,
+                "record": p.record.as_ref().map(|r| json!({
+                    "kind": r.kind,
+                    "stream": r.stream,
+                    "hour": r.hour,
+                    "index": r.index.to_string(),
+                    "count": r.count.to_string(),
+                    "text": std::str::from_utf8(&r.record).ok().filter(|_| !is_binary(r)),
+                    "data": is_binary(r).then(|| to_base64(&r.record)),
+                })),
+            })),
             "findings": findings,
             "unlisted": unlisted,
         })
     }
+}
+
+fn is_binary(record: &ShownRecord) -> bool {
+    record.kind == LEAF_SERIES
 }
 
 fn seconds_to_ms(seconds: u64) -> i64 {
@@ -153,6 +173,9 @@ impl fmt::Display for VerifyReport {
         writeln!(f, "{}", self.verdict())?;
         if let Some(origin) = &self.origin {
             writeln!(f, "log            {origin}")?;
+        }
+        if let Some(p) = &self.proven {
+            return self.write_proof(f, p);
         }
         writeln!(
             f,
@@ -166,6 +189,40 @@ impl fmt::Display for VerifyReport {
         if let (Some(a), Some(b)) = (&self.root, &self.root_blake3) {
             writeln!(f, "root           {} {}", sha256_text(a), blake3_text(b))?;
         }
+        self.write_signers(f)?;
+        writeln!(
+            f,
+            "unproven tail  {} receipts, {} bytes, {} seconds",
+            self.tail_receipts,
+            self.tail_bytes,
+            self.tail_ms / 1_000
+        )?;
+        self.write_findings(f)
+    }
+}
+
+impl VerifyReport {
+    fn write_proof(&self, f: &mut fmt::Formatter<'_>, p: &Proven) -> fmt::Result {
+        match &p.record {
+            Some(r) => {
+                let (number, of) = (r.index.saturating_add(1), r.count);
+                let (kind, stream, hour) = (&r.kind, &r.stream, &r.hour);
+                writeln!(f, "proven         record {number} of {of}: {kind}, {stream} {hour}")?;
+                match is_binary(r) {
+                    true => writeln!(f, "record         {} bytes, binary", r.record.len())?,
+                    false => {
+                        writeln!(f, "record         {}", String::from_utf8_lossy(&r.record))?;
+                    }
+                }
+                writeln!(f, "sealed by      receipt {}: {}", p.seq, p.receipt)?;
+            }
+            None => writeln!(f, "proven         receipt {}: {}", p.seq, p.receipt)?,
+        }
+        self.write_signers(f)?;
+        self.write_findings(f)
+    }
+
+    fn write_signers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for name in &self.signed_by {
             writeln!(f, "signed by      {name}")?;
         }
@@ -175,13 +232,10 @@ impl fmt::Display for VerifyReport {
         if self.cosigned_by.is_empty() {
             writeln!(f, "cosigned by    nobody: UNWITNESSED")?;
         }
-        writeln!(
-            f,
-            "unproven tail  {} receipts, {} bytes, {} seconds",
-            self.tail_receipts,
-            self.tail_bytes,
-            self.tail_ms / 1_000
-        )?;
+        Ok(())
+    }
+
+    fn write_findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             let mark = if finding.class == Class::Note { "note" } else { "FOUND" };
             writeln!(f, "{mark:<14} {finding}")?;

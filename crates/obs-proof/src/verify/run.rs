@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::lines::{Ending, Lines};
 use super::seals::Seals;
-use super::{Class, Code, Finding, RecordReader, UsageError, VerifyOptions, VerifyReport, trust};
+use super::{
+    Class, Code, Finding, RecordReader, UsageError, VerifyOptions, VerifyReport, proof_file, trust,
+};
 use crate::canonical::check_line;
 use crate::checkpoint::Checkpoint;
 use crate::hash::{blake3_text, hash_eq, hash_from_text};
@@ -18,7 +20,8 @@ const ROOT_NAME: &str = "ROOT.observability.txt";
 /// The field `v`.
 const RECEIPT_VERSION: u64 = 1;
 
-/// Verifies hashes of files, not their records. `Err` is a question that cannot be understood
+/// Verifies hashes of files, not their records. Where `options.dir` is a file, it is verified as a
+/// proof file ([`crate::vmproof`]). `Err` is a question that cannot be understood
 /// (exit 4); everything else is in the report.
 pub fn verify(options: &VerifyOptions) -> Result<VerifyReport, UsageError> {
     verify_with(options, None)
@@ -29,6 +32,9 @@ pub fn verify_with(
     options: &VerifyOptions,
     reader: Option<&mut dyn RecordReader>,
 ) -> Result<VerifyReport, UsageError> {
+    if options.dir.is_file() {
+        return proof_file::verify(options);
+    }
     let mut report = VerifyReport::default();
     let place = Place::find(&options.dir);
     let policy = trust::policy(options, &place.receipts, &mut report)?;

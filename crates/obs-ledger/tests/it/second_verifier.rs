@@ -1,0 +1,110 @@
+//! `docs/audit/verify.py`, written from the format page alone, and the verifier of `obs-proof`
+//! give the same answer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use obs_proof::verify::{Class, Parsed, VerifyOptions, verify};
+
+use crate::tamper::{CHECKPOINT, LOG, path_of, small_store};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !found {
+        println!("skipped: no python3");
+    }
+    found
+}
+
+/// Exit code and findings (without notes) of both verifiers.
+type Answer = (u8, BTreeSet<String>);
+
+fn second(dir: &Path, args: &[String]) -> Answer {
+    let script = repository().join("docs/audit/verify.py");
+    let out = Command::new("python3").arg(script).arg(dir).args(args).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let code = out.status.code().and_then(|c| u8::try_from(c).ok()).unwrap();
+    assert!(text.contains(&format!("exit {code}:")), "{text}{:?}", out.stderr);
+    let bad = text.lines().filter_map(|l| l.strip_prefix("bad  "));
+    (code, bad.filter_map(|l| l.split(' ').next()).map(str::to_owned).collect())
+}
+
+fn first(dir: &Path, args: &[String]) -> Answer {
+    let words = std::iter::once(dir.display().to_string()).chain(args.iter().cloned());
+    let Ok(Parsed::Run(mut options)) = VerifyOptions::parse(words) else { panic!("{args:?}") };
+    options.state_update = false;
+    let report = verify(&options).unwrap();
+    let bad = report.findings.iter().filter(|f| f.class != Class::Note);
+    (report.exit_code(), bad.map(|f| f.code.to_string()).collect())
+}
+
+#[test]
+fn both_agree_on_every_published_tamper_case() {
+    let vectors = std::env::var_os("VMOBS_VECTORS")
+        .map_or_else(|| repository().join("../shared/vectors"), PathBuf::from)
+        .join("ledger/vmobs-proposal-kat");
+    if !vectors.is_dir() {
+        println!("skipped: no vectors");
+        return;
+    }
+    if !python() {
+        return;
+    }
+    let cases = fs::read(vectors.join("tamper/cases.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_slice(&cases).unwrap();
+    let cases = cases.get("cases").unwrap().as_array().unwrap();
+    assert_eq!(cases.len(), 16);
+    for case in cases {
+        let text = |name: &str| case.get(name).and_then(serde_json::Value::as_str);
+        let dir = vectors.join("tamper").join(text("case").unwrap());
+        let mut args =
+            vec!["--policy".to_owned(), vectors.join("policy.txt").display().to_string()];
+        for arg in case.get("args").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            let arg = arg.as_str().unwrap();
+            let path = dir.join(arg);
+            args.push(if path.exists() { path.display().to_string() } else { arg.to_owned() });
+        }
+        let (theirs, ours) = (second(&dir, &args), first(&dir, &args));
+        assert_eq!(theirs, ours, "{case}");
+        assert_eq!(Some(u64::from(theirs.0)), case.get("exit").unwrap().as_u64(), "{case}");
+        if let Some(code) = text("finding").filter(|f| !f.contains("TAIL")) {
+            assert!(theirs.1.contains(code), "{case}: {theirs:?}");
+        }
+    }
+}
+
+#[test]
+fn both_agree_on_a_fresh_ledger_and_on_damage_to_it() {
+    if !python() {
+        return;
+    }
+    let dir = small_store();
+    let same = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+        let (theirs, ours) = (second(dir.path(), &args), first(dir.path(), &args));
+        assert_eq!(theirs, ours, "{args:?}");
+        theirs.0
+    };
+    assert_eq!(same(&[]), 0);
+    assert_eq!(same(&["--require-witness"]), 3);
+    assert_eq!(same(&["--expect-until", "2025-12-06T15:00:00Z"]), 2);
+    for file in [LOG, CHECKPOINT, &path_of("logs", 1), "ROOT.observability.txt"] {
+        let path = dir.path().join(file);
+        let bytes = fs::read(&path).unwrap();
+        for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 2] {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert_ne!(same(&[]), 0, "{file} byte {at}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_ne!(same(&[]), 0, "{file} removed");
+        fs::write(&path, &bytes).unwrap();
+    }
+}

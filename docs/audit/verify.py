@@ -1,0 +1,391 @@
+#!/usr/bin/env python3
+"""A second verifier for vm-obs ledgers, written from docs/format/ledger.md alone.
+
+    verify.py [DIR] [--policy F] [--log-key VKEY|F]... [--require-witness] [--state F]
+              [--from T] [--to T] [--expect-until T] [--receipts-only]
+
+Python 3.11 and its standard library are enough. The PyPI module `blake3`, where installed, only
+makes it faster (the code below hashes about 0.3 MB/s). It writes nothing, the --state file
+neither. Exit codes and findings are those of the format page. Record trees are not checked.
+"""
+import base64, datetime, hashlib, json, os, re, sys
+
+CLASS = {}
+for _exit, _names in {
+    1: "UNSIGNED BAD_LOG_SIGNATURE CHECKPOINT_MALFORMED WRONG_ORIGIN TRUNCATED ROOT_MISMATCH NOT_CANONICAL "
+       "SEQ_ORDER ROOT_HASH_MISMATCH TIMESTAMP_BACKWARDS ROOT_FILE_MISMATCH INCONSISTENT_WITH_STATE ROLLBACK "
+       "CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH",
+    2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
+       "SEAL_INCOMPLETE UNKNOWN_VERSION",
+    3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE", 5: "IO_ERROR"}.items():
+    CLASS.update(dict.fromkeys(_names.split(), _exit))
+FOUND = []  # (code, detail); codes that are not in CLASS are notes
+
+def find(code, detail=""): FOUND.append((code, detail))
+class Usage(Exception): pass  # exit 4
+
+# --- BLAKE3 (unkeyed) -----------------------------------------------------------------------
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+ORDER = [list(range(16))]
+for _ in range(6):
+    ORDER.append([ORDER[-1][i] for i in (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)])
+LANES = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+         (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+
+def compress(cv, block, counter, length, flags):
+    m = [int.from_bytes(block[i:i + 4], "little") for i in range(0, 64, 4)]
+    v, mask = [*cv, *IV[:4], counter & 0xFFFFFFFF, counter >> 32, length, flags], 0xFFFFFFFF
+    for order in ORDER:
+        for lane, (a, b, c, d) in enumerate(LANES):
+            for word, turn, back in ((m[order[2 * lane]], 16, 12), (m[order[2 * lane + 1]], 8, 7)):
+                v[a] = (v[a] + v[b] + word) & mask
+                x = v[d] ^ v[a]; v[d] = (x >> turn | x << (32 - turn)) & mask
+                v[c] = (v[c] + v[d]) & mask
+                x = v[b] ^ v[c]; v[b] = (x >> back | x << (32 - back)) & mask
+    return [v[i] ^ v[i + 8] for i in range(8)]
+
+def blake3_node(data, chunk, root):
+    """Chaining value of the subtree over `data`, whose first chunk has number `chunk`."""
+    if len(data) > 1024:
+        split = 1024 << ((len(data) - 1) // 1024).bit_length() - 1
+        words = blake3_node(data[:split], chunk, 0) + blake3_node(data[split:], chunk + split // 1024, 0)
+        return compress(IV, b"".join(w.to_bytes(4, "little") for w in words), 0, 64, 4 | root)
+    cv, blocks = IV, [data[i:i + 64] for i in range(0, len(data), 64)] or [b""]
+    for i, block in enumerate(blocks):
+        last = i == len(blocks) - 1
+        flags = (i == 0) | (2 | root if last else 0)
+        cv = compress(cv, block.ljust(64, b"\0"), chunk, len(block), flags)
+    return cv
+
+def blake3_plain(data): return b"".join(w.to_bytes(4, "little") for w in blake3_node(data, 0, 8))
+try:
+    from blake3 import blake3 as _fast
+    def blake3(data): return _fast(data).digest()
+except ImportError:
+    blake3 = blake3_plain
+def sha256(data): return hashlib.sha256(data).digest()
+
+# --- Ed25519, strict ------------------------------------------------------------------------
+P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+
+def add(p, q):
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
+    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+def mul(n, p):
+    q = (0, 1, 1, 0)
+    while n:
+        if n & 1: q = add(q, p)
+        p, n = add(p, p), n >> 1
+    return q
+def same(p, q): return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
+def point(raw):
+    n = int.from_bytes(raw, "little"); y, sign = n & (2**255 - 1), n >> 255
+    x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P: x = x * pow(2, (P - 1) // 4, P) % P
+    if len(raw) != 32 or y >= P or (x * x - x2) % P or (x == 0 and sign): return None
+    if x & 1 != sign: x = P - x
+    p = (x, y, 1, x * y % P)
+    return None if same(mul(8, p), (0, 1, 1, 0)) else p  # canonical, and not of small order
+BASE = point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+def ed25519(key, message, sig):
+    a, r, s = point(key), point(sig[:32]) if len(sig) == 64 else None, int.from_bytes(sig[32:], "little")
+    if a is None or r is None or s >= L: return False
+    k = int.from_bytes(hashlib.sha512(sig[:32] + key + message).digest(), "little") % L
+    return same(mul(s, BASE), add(r, mul(k, a)))
+
+# --- Canonical JSON (RFC 8785) --------------------------------------------------------------
+def number(x):
+    if isinstance(x, int):
+        if abs(x) > 2**53 - 1: raise ValueError("integer beyond 2^53 - 1")
+        return str(x)
+    if x != x or x in (float("inf"), float("-inf")): raise ValueError("not finite")
+    if x == 0: return "0"
+    mantissa, _, exp = repr(abs(x)).partition("e")
+    whole, _, part = mantissa.partition(".")
+    digits = (whole + part).lstrip("0")
+    n = len(whole) + int(exp or 0) - (len(whole + part) - len(digits))  # value is 0.digits * 10^n
+    digits = digits.rstrip("0"); k = len(digits)
+    if k <= n <= 21: out = digits + "0" * (n - k)
+    elif 0 < n <= 21: out = digits[:n] + "." + digits[n:]
+    elif -6 < n <= 0: out = "0." + "0" * -n + digits
+    else: out = digits[0] + ("." + digits[1:] if k > 1 else "") + "e" + "%+d" % (n - 1)
+    return "-" + out if x < 0 else out
+def canonical(v):
+    if v is None or isinstance(v, bool): return {None: "null", True: "true", False: "false"}[v]
+    if isinstance(v, (int, float)): return number(v)
+    if isinstance(v, str): return json.dumps(v, ensure_ascii=False)
+    if isinstance(v, list): return "[" + ",".join(map(canonical, v)) + "]"
+    keys = sorted(v, key=lambda k: k.encode("utf-16-be"))
+    return "{" + ",".join(canonical(k) + ":" + canonical(v[k]) for k in keys) + "}"
+def parse_line(line):
+    if len(line) > 65535: raise ValueError("longer than 65,535 bytes")
+    v = json.loads(line.decode())
+    if not isinstance(v, dict) or canonical(v).encode() != line: raise ValueError("not the canonical form")
+    return v
+
+# --- Trees, notes, policy -------------------------------------------------------------------
+class Tree:
+    """RFC 6962 over some hash: roots of complete subtrees, from the largest to the smallest."""
+    def __init__(self, h): self.h, self.size, self.peaks = h, 0, []
+    def push(self, line):
+        node, n = self.h(b"\0" + line), self.size
+        while n & 1: node, n = self.h(b"\1" + self.peaks.pop() + node), n >> 1
+        self.peaks.append(node); self.size += 1
+    def root(self):
+        if not self.peaks: return self.h(b"")
+        node = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]): node = self.h(b"\1" + peak + node)
+        return node
+
+def b64(text):
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text: raise ValueError("loose base64")
+    return raw
+def vkey(text, algorithm):
+    name, key_id, key = text.strip().split("+", 2)
+    raw = b64(key)
+    want = sha256(name.encode() + b"\n" + raw)[:4]
+    if raw[0] != algorithm or len(raw) != 33 or key_id != want.hex(): raise ValueError("bad key " + text)
+    return name, want, raw[1:]
+def note(raw):
+    """Text, [(name, id, signature)], origin, size, root; ValueError if it is no checkpoint."""
+    text, _, lines = raw.decode().rpartition("\n\n")
+    sigs = []
+    if not text or (lines and not lines.endswith("\n")): raise ValueError("not a signed note")
+    for line in lines.split("\n")[:-1]:
+        dash, name, data = line.split(" ")
+        if dash != "\u2014" or len(b64(data)) < 5: raise ValueError("bad signature line")
+        sigs.append((name, b64(data)[:4], b64(data)[4:]))
+    origin, size, root = text.split("\n")[:3]
+    if not origin or not re.fullmatch(r"0|[1-9]\d*", size, re.A) or len(b64(root)) != 32: raise ValueError("bad body")
+    return (text + "\n").encode(), sigs, origin, int(size), b64(root)
+
+class Policy:
+    def __init__(self): self.logs, self.witnesses, self.groups, self.quorum = [], {}, {}, None
+    @staticmethod
+    def parse(text):
+        p, quorums = Policy(), 0
+        for words in (line.split() for line in text.splitlines()):
+            if not words or words[0].startswith("#"): continue
+            if words[0] == "log": p.logs.append(vkey(words[1], 1))
+            elif words[0] == "witness": p.witnesses[words[1]] = vkey(words[2], 4)
+            elif words[0] == "group":
+                need = {"any": 1, "all": len(words) - 3}.get(words[2]) or int(words[2])
+                if not 1 <= need <= len(words) - 3: raise ValueError("group threshold")
+                p.groups[words[1]] = need, [p.known(m) for m in words[3:]]
+            elif words[0] == "quorum":
+                quorums, p.quorum = quorums + 1, None if words[1] == "none" else p.known(words[1])
+            else: raise ValueError("line " + words[0])
+        if quorums != 1 or not p.logs: raise ValueError("needs one quorum line and a log line")
+        return p
+    def known(self, name):
+        if name not in self.witnesses and name not in self.groups: raise ValueError("unknown " + name)
+        return name
+    def met(self, name, cosigned):
+        if name is None or name in cosigned: return True
+        need, members = self.groups.get(name, (1, []))
+        return sum(self.met(m, cosigned) for m in members) >= need
+
+def check_signatures(ck, policy, require_witness):
+    text, sigs, origin = ck[:3]
+    good = bad = False
+    for name, key_id, sig in sigs:
+        for key_name, want, key in policy.logs:
+            if (name, key_id) == (key_name, want):
+                if not ed25519(key, text, sig): bad = True
+                elif name == origin: good = True
+                else: find("WRONG_ORIGIN", f"{origin} signed by {name}"); good = True
+    names = {origin} | {k[0] for k in policy.logs}
+    if bad or not good:
+        find("BAD_LOG_SIGNATURE" if bad or any(s[0] in names for s in sigs) else "UNSIGNED")
+    cosigned = set()
+    for label, (name, key_id, key) in policy.witnesses.items():
+        for sig in (s[2] for s in sigs if s[:2] == (name, key_id)):
+            head = b"cosignature/v1\ntime %d\n" % int.from_bytes(sig[:8], "big")
+            if ed25519(key, head + text, sig[8:]): cosigned.add(label)
+            else: find("BAD_WITNESS_SIGNATURE", name)
+    if not policy.met(policy.quorum, cosigned) or (require_witness and not cosigned): find("WITNESS_QUORUM_MISSING")
+    elif not cosigned: find("UNWITNESSED")
+    return good and not bad
+
+# --- Receipts and seals ---------------------------------------------------------------------
+def when(text):
+    """Milliseconds since the epoch of an RFC 3339 time in UTC; None for anything else."""
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", text, re.A) if isinstance(text, str) else None
+    try: t = datetime.datetime.fromisoformat(m[1] + "+00:00")
+    except (TypeError, ValueError): return None
+    since = t - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    return (since.days * 86400 + since.seconds) * 1000 + int((m[2] or "0")[:3].ljust(3, "0"))
+def period_of(r):
+    p = r.get("period") if isinstance(r.get("period"), dict) else {}
+    a, b = when(p.get("start")), when(p.get("end"))
+    return (a, b) if a is not None and b is not None and a < b else None
+
+class Seals:
+    def __init__(self): self.files, self.streams, self.known, self.gone = [], {}, {}, set()
+    def cover(self, stream, start, end):
+        s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": []})
+        if start > s["until"]: s["holes"].append((s["until"], start))
+        if start < s["until"]: find("DUPLICATE_SEAL", f"{stream} overlaps")
+        s["until"] = max(s["until"], end)
+    def receipt(self, r, timestamp):
+        kind, period, stream = r.get("type"), period_of(r), r.get("stream")
+        if kind in ("obs_metric_snapshot", "obs_log_batch", "obs_trace_batch"):
+            path, digest, rev = r.get("storage_path"), r.get("content_hash"), r.get("rev", 0)
+            texts = all(isinstance(x, str) and x for x in (stream, path, digest))
+            if not (texts and period) or type(rev) is not int or rev < 0:
+                return find("SEAL_INCOMPLETE", str(r.get("seq")))
+            if timestamp is not None and timestamp < period[1]: find("SEALED_TOO_EARLY", path)
+            key = (stream, period, rev)
+            if key in self.known:
+                again = self.known[key] == digest and any(f[0] == path for f in self.files)
+                return find("REPEATED_SEAL" if again else "DUPLICATE_SEAL", path)
+            if rev == 0: self.cover(stream, *period)
+            else:
+                named = r.get("supersedes", r.get("supplements"))
+                linked = any(k[:2] == key[:2] and k[2] < rev and h == named for k, h in self.known.items())
+                if not linked or not r.get("reason"): find("SEAL_LINK_BROKEN", path)
+                elif r.get("supersedes"): self.gone.add(named)
+            self.known[key] = digest
+            size = r.get("content_bytes")
+            self.files.append((path, digest, int(size) if isinstance(size, str) and size.isdecimal() else None, period))
+        elif kind == "obs_gap":
+            if not (isinstance(stream, str) and stream and period): return find("SEAL_INCOMPLETE", "gap")
+            find("DECLARED_GAP", stream); self.cover(stream, *period)
+        elif kind == "obs_retention":
+            deleted = r.get("deleted") if isinstance(r.get("deleted"), list) else []
+            for d in (d for d in deleted if isinstance(d, dict)): self.gone.add((str(d.get("path") or d.get("storage_path")), str(d.get("content_hash"))))
+        elif isinstance(r.get("report_path"), str) and isinstance(r.get("content_hash"), str):
+            self.files.append((r["report_path"], r["content_hash"], None, period))
+    def check_hours(self, start, end, expect):
+        for name, s in sorted(self.streams.items()):
+            for a, b in s["holes"]:
+                if a < end and b > start: find("PERIOD_GAP", name)
+            if start > -1e18 and start < s["from"]: find("PERIOD_GAP", name)
+            if expect is not None and expect > s["until"]: find("PERIOD_GAP", name)
+        if not self.streams and (expect is not None or start > -1e18): find("PERIOD_GAP", "no stream")
+    def check_files(self, data, start, end):
+        for path, digest, size, period in self.files:
+            if period and (period[1] <= start or period[0] >= end): continue
+            if os.path.isabs(path) or ".." in path.split("/"): find("BAD_PATH", path); continue
+            try: raw = open(os.path.join(data, path), "rb").read()
+            except FileNotFoundError:
+                told = (path, digest) in self.gone or digest in self.gone
+                find("DECLARED_DELETION" if told else "FILE_MISSING", path); continue
+            except OSError as e: find("IO_ERROR", str(e)); continue
+            if "blake3:" + blake3(raw).hex() != digest: find("CONTENT_MISMATCH", path)
+            if size is not None and size != len(raw): find("SIZE_MISMATCH", path)
+        known = {f[0] for f in self.files}
+        for folder, _, names in os.walk(os.path.join(data, "telemetry")):
+            for path in (os.path.relpath(os.path.join(folder, n), data) for n in names):
+                if path not in known and not path.endswith((".mt", ".tmp")): find("UNRECEIPTED_FILE", path)
+
+# --- The whole ------------------------------------------------------------------------------
+def load(path, missing):
+    try: return open(path, "rb").read()
+    except FileNotFoundError: find(missing, path)
+    except OSError as e: find("IO_ERROR", str(e))
+def policy_of(o, receipts):
+    try:
+        if o["--policy"]: return Policy.parse(open(o["--policy"]).read())
+        p, keys = Policy(), o["--log-key"]
+        p.logs = [vkey(open(k).read() if os.path.exists(k) else k, 1) for k in keys]
+    except (OSError, ValueError, IndexError) as e: raise Usage(f"policy: {e}")
+    if not keys and os.path.isdir(receipts + "/keys"):
+        for name in sorted(os.listdir(receipts + "/keys")):
+            try: p.logs.append(vkey(open(f"{receipts}/keys/{name}").read(), 1)); find("KEY_FROM_DATA", name)
+            except (OSError, ValueError, IndexError): pass
+    if p.logs: return p
+    find("NO_LOG_KEY")
+
+def verify(o):
+    folder, name = o["DIR"], "observability_events.jsonl"
+    receipts = os.path.join(folder, "receipts", "observability")
+    bare = not os.path.exists(receipts) and any(os.path.exists(f"{folder}/{n}") for n in ("checkpoint", name))
+    if bare: receipts = folder
+    policy, state, signed = policy_of(o, receipts), None, False
+    if o["--state"]:
+        try: state = note(open(o["--state"], "rb").read())
+        except (OSError, ValueError) as e: raise Usage(f"state: {e}")
+    raw, ck = load(receipts + "/checkpoint", "CHECKPOINT_MISSING"), None
+    root_path = folder + "/ROOT.observability.txt"
+    root_file = load(root_path, "ROOT_FILE_MISSING") if not bare or os.path.exists(root_path) else None
+    if raw is not None:
+        try: ck = note(raw)
+        except ValueError as e: find("CHECKPOINT_MALFORMED", str(e))
+    if ck and policy: signed = check_signatures(ck, policy, o["--require-witness"])
+    size = ck[3] if ck else 0
+    body = load(f"{receipts}/{name}", "LOG_MISSING")
+    lines = (body or b"").split(b"\n")
+    torn, tree, chain, seals, last = lines.pop(), Tree(sha256), Tree(blake3), Seals(), None
+    roots, state_root = {chain.root(): 0}, tree.root()
+    for seq, line in enumerate(lines[:size]):
+        before = "blake3:" + chain.root().hex()
+        tree.push(line); chain.push(line); roots[chain.root()] = seq + 1
+        if state and state[3] == seq + 1: state_root = tree.root()
+        try: r = parse_line(line)
+        except (ValueError, RecursionError) as e: find("NOT_CANONICAL", f"{seq}: {e}"); continue
+        if r.get("v") != 1: find("UNKNOWN_VERSION", str(seq))
+        if r.get("seq") != seq: find("SEQ_ORDER", str(seq))
+        if r.get("root_hash") != before: find("ROOT_HASH_MISMATCH", str(seq))
+        t = when(r.get("timestamp"))
+        if t is None or (last is not None and t < last): find("TIMESTAMP_BACKWARDS", str(seq))
+        last = max(x for x in (last, t, -10**18) if x is not None)
+        seals.receipt(r, t)
+    if body is None: size = len(lines)
+    elif len(lines) < size: find("TRUNCATED", f"{len(lines)} of {size}"); find("ROOT_MISMATCH")
+    elif ck:
+        if tree.root() != ck[4]: find("ROOT_MISMATCH")
+        if len(lines) > size: find(f"UNSIGNED_TAIL:{len(lines) - size}")
+        if torn: find("TORN_TAIL_UNSIGNED", f"{len(torn)} bytes")
+        for line in lines[size:]: chain.push(line); roots[chain.root()] = chain.size
+        if root_file is not None:
+            m = re.fullmatch(rb"blake3:([0-9a-f]{64})\n?", root_file)
+            at = roots.get(bytes.fromhex(m[1].decode())) if m else None
+            if at is None: find("ROOT_FILE_MISMATCH")
+            elif at < size: find("ROOT_FILE_STALE")
+    if state and ck:
+        if state[2] != ck[2]: find("INCONSISTENT_WITH_STATE", "origin")
+        elif state[3] > ck[3]: find("ROLLBACK", f"remembered {state[3]}, found {ck[3]}")
+        elif len(lines) >= state[3] and state_root != state[4]: find("INCONSISTENT_WITH_STATE")
+    start = o["--from"] if o["--from"] is not None else -10**18
+    end = o["--to"] if o["--to"] is not None else 10**18
+    seals.check_hours(start, end, o["--expect-until"])
+    if not o["--receipts-only"] and (not bare or os.path.isdir(folder + "/telemetry")): seals.check_files(folder, start, end)
+    elif seals.files: find("FILES_NOT_CHECKED")
+    verified = size if len(lines) >= size and ck else 0
+    if not verified: find("NOTHING_VERIFIED")
+    codes = {c for c, _ in FOUND}
+    if signed and "WITNESS_QUORUM_MISSING" in codes and "ROOT_MISMATCH" not in codes: CLASS["ROOT_HASH_MISMATCH"] = 3
+    exits = {CLASS.get(c, 0) for c in codes}
+    return next((e for e in (1, 5, 2, 3) if e in exits), 0), verified
+
+def arguments(words):
+    o = dict.fromkeys(("--policy", "--state", "--from", "--to", "--expect-until"))
+    o.update({"DIR": None, "--log-key": [], "--require-witness": False, "--receipts-only": False})
+    words = iter(words)
+    for w in words:
+        if o.get(w, 0) is False: o[w] = True
+        elif w.startswith("--") and w in o:
+            value = next(words, None)
+            if value is None: raise Usage(f"{w} needs a value")
+            if w in ("--from", "--to", "--expect-until") and (value := when(value)) is None: raise Usage(f"{w}: no time")
+            o[w] = o[w] + [value] if w == "--log-key" else value
+        elif w.startswith("-") or o["DIR"]: raise Usage(f"unknown argument {w}")
+        else: o["DIR"] = w
+    o["DIR"] = o["DIR"] or "data"
+    return o
+
+def main():
+    try: code, verified = verify(arguments(sys.argv[1:]))
+    except Usage as e: print(f"verify.py: {e}", file=sys.stderr); return 4
+    except Exception as e: print(f"verify.py: {e!r}", file=sys.stderr); return 5  # never 0 or a verdict
+    for c, detail in FOUND: print(f"{'note' if not CLASS.get(c) else 'bad '} {c} {detail}".rstrip())
+    print(f"exit {code}: {verified} receipts verified; record trees are not checked by this program")
+    return code
+
+if __name__ == "__main__": sys.exit(main())
