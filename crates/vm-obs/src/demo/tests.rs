@@ -121,7 +121,7 @@ fn a_healthy_world_stays_within_its_documented_ranges() {
             (Part::PsiField(1), "psi_field_prediction_error", 0.05, 0.12),
             (Part::Aurora, "treaty_fill_rate", 94.0, 97.0),
             (Part::Aurora, "treaty_rtt_ms", 105.0, 135.0),
-            (Part::Aurora, "treaty_provenance_coverage", 95.0, 98.0),
+            (Part::Aurora, "treaty_provenance_coverage", 96.0, 98.0),
             (Part::Guardian, "guardian_anchor_queue_depth", 5.0, 25.0),
             (Part::Treasury, "treasury_receipts_per_minute", 20.0, 40.0),
             (Part::Scheduler, "scheduler_backoff_level", 0.0, 1.0),
@@ -422,4 +422,16 @@ async fn a_world_answers_on_its_own_ports_until_it_is_broken_or_stopped() {
     while fetch(&pod, "/metrics").await.is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn a_healthy_world_keeps_a_good_part_of_its_error_budgets() {
+    let mut model = Model::new(1, START);
+    let count = |m: &Model, name| value(m, Part::Aurora, name);
+    let before = (count(&model, "treaty_requests_total"), count(&model, "treaty_dropped_requests"));
+    model.advance(at(3_600));
+    let requests = count(&model, "treaty_requests_total") - before.0;
+    let dropped = count(&model, "treaty_dropped_requests") - before.1;
+    // The objective is 5 %, and `SLOBudgetBurning` fires when less than a quarter is left.
+    assert!((0.02..0.0375).contains(&(dropped / requests)), "{dropped} of {requests}");
 }

@@ -13,6 +13,9 @@ const CPUS: [&str; 4] = ["0", "1", "2", "3"];
 const BUSY_MODES: [(&str, f64); 3] = [("iowait", 0.08), ("system", 0.27), ("user", 0.65)];
 const MEMORY_BYTES: f64 = 16.0 * 1024.0 * 1024.0 * 1024.0;
 const DISK_BYTES: f64 = 200e9;
+/// How long the machines have been up when the world begins, seconds: counters of a machine
+/// rarely begin with 0, and a rate over the first minute would be too low if they did.
+const UPTIME: f64 = 3.0 * 86_400.0;
 
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Host {
@@ -40,15 +43,15 @@ impl Host {
         Self {
             node: NODES[index % NODES.len()],
             random,
-            boot: now,
+            boot: TimestampMs(now.0.saturating_sub((UPTIME * 1e3) as i64)),
             healthy_cpu: Wander::new(cpu, 15.0, 45.0),
             cpu,
-            cpu_seconds: [0.0; 1 + BUSY_MODES.len()],
+            cpu_seconds: shares_of(UPTIME, cpu),
             memory: Wander::new(memory, memory - 4.0, memory + 4.0),
             disk: [45.8, 38.0, 52.0, 23.0][index % 4],
             load: [cpu / 25.0; 3],
-            received: 0.0,
-            sent: 0.0,
+            received: UPTIME * 180_000.0,
+            sent: UPTIME * 120_000.0,
             descriptors: Wander::new(342.0 * 8.0, 2_400.0, 3_100.0),
         }
     }
@@ -64,9 +67,7 @@ impl Host {
         } else {
             self.healthy_cpu.value
         };
-        let busy = dt * self.cpu / 100.0;
-        let shares = [dt - busy].into_iter().chain(BUSY_MODES.map(|(_, share)| busy * share));
-        for (seconds, share) in self.cpu_seconds.iter_mut().zip(shares) {
+        for (seconds, share) in self.cpu_seconds.iter_mut().zip(shares_of(dt, self.cpu)) {
             *seconds += share;
         }
         for (load, minutes) in self.load.iter_mut().zip([1.0, 5.0, 15.0]) {
@@ -145,4 +146,14 @@ impl Host {
             self.boot.as_seconds_f64(),
         );
     }
+}
+
+/// How one CPU spends `seconds` when it is busy for `cpu` per cent of them, idle first.
+fn shares_of(seconds: f64, cpu: f64) -> [f64; 1 + BUSY_MODES.len()] {
+    let busy = seconds * cpu / 100.0;
+    let mut shares = [seconds - busy; 1 + BUSY_MODES.len()];
+    for (share, (_, part)) in shares.iter_mut().skip(1).zip(BUSY_MODES) {
+        *share = busy * part;
+    }
+    shares
 }

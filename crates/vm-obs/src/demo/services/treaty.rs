@@ -29,7 +29,7 @@ impl Treaty {
             random,
             healthy_fill_rate: Wander::new(95.4, 94.0, 97.0),
             healthy_rtt_ms: Wander::new(118.7, 105.0, 135.0),
-            provenance: Wander::new(96.2, 95.0, 98.0),
+            provenance: Wander::new(97.0, 96.0, 98.0),
             fill_rate: 95.0,
             rtt_ms: 118.7,
             requests: Counter::starting_at(1_100),
@@ -50,7 +50,7 @@ impl Treaty {
             faults.blend(Fault::TreatyDrops, self.healthy_rtt_ms.value, 320.0 + rtt_error);
 
         let count = self.requests.run(REQUESTS_PER_SECOND, dt, &mut self.random);
-        let share = faults.blend(Fault::TreatyDrops, 0.04, 0.25);
+        let share = faults.blend(Fault::TreatyDrops, 0.03, 0.25);
         let dropped = self.dropped.run(share * count as f64, 1.0, &mut self.random).min(count);
         self.routed.add(count - dropped);
     }

@@ -42,13 +42,11 @@ pub(in crate::demo) fn logs_to_otlp(logs: &[SentLog]) -> Option<Value> {
 
 /// The body of `POST /loki/api/v1/push`, with the lines of the other services.
 pub(in crate::demo) fn logs_to_loki(logs: &[SentLog]) -> Option<Value> {
-    let mut streams: BTreeMap<(Origin, &str), Vec<&SentLog>> = BTreeMap::new();
-    for log in logs.iter().filter(|l| l.origin.channel != Channel::Otlp) {
-        streams.entry((log.origin, log.level.as_str())).or_default().push(log);
-    }
+    let mut streams = by_origin(logs, |l| l.origin);
+    streams.retain(|origin, _| origin.channel != Channel::Otlp);
     let streams: Vec<Value> = streams
         .into_iter()
-        .map(|((origin, level), logs)| {
+        .map(|(origin, logs)| {
             let values: Vec<Value> = logs.into_iter().map(entry).collect();
             json!({
                 "stream": {
@@ -56,7 +54,6 @@ pub(in crate::demo) fn logs_to_loki(logs: &[SentLog]) -> Option<Value> {
                     "node": origin.node,
                     "environment": "production",
                     "region": "eu-west",
-                    "level": level,
                 },
                 "values": values,
             })
