@@ -13,6 +13,10 @@ use crate::traces_file::TracesFile;
 use crate::verify::{VerifiedSeal, verify_seal};
 use crate::{ArchiveError, Hour, SealName, Signal, seal_logs, seal_metrics, seal_traces};
 
+mod prove;
+
+pub use prove::SealedRecord;
+
 /// Open files kept per signal; each holds the index of one hour.
 const OPEN_FILES_MAX: usize = 512;
 /// Label sets shared between the indexes of different hours.

@@ -31,7 +31,7 @@ mod source_traces;
 mod traces_file;
 mod verify;
 
-pub use archive::{Archive, ArchiveStats};
+pub use archive::{Archive, ArchiveStats, SealedRecord};
 pub use error::ArchiveError;
 pub use hour::{Hour, SealName, Signal};
 pub use receipts::receipts_to_parquet;

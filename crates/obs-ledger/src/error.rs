@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use obs_disk::DiskError;
 use obs_proof::ProofError;
 use obs_proof::canonical::CanonicalError;
+use obs_proof::vmproof::VmProofError;
 use obs_types::ErrorKind;
 
 /// Why the ledger cannot be opened, read or added to. Cheap to clone: one failed commit answers
@@ -53,6 +54,9 @@ pub enum LedgerError {
     NoSuchReceipt { seq: u64, size: u64 },
     #[error("proof: {0}")]
     Proof(#[from] ProofError),
+    /// A record that is not one of the hour that the receipt seals.
+    #[error("proof file: {0}")]
+    ProofFile(#[from] VmProofError),
 }
 
 impl LedgerError {
@@ -73,6 +77,7 @@ impl LedgerError {
             Self::Origin { .. } | Self::KeyMissing { .. } | Self::ReadOnly => ErrorKind::Conflict,
             Self::Random(_) | Self::Closed => ErrorKind::Unavailable,
             Self::NoSuchReceipt { .. } => ErrorKind::NotFound,
+            Self::ProofFile(_) => ErrorKind::InvalidInput,
             Self::Proof(_) => ErrorKind::Bug,
         }
     }

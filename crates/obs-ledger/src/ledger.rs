@@ -1,17 +1,21 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use obs_proof::Hash;
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::hash::blake3_text;
 use obs_proof::note::{SignerKey, VerifierKey};
+use obs_proof::tile::TileName;
 use obs_proof::tlog_proof::TlogProof;
+use obs_proof::vmproof::{ProvenRecord, VmProof};
+use obs_proof::{Hash, canonical};
 use obs_types::{ContentHash, TimestampMs};
 
 use crate::log::{self, Lines, LogState, OpenLog, Opening};
 use crate::queue::Queue;
 use crate::receipt::Place;
-use crate::{LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, key};
+use crate::{
+    LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, TilesWritten, key, tiles,
+};
 
 /// Disks with less room than this are not written to: a torn log costs more than a late receipt.
 const FREE_BYTES_MIN: u64 = 1 << 20;
@@ -227,6 +231,46 @@ impl Ledger {
         Ok(proof.to_string())
     }
 
+    /// A proof file for a receipt, or for a record of the hour that it seals
+    /// (`docs/format/vmproof.md`). `Err(ProofFile)` if the record is not one of that hour.
+    pub fn proof_file(
+        &self,
+        seq: u64,
+        record: Option<ProvenRecord>,
+    ) -> Result<VmProof, LedgerError> {
+        Ok(VmProof::new(record, &self.line(seq)?, &self.tlog_proof(seq)?)?)
+    }
+
+    /// Number of the receipt that seals a file, by its `storage_path`; the newest, if the same
+    /// seal was said twice. Reads the whole log.
+    pub fn seal_of(&self, storage_path: &str) -> Result<Option<u64>, LedgerError> {
+        let mut found = None;
+        self.read(0, &mut |seq, line| {
+            if line.contains(storage_path) && says_path(line, storage_path) {
+                found = Some(seq);
+            }
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// A C2SP tile of the signed tree, for serving it; `None` if there is none of that name.
+    pub fn tile(&self, name: TileName) -> Option<Vec<u8>> {
+        let core = self.core();
+        tiles::bytes(&core.log.state.tree, core.committed.size, name)
+    }
+
+    /// Brings the folder `tile` beside the log up to the newest checkpoint. With `rewrite` every
+    /// tile is compared with the log, else only missing ones are written. Appends wait meanwhile.
+    pub fn write_tiles(&self, rewrite: bool) -> Result<TilesWritten, LedgerError> {
+        if self.config.mode == LedgerMode::ReadOnly {
+            return Err(LedgerError::ReadOnly);
+        }
+        let core = self.core();
+        let (disk, dir) = (&*self.config.disk, &self.config.dir);
+        tiles::write(disk, dir, &core.log.state.tree, core.committed.size, rewrite)
+    }
+
     /// Refuses new receipts, waits for those under way, and writes what follows from the
     /// checkpoint if that is still to do.
     pub fn shutdown(&self) -> Result<(), LedgerError> {
@@ -436,6 +480,12 @@ impl Committed {
             at: TimestampMs(state.last_timestamp),
         }
     }
+}
+
+/// Whether a line's own `storage_path` is that path, and not some path that a list in it names.
+fn says_path(line: &str, storage_path: &str) -> bool {
+    let object = canonical::check_line(line.as_bytes());
+    object.is_ok_and(|o| o.get("storage_path").and_then(|p| p.as_str()) == Some(storage_path))
 }
 
 fn sign(

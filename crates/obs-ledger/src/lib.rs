@@ -15,6 +15,7 @@ mod ledger;
 mod log;
 mod queue;
 mod receipt;
+mod tiles;
 
 pub use config::{LedgerConfig, LedgerMode};
 pub use error::LedgerError;
@@ -25,3 +26,4 @@ pub use receipt::{
     Records, Retention, SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport,
     SloResult, TraceBatch, TraceComplete,
 };
+pub use tiles::TilesWritten;

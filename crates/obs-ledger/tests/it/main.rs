@@ -8,3 +8,4 @@ mod receipts;
 mod second_verifier;
 mod support;
 mod tamper;
+mod tiles;
