@@ -149,9 +149,14 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
     }
     let now = SystemClock::new().now();
     let mut table =
-        Table::new(&["id", "name", "severity", "status", "node", ">value", "fired", "note"]);
+        Table::new(&["id", "name", "severity", "status", "node", ">value", "since", "note"]);
     for alert in human::list(&answer.json, "alerts") {
-        let fired = human::text(alert, "fired_at");
+        // A pending alert has not fired; its condition holds since then.
+        let fired = ["fired_at", "active_at"]
+            .into_iter()
+            .map(|name| human::text(alert, name))
+            .find(|t| !t.is_empty())
+            .unwrap_or_default();
         let fired = if args.format.format == Format::Table {
             human::age(fired, now)
         } else {

@@ -1,10 +1,11 @@
 //! `vm-obs logs …`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use obs_types::TimestampNs;
 use serde_json::Value;
 
 use super::args::{Format, FormatArgs, ServerArgs, SourceArgs, WindowArgs};
@@ -15,8 +16,10 @@ use super::table::Table;
 
 /// How often `tail --follow` asks.
 const POLL: Duration = Duration::from_secs(1);
-/// Lines that one poll takes; more come with the next.
-const POLL_LINES: usize = 1_000;
+/// Lines that one request takes; more come with the next, at once.
+const POLL_LINES: usize = 2_000;
+/// How late a line may arrive, in nanoseconds, and still be shown: senders push in batches.
+const LATE_NS: i64 = 10_000_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogsCommand {
@@ -262,21 +265,10 @@ async fn tail(args: &TailArgs, client: &Client, out: &mut Out) -> anyhow::Result
     let mut failures = 0;
     loop {
         tokio::time::sleep(POLL).await;
-        let mut next = parameters.clone();
-        next.push(("direction", "forward".to_owned()));
-        next.push(("limit", POLL_LINES.to_string()));
-        match &follower.newest {
-            Some(at) => next.push(("from", at.clone())),
-            None => next.push(("last", "1m".to_owned())),
-        }
-        match client.get("/obs/logs", &next).await {
-            Ok(answer) => {
-                failures = 0;
-                for log in follower.fresh(human::list(&answer.json, "logs").to_vec()) {
-                    out.foreign_line(&line(&log))?;
-                }
-                out.flush()?;
-            }
+        match poll(&parameters, &mut follower, client, out).await {
+            Ok(()) => failures = 0,
+            // Nobody reads any more; that is not the server's failure.
+            Err(e) if e.downcast_ref::<std::io::Error>().is_some() => return Err(e),
             // A server that restarts comes back; the position is kept.
             Err(e) if failures < 30 => {
                 if failures == 0 {
@@ -289,33 +281,71 @@ async fn tail(args: &TailArgs, client: &Client, out: &mut Out) -> anyhow::Result
     }
 }
 
-/// Remembers what was shown, so that asking again from the newest instant repeats no line.
+/// Shows what came since the last time.
+async fn poll(
+    parameters: &Parameters,
+    follower: &mut Follower,
+    client: &Client,
+    out: &mut Out,
+) -> anyhow::Result<()> {
+    let mut from = follower.from();
+    loop {
+        let mut asked = parameters.clone();
+        asked.push(("direction", "forward".to_owned()));
+        asked.push(("limit", POLL_LINES.to_string()));
+        match from {
+            Some(at) => asked.push(("from", obs_query::format_ns(at))),
+            None => asked.push(("last", "1m".to_owned())),
+        }
+        let answer = client.get("/obs/logs", &asked).await?;
+        let logs = human::list(&answer.json, "logs");
+        let last = logs.last().and_then(|l| human::parse(human::text(l, "timestamp")));
+        let truncated = answer.json.get("truncated") == Some(&Value::Bool(true));
+        for log in follower.fresh(logs.to_vec()) {
+            out.foreign_line(&line(&log))?;
+        }
+        out.flush()?;
+        match last {
+            // More lines of one instant than a request takes: the rest of them is passed over.
+            Some(last) if truncated && from == Some(last) => {
+                from = Some(TimestampNs(last.0.saturating_add(1)));
+            }
+            Some(last) if truncated => from = Some(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Remembers what was shown, so that asking again for the last seconds repeats no line and loses
+/// none that arrived late.
 #[derive(Debug, Default)]
 struct Follower {
-    newest: Option<String>,
-    /// Lines of the newest instant.
-    seen: BTreeSet<String>,
+    /// What is older was left out on purpose.
+    floor: Option<TimestampNs>,
+    seen: BTreeMap<TimestampNs, BTreeSet<String>>,
 }
 
 impl Follower {
+    /// Where to ask from.
+    fn from(&self) -> Option<TimestampNs> {
+        let (newest, _) = self.seen.last_key_value()?;
+        let late = TimestampNs(newest.0.saturating_sub(LATE_NS));
+        Some(self.floor.map_or(late, |floor| late.max(floor)))
+    }
+
     /// The lines, oldest first, that were not handed out before.
     fn fresh(&mut self, logs: Vec<Value>) -> Vec<Value> {
         let mut out = Vec::new();
         for log in logs {
-            let at = human::text(&log, "timestamp").to_owned();
-            let text = log.to_string();
-            if self.newest.as_deref() != Some(at.as_str()) {
-                // Times of different precision do not compare as text.
-                let later = |newest: &String| human::parse(newest) < human::parse(&at);
-                if !self.newest.as_ref().is_none_or(later) {
-                    continue;
-                }
-                self.newest = Some(at);
-                self.seen.clear();
-            }
-            if self.seen.insert(text) {
+            let Some(at) = human::parse(human::text(&log, "timestamp")) else { continue };
+            let floor = *self.floor.get_or_insert(at);
+            if at >= floor && self.seen.entry(at).or_default().insert(log.to_string()) {
                 out.push(log);
             }
+        }
+        if let Some(from) = self.from() {
+            self.seen = self.seen.split_off(&from);
+            self.floor = Some(from);
         }
         out
     }
@@ -343,14 +373,22 @@ mod tests {
 
     #[test]
     fn following_repeats_nothing_and_loses_nothing() {
-        let (t1, t2) = ("2025-12-06T14:30:15Z", "2025-12-06T14:30:15.5Z");
         let mut follower = Follower::default();
-        let shown = |logs: Vec<Value>| -> Vec<String> {
-            logs.iter().map(|l| human::text(l, "message").to_owned()).collect()
+        let mut shown = |lines: &[(&str, &str)]| -> Vec<String> {
+            let logs =
+                lines.iter().map(|(second, m)| log(&format!("2025-12-06T14:30:{second}Z"), m));
+            let fresh = follower.fresh(logs.collect());
+            fresh.iter().map(|l| human::text(l, "message").to_owned()).collect()
         };
-        assert_eq!(shown(follower.fresh(vec![log(t1, "a"), log(t1, "b")])), ["a", "b"]);
-        let again = vec![log(t1, "a"), log(t1, "b"), log(t1, "c"), log(t2, "d")];
-        assert_eq!(shown(follower.fresh(again)), ["c", "d"]);
-        assert!(follower.fresh(vec![log(t1, "late"), log(t2, "d")]).is_empty());
+        assert_eq!(shown(&[("15", "a"), ("15", "b")]), ["a", "b"]);
+        // The same instants again, with a line that arrived meanwhile and a younger one.
+        assert_eq!(shown(&[("15", "a"), ("15", "b"), ("15", "c"), ("17.5", "d")]), ["c", "d"]);
+        // Late by a second.
+        assert_eq!(shown(&[("16.5", "late"), ("17.5", "d")]), ["late"]);
+        // From before the first line: left out by the limit of the beginning.
+        assert!(shown(&[("14", "older")]).is_empty());
+        assert_eq!(shown(&[("40", "much later")]), ["much later"]);
+        assert!(shown(&[("17.5", "d")]).is_empty(), "too late to be told from a repetition");
+        assert_eq!(follower.seen.len(), 1, "what is past is forgotten");
     }
 }

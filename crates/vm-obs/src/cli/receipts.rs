@@ -123,7 +123,10 @@ fn table(receipts: &[Value]) -> Table {
 /// What a receipt says, in a few words.
 pub(crate) fn what(receipt: &Value) -> String {
     let text = |name: &str| human::text(receipt, name).to_owned();
-    let cell = |name: &str| human::cell(receipt.get(name));
+    let cell = |name: &str| match receipt.get(name) {
+        Some(Value::Number(n)) => n.as_f64().map_or_else(|| n.to_string(), human::plain),
+        other => human::cell(other),
+    };
     match human::text(receipt, "type") {
         "obs_metric_snapshot" => format!(
             "{}: {} samples from {} nodes",
