@@ -68,7 +68,7 @@ export function TimeSeries(props: Props): JSX.Element {
       },
       axes: [
         { ...axis, space: 72, values: (_u, splits) => splits.map((s) => formatClock(s * 1000).replace(/:00$/, "")) },
-        { ...axis, size: 78, values: (_u, splits) => splits.map((v) => formatValue(v, unit)) },
+        { ...axis, size: 88, values: (_u, splits) => splits.map((v) => formatValue(v, unit)) },
       ],
       series: [
         {},
@@ -142,7 +142,7 @@ function Tip(props: { lines: Line[]; hidden: ReadonlySet<string>; at: number; le
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0))
     .slice(0, 12);
   return (
-    <div class="tip" style={`left:${props.left + 94}px;top:${props.top + 8}px`}>
+    <div class="tip" style={`left:${props.left + 104}px;top:${props.top + 8}px`}>
       <div class="muted">{formatTime(time * 1000)}</div>
       {rows.map((r) => (
         <div class="row" key={r.name}><i class="swatch" style={`background:${r.color}`} /><span class="grow">{r.name}</span><b>{formatValue(r.value, props.unit)}</b></div>
