@@ -6,7 +6,7 @@
 //! No crate of ours, no runtime, no network; the only files read are the ones being verified.
 //! Units: times are milliseconds since the Unix epoch, hashes are 32 bytes.
 //! Sources: RFC 8785, RFC 6962, RFC 8032, C2SP signed-note, tlog-checkpoint, tlog-cosignature,
-//! tlog-proof, tlog-policy, tlog-tiles; our own rules are in `docs/format/ledger.md` and
+//! tlog-proof, tlog-policy, tlog-tiles, OpenTimestamps; our own rules are in `docs/format/ledger.md` and
 //! `docs/format/vmproof.md`.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod hash;
 pub mod note;
+pub mod opentimestamps;
 pub mod policy;
 pub mod record;
 pub mod testing;
@@ -26,6 +27,7 @@ pub mod verify;
 pub mod vmproof;
 
 mod error;
+mod ripemd160;
 
 pub use error::ProofError;
 pub use hash::{Blake3Tree, Hash, Sha256Tree, TreeHash};

@@ -29,6 +29,7 @@ fn every_published_vector_gives_its_answer() {
 fn parsers_survive_damaged_input() {
     use obs_proof::checkpoint::CheckpointBody;
     use obs_proof::note::{KeyKind, Note, SignerKey, VerifierKey};
+    use obs_proof::opentimestamps::OtsProof;
     use obs_proof::policy::Policy;
     use obs_proof::record::{RecordScope, RecordTree, RecordTreeBuilder};
     use obs_proof::tlog_proof::TlogProof;
@@ -111,6 +112,9 @@ fn parsers_survive_damaged_input() {
         }
         if let Ok(body) = CheckpointBody::parse(&text) {
             assert!(!body.origin.is_empty());
+        }
+        if let Ok(proof) = OtsProof::parse(&bytes) {
+            assert!(!proof.attestations.is_empty());
         }
         obs_proof::time::parse_rfc3339(&text);
     }

@@ -8,6 +8,7 @@ mod kat;
 mod logs;
 mod merkle;
 mod notes;
+mod opentimestamps;
 mod signatures;
 
 use std::fs;
@@ -59,7 +60,7 @@ type Part = fn(&Path, &mut Report) -> Result<(), String>;
 /// checked nothing must not look like a good one.
 pub fn run_dir(dir: &Path) -> Report {
     let mut report = Report::default();
-    let parts: [(&str, Part); 9] = [
+    let parts: [(&str, Part); 10] = [
         ("rfc6962-proofs", merkle::run),
         ("tessera-log", logs::run_tessera),
         ("sunlight-mirror", logs::run_sunlight),
@@ -67,6 +68,7 @@ pub fn run_dir(dir: &Path) -> Report {
         ("blake3", signatures::run_blake3),
         ("jcs", jcs::run),
         ("ed25519", signatures::run_ed25519),
+        ("opentimestamps", opentimestamps::run),
         ("vmobs-proposal-kat", kat::run_answers),
         ("vmobs-proposal-kat", kat::run_tampered),
     ];
