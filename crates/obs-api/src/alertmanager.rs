@@ -32,6 +32,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/api/v2/silence/{id}", get(show).delete(expire))
         .route("/-/healthy", get(|| async { "OK" }))
         .route("/-/ready", get(|| async { "OK" }))
+        .fallback(|| async { answer(Err(ApiError::not_found("no such endpoint"))) })
 }
 
 /// Errors of this dialect are JSON strings.

@@ -7,6 +7,7 @@ mod alertmanager;
 mod compress;
 mod dashboard_json;
 mod error;
+mod jaeger;
 mod loki;
 mod obs;
 mod openapi;

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::obs::HealthMemory;
 use crate::run::blocking;
-use crate::{ApiState, alertmanager, compress, loki, obs, portal, prometheus, tempo};
+use crate::{ApiState, alertmanager, compress, jaeger, loki, obs, portal, prometheus, tempo};
 
 /// All routes; `receivers` are those of `obs-collect` that share the port.
 pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
@@ -25,6 +25,7 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .nest("/prometheus/api/v1", prometheus::routes())
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo", tempo::routes())
+        .nest("/jaeger/api", jaeger::routes())
         .nest("/alertmanager", alertmanager::routes())
         .route("/loki/ready", get(ready))
         .route("/ready", get(ready))

@@ -1,5 +1,5 @@
 use obs_logql::{Labels, QueryResult, ResultStream, Value as LogValue};
-use obs_types::TimestampNs;
+use obs_types::{Direction, TimestampNs};
 use serde_json::{Map, Value, json};
 
 use crate::prometheus::number;
@@ -35,15 +35,29 @@ fn stream(s: &ResultStream, categorized: bool) -> Value {
     json!({"stream": labels(&s.labels), "values": values})
 }
 
-/// The whole body of a query's answer.
-pub(super) fn body(result: &QueryResult, categorized: bool, seconds_taken: f64) -> Value {
+/// The whole body of a query's answer. `direction` is that of the request: streams that become one
+/// by categorizing keep it.
+pub(super) fn body(
+    result: &QueryResult,
+    categorized: bool,
+    direction: Direction,
+    seconds_taken: f64,
+) -> Value {
     let (kind, values) = match &result.value {
         LogValue::Streams(streams) => {
-            let streams = if categorized {
-                ResultStream::categorized(streams)
-            } else {
-                streams.clone()
-            };
+            let merged = categorized.then(|| {
+                let mut merged = ResultStream::categorized(streams);
+                for stream in &mut merged {
+                    match direction {
+                        Direction::Forward => stream.entries.sort_by_key(|e| e.timestamp),
+                        Direction::Backward => {
+                            stream.entries.sort_by_key(|e| std::cmp::Reverse(e.timestamp));
+                        }
+                    }
+                }
+                merged
+            });
+            let streams = merged.as_ref().unwrap_or(streams);
             ("streams", streams.iter().map(|s| stream(s, categorized)).collect::<Vec<_>>().into())
         }
         LogValue::Vector(samples) => (

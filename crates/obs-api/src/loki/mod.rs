@@ -35,6 +35,12 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/tail", get(tail::tail))
         .route("/status/buildinfo", get(labels::build))
         .route("/drilldown-limits", get(labels::limits))
+        .fallback(unknown)
+}
+
+/// A client must not take the portal's page for an answer.
+async fn unknown() -> Response {
+    ApiError::not_found("404 page not found").text()
 }
 
 impl From<obs_logql::EngineError> for ApiError {

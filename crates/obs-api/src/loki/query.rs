@@ -61,7 +61,7 @@ pub(super) async fn instant(
             let logs = s.front.logs.as_ref();
             let result = s.front.logql.instant(logs, &query, at, limit, direction, context)?;
             let seconds = began.elapsed().as_secs_f64();
-            Ok(Json(encode::body(&result, categorized, seconds)).into_response())
+            Ok(Json(encode::body(&result, categorized, direction, seconds)).into_response())
         })
         .await
     };
@@ -104,7 +104,7 @@ pub(super) async fn range(
                 context,
             )?;
             let seconds = began.elapsed().as_secs_f64();
-            Ok(Json(encode::body(&result, categorized, seconds)).into_response())
+            Ok(Json(encode::body(&result, categorized, direction, seconds)).into_response())
         })
         .await
     };

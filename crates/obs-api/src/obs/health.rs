@@ -214,7 +214,8 @@ fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
 fn instant(s: &ApiState, query: &str, context: &QueryContext) -> f64 {
     match s.front.instant(query, s.front.now(), context).map(|r| r.value) {
         Ok(PromValue::Vector(all)) => match all.first().map(|v| &v.value) {
-            Some(SampleValue::Float(v)) if v.is_finite() => *v,
+            // Adding zero turns a negative zero into a plain one.
+            Some(SampleValue::Float(v)) if v.is_finite() => *v + 0.0,
             _ => 0.0,
         },
         _ => 0.0,

@@ -111,7 +111,8 @@ pub(crate) async fn find(
             request.start,
             request.end,
             60_000_000_000,
-            request.limit,
+            // One more than wanted tells whether there were more.
+            limit.saturating_add(1),
             request.direction,
             context,
         )?)
@@ -132,7 +133,7 @@ pub(crate) async fn find(
         Direction::Forward => lines.sort_by_key(|l| l.0),
         Direction::Backward => lines.sort_by_key(|l| std::cmp::Reverse(l.0)),
     }
-    let truncated = lines.len() >= limit;
+    let truncated = lines.len() > limit;
     Ok((lines.into_iter().take(limit).map(|l| l.1).collect(), truncated))
 }
 

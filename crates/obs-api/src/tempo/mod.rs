@@ -33,6 +33,12 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/api/v2/search/tag/{tag}/values", get(tags::values_v2))
         .route("/api/metrics/query_range", get(metrics::range))
         .route("/api/metrics/query", get(metrics::instant))
+        .fallback(unknown)
+}
+
+/// A client must not take the portal's page for an answer.
+async fn unknown() -> Response {
+    ApiError::not_found("404 page not found").text()
 }
 
 impl From<TraceQlError> for ApiError {
@@ -94,7 +100,7 @@ fn key_values(pairs: &[(String, AttrValue)]) -> Vec<Value> {
 }
 
 /// An attribute value as plain text, and its TraceQL type.
-fn text_and_type(value: &AttrValue) -> (String, &'static str) {
+pub(crate) fn text_and_type(value: &AttrValue) -> (String, &'static str) {
     match value {
         AttrValue::Str(s) => (s.clone(), "string"),
         AttrValue::Bool(b) => (b.to_string(), "bool"),

@@ -1,0 +1,12 @@
+//! Every dialect over temporary engines, a clock that only the test moves, and a real socket.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod alertmanager;
+mod general;
+mod jaeger;
+mod loki;
+mod obs;
+mod prometheus;
+mod server;
+mod tempo;

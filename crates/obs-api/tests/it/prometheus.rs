@@ -1,0 +1,208 @@
+use serde_json::{Value, json};
+
+use crate::server::{NOW_S, SHARED, Server};
+
+fn data(target: &str) -> Value {
+    let body = SHARED.ok(target);
+    assert_eq!(body["status"], "success");
+    body["data"].clone()
+}
+
+#[test]
+fn instant_answers_by_get_post_and_under_both_prefixes() {
+    let expected = json!({"resultType": "vector", "result": [
+        {"metric": {"__name__": "up", "instance": "a:9100", "job": "node"}, "value": [NOW_S, "1"]},
+        {"metric": {"__name__": "up", "instance": "b:9100", "job": "node"}, "value": [NOW_S, "0"]},
+    ]});
+    assert_eq!(data("/api/v1/query?query=up"), expected);
+    assert_eq!(data(&format!("/prometheus/api/v1/query?query=up&time={NOW_S}")), expected);
+    let posted = SHARED.form("/api/v1/query", "query=up&time=2025-12-06T14%3A30%3A00Z");
+    assert_eq!(posted.json()["data"], expected);
+    assert_eq!(posted.header("content-type").as_deref(), Some("application/json"));
+    assert_eq!(
+        data("/api/v1/query?query=1%2B1"),
+        json!({"resultType": "scalar", "result": [NOW_S, "2"]})
+    );
+    assert_eq!(
+        data("/api/v1/query?query=%22x%22"),
+        json!({"resultType": "string", "result": [NOW_S, "x"]})
+    );
+}
+
+#[test]
+fn special_values_are_text_and_a_stale_series_is_absent() {
+    let value = |query: &str| {
+        data(&format!("/api/v1/query?query={query}"))["result"][0]["value"][1].clone()
+    };
+    assert_eq!(value("nan_metric"), "NaN");
+    assert_eq!(value("inf_metric"), "+Inf");
+    assert_eq!(value("-inf_metric"), "-Inf");
+    assert_eq!(value("tiny"), "0.0000001");
+    assert_eq!(data("/api/v1/query?query=gone")["result"], json!([]));
+}
+
+#[test]
+fn a_range_is_inclusive_and_has_its_limits() {
+    let start = NOW_S - 60;
+    let target =
+        |rest: &str| format!("/api/v1/query_range?query=up%7Binstance=%22a:9100%22%7D{rest}");
+    assert_eq!(
+        data(&target(&format!("&start={start}&end={NOW_S}&step=30"))),
+        json!({"resultType": "matrix", "result": [{
+            "metric": {"__name__": "up", "instance": "a:9100", "job": "node"},
+            "values": [[start, "1"], [start + 30, "1"], [NOW_S, "1"]],
+        }]})
+    );
+    let limited = SHARED.ok("/api/v1/query?query=up&limit=1");
+    assert_eq!(limited["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(limited["warnings"][0], "results truncated due to limit");
+}
+
+#[test]
+fn errors_have_the_dialects_status_and_envelope() {
+    let cases = [
+        ("query?query=up%7B", 400, "bad_data"),
+        ("query", 400, "bad_data"),
+        ("query?query=up&time=yesterday", 400, "bad_data"),
+        ("query?query=up&timeout=x", 400, "bad_data"),
+        ("query?query=up&limit=x", 400, "bad_data"),
+        ("query?query=up%20%2B%20on(job)%20up", 422, "execution"),
+        ("query_range?query=up&start=10&end=5&step=1", 400, "bad_data"),
+        ("query_range?query=up&start=0&end=5&step=0", 400, "bad_data"),
+        ("query_range?query=up&start=0&end=20000&step=1", 400, "bad_data"),
+        ("query_range?query=up&start=0&end=5", 400, "bad_data"),
+        ("series", 400, "bad_data"),
+        ("series?match[]=%7B%7D", 400, "bad_data"),
+        ("labels?start=2&end=1", 400, "bad_data"),
+        ("rules?type=other", 400, "bad_data"),
+        ("nothing-here", 404, "not_found"),
+    ];
+    for (target, status, kind) in cases {
+        let answer = SHARED.get(&format!("/api/v1/{target}"));
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+        let body = answer.json();
+        assert_eq!(body["status"], "error", "{target}");
+        assert_eq!(body["errorType"], kind, "{target}");
+        assert!(!body["error"].as_str().unwrap().is_empty());
+    }
+    let text = SHARED.get("/api/v1/query?query=up%7B").json()["error"].as_str().unwrap().to_owned();
+    assert!(text.contains("1:4"), "the position of the mistake: {text}");
+    assert_eq!(SHARED.request("PUT", "/api/v1/query?query=up", &[], b"").status, 405);
+}
+
+#[test]
+fn labels_series_and_metadata() {
+    assert_eq!(data("/api/v1/label/instance/values"), json!(["a:9100", "b:9100"]));
+    assert_eq!(
+        data("/api/v1/label/U__http_2e_status/values"),
+        json!(["200"]),
+        "a name beyond the classic ones"
+    );
+    assert_eq!(data("/api/v1/label/job/values?match[]=cpu_percent"), json!([]));
+    assert_eq!(data("/api/v1/labels?match[]=up"), json!(["__name__", "instance", "job"]));
+    let series = data("/api/v1/series?match[]=up&match[]=%7B%22http.requests%22%7D");
+    assert_eq!(series.as_array().unwrap().len(), 3);
+    assert_eq!(
+        data("/api/v1/metadata?metric=up"),
+        json!({"up": [{"type": "gauge", "help": "Whether the target answers.", "unit": ""}]})
+    );
+    assert_eq!(
+        SHARED.ok("/api/v1/labels?limit=1")["warnings"][0],
+        "results truncated due to limit"
+    );
+}
+
+#[test]
+fn exemplars_lead_to_traces() {
+    let query = "%7B%22http.requests%22%7D";
+    let found =
+        data(&format!("/api/v1/query_exemplars?query={query}&start={}&end={NOW_S}", NOW_S - 600));
+    assert_eq!(
+        found,
+        json!([{
+            "seriesLabels": {"__name__": "http.requests", "http.status": "200"},
+            "exemplars": [{
+                "labels": {"trace_id": crate::server::TRACE},
+                "value": "0.25",
+                "timestamp": NOW_S as f64 - 1.5,
+            }],
+        }])
+    );
+}
+
+#[test]
+fn tools_for_queries() {
+    assert_eq!(data("/api/v1/format_query?query=sum(up)by(job)"), json!("sum by (job) (up)"));
+    assert_eq!(data("/api/v1/parse_query?query=up")["type"], "vectorSelector");
+}
+
+#[test]
+fn rules_alerts_and_their_filters() {
+    let server = Server::start();
+    server.cpu(87.3);
+    server.step();
+    let rules = server.ok("/api/v1/rules")["data"].clone();
+    let group = &rules["groups"][0];
+    assert_eq!(group["name"], "host");
+    assert_eq!(group["file"], "host.yml");
+    assert_eq!(group["interval"], 60.0);
+    let kinds: Vec<&str> =
+        group["rules"].as_array().unwrap().iter().map(|r| r["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["recording", "alerting", "alerting"]);
+    assert_eq!(group["rules"][1]["state"], "firing");
+    assert_eq!(group["rules"][1]["alerts"][0]["labels"]["alertname"], "HighCPUUsage");
+    assert_eq!(group["rules"][2]["state"], "pending");
+    let count = |target: &str| {
+        server.ok(target)["data"]["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|g| g["rules"].as_array().unwrap().len())
+            .sum::<usize>()
+    };
+    assert_eq!(count("/api/v1/rules?type=record"), 1);
+    assert_eq!(count("/api/v1/rules?type=alert"), 2);
+    assert_eq!(count("/api/v1/rules?rule_name[]=HighCPUUsage"), 1);
+    assert_eq!(count("/api/v1/rules?rule_group[]=other"), 0);
+    let alerts = server.ok("/api/v1/alerts")["data"]["alerts"].clone();
+    assert_eq!(alerts.as_array().unwrap().len(), 2);
+    assert!(alerts.to_string().contains("8.73e1"), "{alerts}");
+    assert_eq!(
+        server.ok("/api/v1/alertmanagers")["data"],
+        json!({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+    );
+}
+
+#[test]
+fn status_pages() {
+    assert_eq!(data("/api/v1/status/config")["yaml"], "node: brick-01\n");
+    assert_eq!(data("/api/v1/status/flags")["demo"], "false");
+    assert_eq!(data("/api/v1/status/buildinfo")["version"], "3.14.0");
+    assert_eq!(data("/api/v1/status/walreplay")["state"], "done");
+    assert_eq!(data("/api/v1/status/runtimeinfo")["startTime"], "2025-12-06T13:30:00Z");
+    assert!(data("/api/v1/status/tsdb")["headStats"]["numSeries"].as_u64().unwrap() >= 9);
+    assert_eq!(data("/api/v1/features")["promql"]["subqueries"], true);
+    assert_eq!(data("/api/v1/notifications"), json!([]));
+    assert_eq!(data("/api/v1/targets")["activeTargets"], json!([]));
+    assert_eq!(data("/api/v1/scrape_pools")["scrapePools"], json!([]));
+    assert_eq!(data("/api/v1/targets/metadata"), json!([]));
+}
+
+#[test]
+fn a_series_can_be_deleted() {
+    let server = Server::start();
+    let target = "/api/v1/admin/tsdb/delete_series?match[]=tiny";
+    assert_eq!(server.request("POST", target, &[], b"").status, 204);
+    assert_eq!(server.ok("/api/v1/query?query=tiny")["data"]["result"], json!([]));
+    assert_eq!(server.request("POST", "/api/v1/admin/tsdb/delete_series", &[], b"").status, 400);
+}
+
+#[test]
+fn browsers_of_other_origins_may_ask() {
+    let preflight = SHARED.request("OPTIONS", "/api/v1/query", &[("Origin", "http://x")], b"");
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.header("access-control-allow-origin").as_deref(), Some("*"));
+    let head = SHARED.request("HEAD", "/api/v1/query?query=up", &[], b"");
+    assert_eq!(head.status, 200);
+    assert!(head.body.is_empty());
+}
