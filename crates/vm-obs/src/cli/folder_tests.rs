@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use clap::Parser;
 use obs_disk::{Clock, Disk, ManualClock, RealDisk};
-use obs_ledger::{Collection, Ledger, LedgerConfig, LedgerMode};
+use obs_ledger::{
+    Collection, Ledger, LedgerConfig, LedgerMode, LogBatch, LogCounts, Receipt, Records, SealFields,
+};
 use obs_ops::{SealService, SealSettings};
 use obs_types::{
     DurationMs, LabelSet, LogRecord, LogSink, MetricBatch, MetricSink, SeriesSamples, TimestampMs,
@@ -187,6 +189,55 @@ fn verify_decodes_the_records_of_sealed_files() {
     let (text, code) = asked(dir.path(), &["verify"]).unwrap();
     assert_eq!(code, ExitCode::from(1), "{text}");
     assert!(text.contains("CONTENT_MISMATCH"), "{text}");
+}
+
+/// A ledger that was signed over another record root than the file has: bytes and receipts agree,
+/// only decoding the records shows it.
+#[test]
+fn verify_finds_a_record_root_that_is_not_the_files() {
+    let (honest, forged) = (folder(false), tempfile::tempdir().unwrap());
+    let path = "telemetry/logs/2025-12-06/hour-14.jsonl.gz";
+    let copy = forged.path().join(path);
+    std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    std::fs::copy(honest.path().join(path), &copy).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let sealed = obs_archive::verify_seal(&disk, forged.path(), path).unwrap();
+    let ledger = Ledger::open(LedgerConfig::in_data_dir(
+        forged.path(),
+        disk,
+        Arc::new(ManualClock::new(TimestampMs(NOON + 5 * MINUTE))),
+        "vm-obs.test/brick-01/observability",
+        LedgerMode::ReadWrite,
+    ))
+    .unwrap();
+    let mut root = sealed.records.root;
+    root[0] ^= 1;
+    let seal = SealFields {
+        period_start: TimestampMs(NOON - 60 * MINUTE),
+        period_end: TimestampMs(NOON),
+        rev: 0,
+        link: None,
+        storage_path: path.to_owned(),
+        content_hash: sealed.content_hash,
+        content_bytes: sealed.content_bytes,
+        records: Records {
+            count: sealed.records.count,
+            root,
+            leaf: sealed.records.leaf.to_owned(),
+        },
+        collection: Collection::default(),
+    };
+    let batch = LogBatch {
+        seal,
+        log_counts: LogCounts { info: sealed.records.count, ..LogCounts::default() },
+        services_reporting: vec!["guardian".to_owned()],
+        tags: Vec::new(),
+    };
+    ledger.append(vec![Receipt::log_batch(batch)]).unwrap();
+    ledger.shutdown().unwrap();
+    let (text, code) = asked(forged.path(), &["verify"]).unwrap();
+    assert_eq!(code, ExitCode::from(1), "{text}");
+    assert!(text.contains("RECORDS_MISMATCH"), "{text}");
 }
 
 #[test]
