@@ -24,6 +24,8 @@ pub(super) struct Answer {
     pub(super) data: Vec<Value>,
     /// How many there were in all, where more than `data` are known of.
     pub(super) total: Option<usize>,
+    /// The server stopped at the limit, so there are more than are known of.
+    pub(super) more_exist: bool,
     /// How to see what was left out.
     pub(super) more: &'static str,
 }
@@ -53,8 +55,9 @@ impl Answer {
             }
             kept.push(item);
         }
-        let truncated =
-            (kept.len() < known).then(|| format!("{} of {known} shown; {}", kept.len(), self.more));
+        let of = if self.more_exist { "more than " } else { "" };
+        let truncated = (self.more_exist || kept.len() < known)
+            .then(|| format!("{} of {of}{known} shown; {}", kept.len(), self.more));
         let text = self.text(&link, truncated.as_deref(), &kept);
         let object = json!({
             "summary": self.summary,
@@ -124,6 +127,7 @@ mod tests {
             link: "/explore".to_owned(),
             data,
             total: None,
+            more_exist: false,
             more: "narrow the window",
         }
     }

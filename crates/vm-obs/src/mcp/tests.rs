@@ -136,6 +136,14 @@ async fn points_are_thinned_and_spans_named_as_left_out() {
     assert!(truncated.contains("of 61 shown"), "{truncated}");
 }
 
+#[tokio::test]
+async fn a_limit_that_was_reached_is_said() {
+    let client = client().await;
+    let shown = call("obs_logs_search", &arguments(json!({})), &client).await.unwrap();
+    let truncated = shown.object["truncated"].as_str().unwrap();
+    assert!(truncated.contains("of more than 20 shown"), "{truncated}");
+}
+
 #[test]
 fn trends() {
     assert_eq!(trend(&[1.0, 1.0, 1.0, 1.0]), "constant");

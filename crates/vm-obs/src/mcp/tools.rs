@@ -69,6 +69,7 @@ async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answe
             link: "/".to_owned(),
             data: nodes.to_vec(),
             total: None,
+            more_exist: false,
             more: "name a node, or a metric",
         });
     }
@@ -93,6 +94,7 @@ async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answe
         query,
         data: reduced,
         total: None,
+        more_exist: false,
         more: "aggregate (sum by, topk) or name a node",
     })
 }
@@ -204,8 +206,9 @@ async fn logs(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> 
         link: explore("logs", &query),
         query,
         data,
-        total: truncated.then_some(logs.len() + 1),
-        more: "there are older lines; narrow by service, level or text, or set to",
+        total: None,
+        more_exist: truncated,
+        more: "narrow by service, level or text; set `to` for older lines",
     })
 }
 
@@ -230,7 +233,8 @@ async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer>
             link: explore("traces", &query),
             query,
             data: traces.to_vec(),
-            total: (traces.len() >= most).then_some(traces.len() + 1),
+            total: None,
+            more_exist: traces.len() >= most,
             more: "narrow by service, name, duration or status",
         });
     };
@@ -288,6 +292,7 @@ async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer>
         link: format!("/trace/{}", encoded(cli::text(&trace, "trace_id"))),
         data,
         total: Some(spans.len() + 1),
+        more_exist: false,
         more: "the spans with the most time of their own are kept; raise limit for others",
     })
 }
@@ -337,6 +342,7 @@ async fn alerts(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer
         link: "/alerts".to_owned(),
         data: all,
         total: Some(total),
+        more_exist: false,
         more: "narrow by status, severity, node or name",
     })
 }
@@ -400,6 +406,7 @@ async fn slos(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> 
         link: "/slos".to_owned(),
         data,
         total: None,
+        more_exist: false,
         more: "ask for one by slo_id",
     })
 }
