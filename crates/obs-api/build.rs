@@ -25,9 +25,7 @@ fn main() {
     }
     println!("cargo::rerun-if-env-changed=VMOBS_SKIP_PORTAL");
     let wanted = env::var_os("VMOBS_SKIP_PORTAL").is_none();
-    let built = wanted
-        .then(|| build(&ui, &out))
-        .unwrap_or_else(|| Err("VMOBS_SKIP_PORTAL is set".to_owned()));
+    let built = if wanted { build(&ui, &out) } else { Err("VMOBS_SKIP_PORTAL is set".to_owned()) };
     if let Err(why) = built {
         println!("cargo::warning=portal left out, a plain page takes its place: {why}");
         let plain =

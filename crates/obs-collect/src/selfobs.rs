@@ -108,7 +108,8 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        let value = i64::try_from(value).map_or_else(|_| AttrValue::Str(value.to_string()), AttrValue::Int);
+        let value =
+            i64::try_from(value).map_or_else(|_| AttrValue::Str(value.to_string()), AttrValue::Int);
         self.values.insert(field.name(), value);
     }
 
@@ -186,9 +187,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SelfTelemetry {
             return;
         }
         let Some(span) = context.span(id) else { return };
-        let parent = span.parent().and_then(|p| {
-            p.extensions().get::<OpenSpan>().map(|o| (o.trace_id, o.span_id))
-        });
+        let parent = span
+            .parent()
+            .and_then(|p| p.extensions().get::<OpenSpan>().map(|o| (o.trace_id, o.span_id)));
         let (trace_id, parent) = parent.unwrap_or_else(|| {
             let mut bytes = [0; 16];
             bytes[..8].copy_from_slice(&self.next_id().to_be_bytes());

@@ -13,6 +13,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> TimestampMs {
         self.now_ns().floor_to_ms()
     }
+
+    /// How long `span` of this clock takes in real time; what a thread sleeps to keep a rhythm.
+    fn real(&self, span: Duration) -> Duration {
+        span
+    }
 }
 
 /// The machine's clock.
@@ -72,6 +77,10 @@ impl Clock for ScaledClock {
     fn monotonic(&self) -> Duration {
         // `as u64` saturates, so an absurd speed cannot overflow.
         Duration::from_nanos((self.origin.elapsed().as_nanos() as f64 * self.speed) as u64)
+    }
+
+    fn real(&self, span: Duration) -> Duration {
+        if self.speed == 0.0 { span } else { span.div_f64(self.speed.max(1e-6)) }
     }
 }
 

@@ -46,9 +46,8 @@ type Files = BTreeMap<String, String>;
 
 /// Names of the packs in the binary, sorted.
 pub(crate) fn shipped() -> Vec<String> {
-    let mut names: Vec<String> = Shipped::iter()
-        .filter_map(|p| p.strip_suffix("/pack.yaml").map(str::to_owned))
-        .collect();
+    let mut names: Vec<String> =
+        Shipped::iter().filter_map(|p| p.strip_suffix("/pack.yaml").map(str::to_owned)).collect();
     names.sort();
     names
 }
@@ -125,8 +124,7 @@ impl Pack {
             } else if path.starts_with("slos/") && is_yaml(path) {
                 pack.slos.extend(parse_slo_file(&shown, text)?);
             } else if path.starts_with("dashboards/") && path.ends_with(".json") {
-                let dashboard =
-                    Dashboard::from_grafana(text).with_context(|| path.clone())?;
+                let dashboard = Dashboard::from_grafana(text).with_context(|| path.clone())?;
                 pack.dashboards.push(dashboard);
             }
         }

@@ -11,7 +11,7 @@ import { range } from "../state/range";
 import { query, setQuery } from "../state/route";
 
 const CATEGORIES = ["", "system", "application", "business", "security", "mesh"];
-const START = '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])))';
+const START = '100 * (1 - sum by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])) / sum by (instance) (rate(node_cpu_seconds_total[1m])))';
 
 interface MetricName {
   name: string;

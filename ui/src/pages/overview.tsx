@@ -42,7 +42,7 @@ export function Overview(): JSX.Element {
         <Stat label="Spans" value={h ? formatValue(h.ingest.spans_per_second, "cps") : "…"} href="/explore/traces" />
         <Stat label="Receipts" value={ledger.data ? String(ledger.data.size) : "…"} hint={ledger.data ? `last ${formatAge(ledger.data.last_receipt_at, now.value)}` : ""} href="/ledger" />
 
-        <QueryChart title="CPU of the host" span={4} unit="percent" fill legend={false} min={0} queries={[{ expr: '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])))', legend: "{{instance}}" }]} />
+        <QueryChart title="CPU of the host" span={4} unit="percent" fill legend={false} min={0} queries={[{ expr: '100 * (1 - sum by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])) / sum by (instance) (rate(node_cpu_seconds_total[1m])))', legend: "{{instance}}" }]} />
         <QueryChart title="Memory in use" span={4} unit="bytes" fill legend={false} min={0} queries={[{ expr: "node_memory_MemTotal_bytes - node_memory_MemAvailable_bytes", legend: "{{instance}}" }]} />
         <QueryChart title="Network" span={4} unit="Bps" legend={false} queries={[
           { expr: "sum by (instance) (rate(node_network_receive_bytes_total[1m]))", legend: "received" },

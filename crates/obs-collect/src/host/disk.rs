@@ -9,14 +9,29 @@ const COLUMNS: [(&str, MetricKind, &str, f64); 11] = [
     ("node_disk_reads_completed_total", MetricKind::Counter, "Reads completed.", 1.0),
     ("node_disk_reads_merged_total", MetricKind::Counter, "Reads merged.", 1.0),
     ("node_disk_read_bytes_total", MetricKind::Counter, "Bytes read.", 512.0),
-    ("node_disk_read_time_seconds_total", MetricKind::Counter, "Seconds spent by all reads.", 0.001),
+    (
+        "node_disk_read_time_seconds_total",
+        MetricKind::Counter,
+        "Seconds spent by all reads.",
+        0.001,
+    ),
     ("node_disk_writes_completed_total", MetricKind::Counter, "Writes completed.", 1.0),
     ("node_disk_writes_merged_total", MetricKind::Counter, "Writes merged.", 1.0),
     ("node_disk_written_bytes_total", MetricKind::Counter, "Bytes written.", 512.0),
-    ("node_disk_write_time_seconds_total", MetricKind::Counter, "Seconds spent by all writes.", 0.001),
+    (
+        "node_disk_write_time_seconds_total",
+        MetricKind::Counter,
+        "Seconds spent by all writes.",
+        0.001,
+    ),
     ("node_disk_io_now", MetricKind::Gauge, "I/Os in progress.", 1.0),
     ("node_disk_io_time_seconds_total", MetricKind::Counter, "Seconds spent doing I/Os.", 0.001),
-    ("node_disk_io_time_weighted_seconds_total", MetricKind::Counter, "Weighted seconds spent doing I/Os.", 0.001),
+    (
+        "node_disk_io_time_weighted_seconds_total",
+        MetricKind::Counter,
+        "Weighted seconds spent doing I/Os.",
+        0.001,
+    ),
 ];
 
 /// Partitions, loop and RAM devices repeat or fake what their disk says; node_exporter leaves the
@@ -32,7 +47,12 @@ fn ignored(device: &str) -> bool {
         })
     });
     let nvme_partition = device.strip_prefix("nvme").is_some_and(|r| r.contains('p'));
-    numbered("ram") || numbered("loop") || numbered("fd") || numbered("zram") || partition || nvme_partition
+    numbered("ram")
+        || numbered("loop")
+        || numbered("fd")
+        || numbered("zram")
+        || partition
+        || nvme_partition
 }
 
 pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
@@ -61,9 +81,15 @@ mod tests {
 
     #[test]
     fn whole_disks_only() {
-        for (device, want) in
-            [("sda", false), ("sda1", true), ("vda", false), ("nvme0n1", false), ("nvme0n1p2", true), ("loop3", true), ("dm-0", false)]
-        {
+        for (device, want) in [
+            ("sda", false),
+            ("sda1", true),
+            ("vda", false),
+            ("nvme0n1", false),
+            ("nvme0n1p2", true),
+            ("loop3", true),
+            ("dm-0", false),
+        ] {
             assert_eq!(ignored(device), want, "{device}");
         }
     }

@@ -10,10 +10,18 @@ pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
     out.gauge("node_time_seconds", "System time in seconds since epoch (1970).", now);
     let stats = KernelStats::current().map_err(io)?;
     out.gauge("node_boot_time_seconds", "Node boot time, in unixtime.", stats.btime as f64);
-    out.counter("node_context_switches_total", "Total number of context switches.", stats.ctxt as f64);
+    out.counter(
+        "node_context_switches_total",
+        "Total number of context switches.",
+        stats.ctxt as f64,
+    );
     out.counter("node_forks_total", "Total number of forks.", stats.processes as f64);
     if let Some(running) = stats.procs_running {
-        out.gauge("node_procs_running", "Number of processes in runnable state.", f64::from(running));
+        out.gauge(
+            "node_procs_running",
+            "Number of processes in runnable state.",
+            f64::from(running),
+        );
     }
     if let Some(blocked) = stats.procs_blocked {
         out.gauge("node_procs_blocked", "Number of processes waiting for I/O.", f64::from(blocked));
@@ -60,7 +68,11 @@ fn vmstat(out: &mut Families<'_>) -> std::io::Result<()> {
             && let Ok(value) = value.parse::<f64>()
         {
             let metric = format!("node_vmstat_{name}");
-            out.family(&metric, MetricKind::Unknown, &format!("/proc/vmstat information field {name}."));
+            out.family(
+                &metric,
+                MetricKind::Unknown,
+                &format!("/proc/vmstat information field {name}."),
+            );
             out.put(&metric, &[], value);
         }
     }

@@ -11,9 +11,7 @@ mod kernel;
 mod memory;
 mod network;
 
-use obs_types::{
-    LabelSet, MetricBatch, MetricKind, MetricMetadata, SeriesSamples, TimestampMs,
-};
+use obs_types::{LabelSet, MetricBatch, MetricKind, MetricMetadata, SeriesSamples, TimestampMs};
 
 /// Collects this host's metrics.
 #[derive(Clone, Debug)]
@@ -139,13 +137,25 @@ mod tests {
     fn this_host_has_the_metrics_that_dashboards_use() {
         let batch = HostCollector::new("localhost", "brick-01").collect(TimestampMs(1000));
         for name in [
-            "node_cpu_seconds_total", "node_memory_MemTotal_bytes",
-            "node_memory_MemAvailable_bytes", "node_load1", "node_load5", "node_load15",
-            "node_filesystem_size_bytes", "node_filesystem_avail_bytes",
-            "node_network_receive_bytes_total", "node_network_transmit_bytes_total",
-            "node_filefd_allocated", "node_filefd_maximum", "node_boot_time_seconds",
-            "node_time_seconds", "node_uname_info", "node_context_switches_total",
-            "node_forks_total", "node_procs_running", "node_vmstat_pgfault",
+            "node_cpu_seconds_total",
+            "node_memory_MemTotal_bytes",
+            "node_memory_MemAvailable_bytes",
+            "node_load1",
+            "node_load5",
+            "node_load15",
+            "node_filesystem_size_bytes",
+            "node_filesystem_avail_bytes",
+            "node_network_receive_bytes_total",
+            "node_network_transmit_bytes_total",
+            "node_filefd_allocated",
+            "node_filefd_maximum",
+            "node_boot_time_seconds",
+            "node_time_seconds",
+            "node_uname_info",
+            "node_context_switches_total",
+            "node_forks_total",
+            "node_procs_running",
+            "node_vmstat_pgfault",
         ] {
             assert!(value(&batch, name).is_some_and(|v| v >= 0.0), "{name}");
         }

@@ -7,20 +7,50 @@ use super::Families;
 
 /// The sixteen columns of `/proc/net/dev`, as node_exporter names them.
 const COLUMNS: [&str; 16] = [
-    "receive_bytes", "receive_packets", "receive_errs", "receive_drop", "receive_fifo",
-    "receive_frame", "receive_compressed", "receive_multicast", "transmit_bytes",
-    "transmit_packets", "transmit_errs", "transmit_drop", "transmit_fifo", "transmit_colls",
-    "transmit_carrier", "transmit_compressed",
+    "receive_bytes",
+    "receive_packets",
+    "receive_errs",
+    "receive_drop",
+    "receive_fifo",
+    "receive_frame",
+    "receive_compressed",
+    "receive_multicast",
+    "transmit_bytes",
+    "transmit_packets",
+    "transmit_errs",
+    "transmit_drop",
+    "transmit_fifo",
+    "transmit_colls",
+    "transmit_carrier",
+    "transmit_compressed",
 ];
 
 /// The fields of `/proc/net/snmp` and `/proc/net/netstat` that node_exporter keeps by default.
 const NETSTAT: [&str; 24] = [
-    "Icmp_InErrors", "Icmp_InMsgs", "Icmp_OutMsgs", "Ip_Forwarding", "IpExt_InOctets",
-    "IpExt_OutOctets", "Tcp_ActiveOpens", "Tcp_CurrEstab", "Tcp_InErrs", "Tcp_InSegs",
-    "Tcp_OutRsts", "Tcp_OutSegs", "Tcp_PassiveOpens", "Tcp_RetransSegs", "TcpExt_ListenDrops",
-    "TcpExt_ListenOverflows", "TcpExt_SyncookiesFailed", "TcpExt_SyncookiesRecv",
-    "TcpExt_SyncookiesSent", "TcpExt_TCPSynRetrans", "Udp_InDatagrams", "Udp_InErrors",
-    "Udp_NoPorts", "Udp_OutDatagrams",
+    "Icmp_InErrors",
+    "Icmp_InMsgs",
+    "Icmp_OutMsgs",
+    "Ip_Forwarding",
+    "IpExt_InOctets",
+    "IpExt_OutOctets",
+    "Tcp_ActiveOpens",
+    "Tcp_CurrEstab",
+    "Tcp_InErrs",
+    "Tcp_InSegs",
+    "Tcp_OutRsts",
+    "Tcp_OutSegs",
+    "Tcp_PassiveOpens",
+    "Tcp_RetransSegs",
+    "TcpExt_ListenDrops",
+    "TcpExt_ListenOverflows",
+    "TcpExt_SyncookiesFailed",
+    "TcpExt_SyncookiesRecv",
+    "TcpExt_SyncookiesSent",
+    "TcpExt_TCPSynRetrans",
+    "Udp_InDatagrams",
+    "Udp_InErrors",
+    "Udp_NoPorts",
+    "Udp_OutDatagrams",
 ];
 
 pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
@@ -92,7 +122,11 @@ fn sockets(out: &mut Families<'_>) {
                 && let Ok(value) = value.parse::<f64>()
             {
                 let metric = format!("node_sockstat_{protocol}_{name}");
-                out.gauge(&metric, &format!("Number of {protocol} sockets in state {name}."), value);
+                out.gauge(
+                    &metric,
+                    &format!("Number of {protocol} sockets in state {name}."),
+                    value,
+                );
             }
         }
     }

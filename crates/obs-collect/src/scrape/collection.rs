@@ -37,7 +37,10 @@ impl CollectionLog {
     /// Targets and their counts in the hour that ends at `end`, sorted.
     pub fn hour(&self, end: TimestampMs) -> Vec<(String, CollectionCounts)> {
         let hours = self.hours.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        hours.get(&end.0).map(|h| h.iter().map(|(t, c)| (t.clone(), *c)).collect()).unwrap_or_default()
+        hours
+            .get(&end.0)
+            .map(|h| h.iter().map(|(t, c)| (t.clone(), *c)).collect())
+            .unwrap_or_default()
     }
 }
 

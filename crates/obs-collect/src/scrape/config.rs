@@ -181,12 +181,24 @@ struct JobForm {
 
 /// Keys of a job that Prometheus knows and vm-obs does not act on.
 const JOB_KEYS_PASSIVE: [&str; 18] = [
-    "oauth2", "proxy_url", "proxy_from_environment", "no_proxy", "proxy_connect_header",
-    "http_headers", "enable_http2", "enable_compression", "track_timestamps_staleness",
-    "scrape_protocols", "fallback_scrape_protocol", "scrape_native_histograms",
-    "native_histogram_bucket_limit", "native_histogram_min_bucket_factor",
-    "convert_classic_histograms_to_nhcb", "always_scrape_classic_histograms",
-    "keep_dropped_targets", "scrape_failure_log_file",
+    "oauth2",
+    "proxy_url",
+    "proxy_from_environment",
+    "no_proxy",
+    "proxy_connect_header",
+    "http_headers",
+    "enable_http2",
+    "enable_compression",
+    "track_timestamps_staleness",
+    "scrape_protocols",
+    "fallback_scrape_protocol",
+    "scrape_native_histograms",
+    "native_histogram_bucket_limit",
+    "native_histogram_min_bucket_factor",
+    "convert_classic_histograms_to_nhcb",
+    "always_scrape_classic_histograms",
+    "keep_dropped_targets",
+    "scrape_failure_log_file",
 ];
 
 #[derive(Deserialize)]
@@ -261,8 +273,7 @@ impl PrometheusConfig {
 
     /// As [`Self::load`], from text; `path` is for messages and relative names.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ScrapeConfigError> {
-        let fail =
-            |message: String| ScrapeConfigError { path: path.to_owned(), message };
+        let fail = |message: String| ScrapeConfigError { path: path.to_owned(), message };
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -401,8 +412,16 @@ impl Checker {
                 duration(name, text)?;
             }
         }
-        check_scheme("metric_name_validation_scheme", global.metric_name_validation_scheme.as_deref(), &["utf8", "legacy"])?;
-        check_scheme("metric_name_escaping_scheme", global.metric_name_escaping_scheme.as_deref(), &["allow-utf-8", "underscores", "dots", "values"])?;
+        check_scheme(
+            "metric_name_validation_scheme",
+            global.metric_name_validation_scheme.as_deref(),
+            &["utf8", "legacy"],
+        )?;
+        check_scheme(
+            "metric_name_escaping_scheme",
+            global.metric_name_escaping_scheme.as_deref(),
+            &["allow-utf-8", "underscores", "dots", "values"],
+        )?;
         if let Some(protocols) = &global.scrape_protocols {
             check_protocols(protocols)?;
         }
@@ -435,8 +454,12 @@ impl Checker {
                     form.job_name
                 ));
             } else if !JOB_KEYS_PASSIVE.contains(&key.as_str())
-                && !["metric_name_validation_scheme", "metric_name_escaping_scheme", "extra_scrape_metrics"]
-                    .contains(&key.as_str())
+                && ![
+                    "metric_name_validation_scheme",
+                    "metric_name_escaping_scheme",
+                    "extra_scrape_metrics",
+                ]
+                .contains(&key.as_str())
             {
                 return Err(format!("field {key} not found in scrape_configs"));
             }
@@ -504,7 +527,11 @@ impl Checker {
                 form.bearer_token,
                 form.bearer_token_file,
             )?,
-            ca_file: form.tls_config.as_ref().and_then(|t| t.ca_file.as_deref()).map(|f| self.path(f)),
+            ca_file: form
+                .tls_config
+                .as_ref()
+                .and_then(|t| t.ca_file.as_deref())
+                .map(|f| self.path(f)),
             insecure_skip_verify: form.tls_config.as_ref().is_some_and(|t| t.insecure_skip_verify),
             follow_redirects: form.follow_redirects.unwrap_or(true),
             static_targets: {
@@ -530,7 +557,9 @@ impl Checker {
     fn basic_auth(&self, form: BasicAuthForm) -> Result<(String, Secret), String> {
         let username = match (form.username, form.username_file) {
             (Some(_), Some(_)) => {
-                return Err("at most one of basic_auth username & username_file must be configured".into());
+                return Err(
+                    "at most one of basic_auth username & username_file must be configured".into(),
+                );
             }
             (Some(u), None) => u,
             (None, Some(f)) => std::fs::read_to_string(self.path(&f))
@@ -541,7 +570,9 @@ impl Checker {
         };
         let password = match (form.password, form.password_file) {
             (Some(_), Some(_)) => {
-                return Err("at most one of basic_auth password & password_file must be configured".into());
+                return Err(
+                    "at most one of basic_auth password & password_file must be configured".into(),
+                );
             }
             (_, Some(f)) => Secret::File(self.path(&f)),
             (p, None) => Secret::Text(p.unwrap_or_default()),
@@ -561,12 +592,15 @@ impl Checker {
         };
         let kind = kind.unwrap_or_else(|| "Bearer".to_owned());
         if kind.eq_ignore_ascii_case("basic") {
-            return Err("authorization type cannot be set to \"basic\", use \"basic_auth\" instead".into());
+            return Err(
+                "authorization type cannot be set to \"basic\", use \"basic_auth\" instead".into(),
+            );
         }
         match (text, file) {
-            (Some(_), Some(_)) => {
-                Err("at most one of authorization credentials & credentials_file must be configured".into())
-            }
+            (Some(_), Some(_)) => Err(
+                "at most one of authorization credentials & credentials_file must be configured"
+                    .into(),
+            ),
             (Some(t), None) => Ok(Some((kind, Secret::Text(t)))),
             (None, Some(f)) => Ok(Some((kind, Secret::File(self.path(&f))))),
             (None, None) => Ok(None),
@@ -580,7 +614,10 @@ impl Checker {
         for file in &form.files {
             let name = file.rsplit('/').next().unwrap_or(file);
             let known = [".json", ".yml", ".yaml"].iter().any(|e| name.ends_with(e));
-            if !known || name.matches('*').count() > 1 || file.matches('*').count() > name.matches('*').count() {
+            if !known
+                || name.matches('*').count() > 1
+                || file.matches('*').count() > name.matches('*').count()
+            {
                 return Err(format!("path name {file:?} is not valid for file discovery"));
             }
         }
@@ -604,7 +641,10 @@ fn check_scheme(key: &str, value: Option<&str>, known: &[&str]) -> Result<(), St
 }
 
 const PROTOCOLS: [&str; 5] = [
-    "PrometheusProto", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0", "PrometheusText0.0.4",
+    "PrometheusProto",
+    "OpenMetricsText0.0.1",
+    "OpenMetricsText1.0.0",
+    "PrometheusText0.0.4",
     "PrometheusText1.0.0",
 ];
 
@@ -614,9 +654,7 @@ fn check_protocols(all: &[String]) -> Result<(), String> {
     }
     for (i, protocol) in all.iter().enumerate() {
         if !PROTOCOLS.contains(&protocol.as_str()) {
-            return Err(format!(
-                "unknown scrape protocol {protocol:?}, supported: {PROTOCOLS:?}"
-            ));
+            return Err(format!("unknown scrape protocol {protocol:?}, supported: {PROTOCOLS:?}"));
         }
         if all.iter().take(i).any(|p| p == protocol) {
             return Err(format!("duplicated protocol in scrape_protocols: {protocol:?}"));
@@ -678,10 +716,17 @@ fn relabel_rule(form: RelabelForm) -> Result<RelabelRule, String> {
     let target_label = form.target_label.unwrap_or_default();
     let needs_target = matches!(
         action,
-        Action::Replace | Action::HashMod | Action::Lowercase | Action::Uppercase | Action::KeepEqual | Action::DropEqual
+        Action::Replace
+            | Action::HashMod
+            | Action::Lowercase
+            | Action::Uppercase
+            | Action::KeepEqual
+            | Action::DropEqual
     );
     if needs_target && target_label.is_empty() {
-        return Err(format!("relabel configuration for {action_text} action requires 'target_label' value"));
+        return Err(format!(
+            "relabel configuration for {action_text} action requires 'target_label' value"
+        ));
     }
     if action == Action::HashMod && form.modulus.is_none_or(|m| m == 0) {
         return Err("relabel configuration for hashmod requires non-zero modulus".into());
@@ -696,9 +741,14 @@ fn relabel_rule(form: RelabelForm) -> Result<RelabelRule, String> {
         return Err(format!("{action_text} action requires only 'regex', and no other fields"));
     }
     if matches!(action, Action::KeepEqual | Action::DropEqual)
-        && (form.regex.is_some() || form.modulus.is_some() || form.separator.is_some() || form.replacement.is_some())
+        && (form.regex.is_some()
+            || form.modulus.is_some()
+            || form.separator.is_some()
+            || form.replacement.is_some())
     {
-        return Err(format!("{action_text} action requires only 'source_labels' and `target_label`, and no other fields"));
+        return Err(format!(
+            "{action_text} action requires only 'source_labels' and `target_label`, and no other fields"
+        ));
     }
     if matches!(action, Action::HashMod | Action::Lowercase | Action::Uppercase)
         && target_label.contains('$')
@@ -838,9 +888,18 @@ mod tests {
             ("scrape_configs:\n- job_name: a\n  scrape_intervall: 3s\n", "scrape_intervall"),
             ("globall: {}\n", "globall"),
             ("scrape_configs:\n- job_name: a\n- job_name: a\n", "multiple scrape configs"),
-            ("scrape_configs:\n- {job_name: a, scrape_interval: 5s, scrape_timeout: 6s}\n", "greater than"),
-            ("scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {regex: '(', target_label: x}\n", "relabel regex"),
-            ("scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['http://x/']}]\n", "not a valid hostname"),
+            (
+                "scrape_configs:\n- {job_name: a, scrape_interval: 5s, scrape_timeout: 6s}\n",
+                "greater than",
+            ),
+            (
+                "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {regex: '(', target_label: x}\n",
+                "relabel regex",
+            ),
+            (
+                "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['http://x/']}]\n",
+                "not a valid hostname",
+            ),
         ] {
             let e = parse(text).unwrap_err();
             assert!(e.contains(want) && e.contains("prometheus.yml"), "{e}");

@@ -16,7 +16,10 @@ use super::target::{Health, Skip, Target, TargetStatus, populate};
 
 /// Bytes of a scrape's body where the job sets no limit of its own.
 const BODY_BYTES_MAX: u64 = 64 << 20;
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+/// A simulated clock may ask for more scrapes than there is time for.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const ACCEPT: &str =
+    "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
 /// What the manager works with.
 #[derive(Clone)]
@@ -29,7 +32,9 @@ pub struct ScrapeSettings {
 
 impl std::fmt::Debug for ScrapeSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScrapeSettings").field("user_agent", &self.user_agent).finish_non_exhaustive()
+        f.debug_struct("ScrapeSettings")
+            .field("user_agent", &self.user_agent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,11 +50,7 @@ pub struct ScrapeManager {
 
 impl ScrapeManager {
     pub fn new(settings: ScrapeSettings) -> Self {
-        Self {
-            settings,
-            statuses: Arc::default(),
-            running: tokio::sync::Mutex::new(Vec::new()),
-        }
+        Self { settings, statuses: Arc::default(), running: tokio::sync::Mutex::new(Vec::new()) }
     }
 
     /// Replaces the running jobs by those of `config`. Targets that are in both lose no more than
@@ -114,7 +115,8 @@ async fn run_job(
     };
     let job = Arc::new(job);
     let refresh = job.file_sd.iter().map(|f| f.refresh).min();
-    let mut tasks: BTreeMap<String, (Target, watch::Sender<bool>, JoinHandle<()>)> = BTreeMap::new();
+    let mut tasks: BTreeMap<String, (Target, watch::Sender<bool>, JoinHandle<()>)> =
+        BTreeMap::new();
     let mut files: BTreeMap<PathBuf, Vec<TargetGroup>> = BTreeMap::new();
     loop {
         read_files(&job, &mut files);
@@ -269,8 +271,9 @@ async fn run_target(
     let name = format!("{}/{}", job.name, target.labels.get("instance").unwrap_or(""));
     let mut before: BTreeSet<LabelSet> = BTreeSet::new();
     // The first scrape comes soon; the spreading matters for the rhythm, not for the start.
-    let first = offset(&target, job.interval.min(Duration::from_secs(2)));
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, job.interval);
+    let interval = settings.clock.real(job.interval).max(INTERVAL_MIN);
+    let first = offset(&target, interval.min(Duration::from_secs(2)));
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {

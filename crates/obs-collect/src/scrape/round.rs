@@ -114,10 +114,7 @@ fn stale(labels: &LabelSet, now: TimestampMs) -> SeriesSamples {
 
 /// Stale markers for everything that a target had: it failed, or it is gone.
 pub(crate) fn all_stale(before: &BTreeSet<LabelSet>, now: TimestampMs) -> MetricBatch {
-    MetricBatch {
-        series: before.iter().map(|l| stale(l, now)).collect(),
-        metadata: Vec::new(),
-    }
+    MetricBatch { series: before.iter().map(|l| stale(l, now)).collect(), metadata: Vec::new() }
 }
 
 /// `up` and the `scrape_*` series of one scrape.
@@ -146,10 +143,7 @@ pub(crate) fn synthetic(
 
 /// The end of the synthetic series of a target that is no longer scraped.
 pub(crate) fn synthetic_stale(target: &Target, now: TimestampMs) -> Vec<SeriesSamples> {
-    synthetic(target, now, 0.0, None)
-        .into_iter()
-        .map(|s| stale(&s.labels, now))
-        .collect()
+    synthetic(target, now, 0.0, None).into_iter().map(|s| stale(&s.labels, now)).collect()
 }
 
 #[cfg(test)]
@@ -209,8 +203,9 @@ mod tests {
     fn limits_fail_the_scrape_and_say_why() {
         let e = read(&job("  sample_limit: 1\n"), "a 1\nb 2\n", &BTreeSet::new()).unwrap_err();
         assert!(e.contains("sample limit exceeded: 2"), "{e}");
-        let e = read(&job("  label_value_length_limit: 2\n"), "a{b=\"long\"} 1\n", &BTreeSet::new())
-            .unwrap_err();
+        let e =
+            read(&job("  label_value_length_limit: 2\n"), "a{b=\"long\"} 1\n", &BTreeSet::new())
+                .unwrap_err();
         assert!(e.contains("label value length"), "{e}");
         assert!(read(&job(""), "a{ 1\n", &BTreeSet::new()).unwrap_err().contains("line 1"));
     }

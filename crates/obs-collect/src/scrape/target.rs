@@ -84,7 +84,8 @@ pub(crate) fn populate(
     }
     let scheme = labels.get("__scheme__").unwrap_or("http");
     let path = labels.get("__metrics_path__").unwrap_or("/metrics");
-    let mut url = format!("{scheme}://{address}{}{path}", if path.starts_with('/') { "" } else { "/" });
+    let mut url =
+        format!("{scheme}://{address}{}{path}", if path.starts_with('/') { "" } else { "/" });
     let mut params: Vec<(String, String)> = labels
         .iter()
         .filter_map(|(n, v)| Some((n.strip_prefix("__param_")?.to_owned(), v.to_owned())))
@@ -145,16 +146,21 @@ mod tests {
 
     #[test]
     fn labels_and_url() {
-        let j = job("  params: {module: [http_2xx]}\n  relabel_configs:\n  - {source_labels: [__address__], target_label: __param_target}\n  - {target_label: __address__, replacement: '127.0.0.1:9115'}\n");
-        let t = populate(&j, "example:80", &LabelSet::from_pairs([("node", "b")]), &LabelSet::empty())
-            .unwrap();
+        let j = job(
+            "  params: {module: [http_2xx]}\n  relabel_configs:\n  - {source_labels: [__address__], target_label: __param_target}\n  - {target_label: __address__, replacement: '127.0.0.1:9115'}\n",
+        );
+        let t =
+            populate(&j, "example:80", &LabelSet::from_pairs([("node", "b")]), &LabelSet::empty())
+                .unwrap();
         assert_eq!(t.url, "http://127.0.0.1:9115/metrics?module=http_2xx&target=example%3A80");
         assert_eq!(t.labels.to_string(), r#"{instance="127.0.0.1:9115", job="a", node="b"}"#);
     }
 
     #[test]
     fn dropped_and_invalid() {
-        let j = job("  relabel_configs:\n  - {source_labels: [__address__], regex: 'x:.*', action: drop}\n");
+        let j = job(
+            "  relabel_configs:\n  - {source_labels: [__address__], regex: 'x:.*', action: drop}\n",
+        );
         let none = LabelSet::empty();
         assert_eq!(populate(&j, "x:1", &none, &none), Err(Skip::Dropped));
         assert!(populate(&j, "y:1", &none, &none).is_ok());

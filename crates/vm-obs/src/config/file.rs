@@ -74,7 +74,11 @@ pub(crate) struct WatchForm {
 
 impl WatchForm {
     pub(crate) fn check(self) -> Watch {
-        Watch { query: self.query.unwrap_or_else(|| self.metric.clone()), metric: self.metric, peers: self.peers }
+        Watch {
+            query: self.query.unwrap_or_else(|| self.metric.clone()),
+            metric: self.metric,
+            peers: self.peers,
+        }
     }
 }
 
@@ -126,7 +130,10 @@ impl FileForm {
                 self.evaluation_interval.as_deref().unwrap_or("15s"),
             )?,
             seal_delay: duration("seal_delay", self.seal_delay.as_deref().unwrap_or("5m"))?,
-            hot_retention: duration("hot_retention", self.hot_retention.as_deref().unwrap_or("7d"))?,
+            hot_retention: duration(
+                "hot_retention",
+                self.hot_retention.as_deref().unwrap_or("7d"),
+            )?,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             yaml: yaml.to_owned(),
         })

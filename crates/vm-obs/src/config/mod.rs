@@ -73,9 +73,8 @@ impl Config {
 }
 
 fn address(key: &str, text: &str) -> anyhow::Result<SocketAddr> {
-    text.parse().with_context(|| {
-        format!("{key}: {text:?} is not ADDRESS:PORT, for example 127.0.0.1:9470")
-    })
+    text.parse()
+        .with_context(|| format!("{key}: {text:?} is not ADDRESS:PORT, for example 127.0.0.1:9470"))
 }
 
 fn duration(key: &str, text: &str) -> anyhow::Result<DurationMs> {

@@ -93,7 +93,8 @@ impl ServeArgs {
 
     /// As the status page lists them.
     pub(super) fn shown(&self) -> Vec<(String, String)> {
-        let text = |p: &Option<PathBuf>| p.as_ref().map_or(String::new(), |p| p.display().to_string());
+        let text =
+            |p: &Option<PathBuf>| p.as_ref().map_or(String::new(), |p| p.display().to_string());
         vec![
             ("config".to_owned(), text(&self.config)),
             ("demo".to_owned(), self.demo.to_string()),

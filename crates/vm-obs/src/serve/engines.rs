@@ -46,7 +46,11 @@ impl Engines {
             wal_dir: data.join("wal/metrics"),
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
-            mode: if write { obs_metrics::OpenMode::ReadWrite } else { obs_metrics::OpenMode::ReadOnly },
+            mode: if write {
+                obs_metrics::OpenMode::ReadWrite
+            } else {
+                obs_metrics::OpenMode::ReadOnly
+            },
             limits: obs_metrics::Limits::standard(),
         })
         .context("cannot open the metrics engine")?;
@@ -64,7 +68,11 @@ impl Engines {
             wal_dir: data.join("wal/traces"),
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
-            mode: if write { obs_traces::OpenMode::ReadWrite } else { obs_traces::OpenMode::ReadOnly },
+            mode: if write {
+                obs_traces::OpenMode::ReadWrite
+            } else {
+                obs_traces::OpenMode::ReadOnly
+            },
             wal: WalConfig::standard(),
             limits: obs_traces::TraceLimits::standard(),
         })
@@ -83,7 +91,8 @@ impl Engines {
     /// Hot engines and archive as one.
     pub(crate) fn front(&self, clock: &Arc<dyn Clock>) -> QueryFront {
         let boundary = || Arc::clone(&self.boundary);
-        let (metrics, logs, traces) = (self.metrics.clone(), self.logs.clone(), self.traces.clone());
+        let (metrics, logs, traces) =
+            (self.metrics.clone(), self.logs.clone(), self.traces.clone());
         let archive = || self.archive.clone();
         QueryFront::new(
             Arc::new(TieredMetrics::new(metrics, archive(), boundary())),

@@ -52,6 +52,8 @@ use tasks::{Tasks, World};
 
 /// Queries that run at a time; the others wait.
 const QUERY_PLACES: usize = 8;
+/// Shortest period of a task under a simulated clock.
+const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// How long requests may still take after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -143,8 +145,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         let mut dashboard =
             Dashboard::from_grafana(&text).with_context(|| file.display().to_string())?;
         if dashboard.uid.is_empty() {
-            dashboard.uid =
-                file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            dashboard.uid = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         }
         out.dashboards.push(InstalledDashboard { dashboard, pack: None });
     }
@@ -153,7 +154,9 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} for {what}; another port can be given, 0 picks a free one")
+        format!(
+            "cannot listen on {address} for {what}; another port can be given, 0 picks a free one"
+        )
     })
 }
 
@@ -296,8 +299,12 @@ async fn serve(
     );
     let grpc =
         receivers::otlp_grpc(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock));
-    let otlp =
-        receivers::otlp_http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock));
+    let otlp = receivers::otlp_http_router(
+        sinks.clone(),
+        limits,
+        Arc::clone(&registry),
+        Arc::clone(&clock),
+    );
     let grpc_address = otlp_grpc.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = Vec::new();
@@ -389,7 +396,10 @@ fn start_tasks(
         let stop = || stopper.load(std::sync::atomic::Ordering::Relaxed);
         drain.run(logs.as_ref(), traces.as_ref(), &stop);
     })?;
-    let every = |seconds: u64| Duration::from_secs(seconds);
+    // Periods follow the clock, so that a simulated day has as many samples as a real one, as far
+    // as the machine keeps up.
+    let pace = |period: Duration| world.state.clock.real(period).max(PERIOD_MIN);
+    let every = |seconds: u64| pace(Duration::from_secs(seconds));
     macro_rules! task {
         ($name:literal, $period:expr, $method:ident) => {{
             let w = world.clone();
@@ -399,10 +409,10 @@ fn start_tasks(
     if let Some(period) = config.host_interval {
         let collector = HostCollector::new(&http.to_string(), &config.node);
         let w = world.clone();
-        tasks.every("host-metrics", period, move || w.host_metrics(&collector))?;
+        tasks.every("host-metrics", pace(period), move || w.host_metrics(&collector))?;
     }
     task!("own-metrics", every(5), own_metrics);
-    task!("rules", Duration::from_millis(250), rules);
+    task!("rules", every(15).min(Duration::from_millis(250)), rules);
     task!("objectives", every(10), objectives);
     task!("anomalies", every(10), watch);
     task!("seal", every(1), seal);

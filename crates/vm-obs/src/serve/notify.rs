@@ -54,8 +54,8 @@ impl Host for ServerHost {
 /// Without a file nobody is told, but everything is shown and recorded.
 pub(super) fn load(path: Option<&Path>, external_url: &str) -> anyhow::Result<NotifyConfig> {
     let Some(path) = path else { return Ok(NotifyConfig::silent(external_url)) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(NotifyConfig::parse(&path.display().to_string(), &text, external_url)?)
 }
 

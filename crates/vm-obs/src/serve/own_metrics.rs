@@ -40,7 +40,11 @@ pub(super) fn collection_statement(
 /// Gauges over the state of engines, ledger and alerts.
 pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<AtomicU64>) {
     registry
-        .gauge("vmobs_build_info", "1, with the version as a label.", &[("version", state.info.version)])
+        .gauge(
+            "vmobs_build_info",
+            "1, with the version as a label.",
+            &[("version", state.info.version)],
+        )
         .set(1.0);
     registry.counter_callback(
         "vmobs_self_telemetry_dropped_total",
@@ -51,13 +55,21 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
     type Read = fn(&ApiState) -> f64;
     let gauges: [(&str, &str, Read); 12] = [
         ("vmobs_metrics_series", "Series in memory.", |s| s.metrics.stats().head_series as f64),
-        ("vmobs_metrics_head_bytes", "Estimated bytes of the metrics head.", |s| s.metrics.stats().head_bytes as f64),
-        ("vmobs_metrics_block_bytes", "Bytes of metrics blocks.", |s| s.metrics.stats().block_bytes as f64),
+        ("vmobs_metrics_head_bytes", "Estimated bytes of the metrics head.", |s| {
+            s.metrics.stats().head_bytes as f64
+        }),
+        ("vmobs_metrics_block_bytes", "Bytes of metrics blocks.", |s| {
+            s.metrics.stats().block_bytes as f64
+        }),
         ("vmobs_logs_streams", "Log streams.", |s| s.logs.stats().streams as f64),
         ("vmobs_logs_block_bytes", "Bytes of log blocks.", |s| s.logs.stats().block_bytes as f64),
-        ("vmobs_traces_block_bytes", "Bytes of trace blocks.", |s| s.traces.stats().block_bytes as f64),
+        ("vmobs_traces_block_bytes", "Bytes of trace blocks.", |s| {
+            s.traces.stats().block_bytes as f64
+        }),
         ("vmobs_storage_damaged_blocks", "Blocks set aside because they were damaged.", |s| {
-            (s.metrics.stats().blocks_quarantined + s.logs.stats().quarantined_blocks + s.traces.stats().blocks_corrupt) as f64
+            (s.metrics.stats().blocks_quarantined
+                + s.logs.stats().quarantined_blocks
+                + s.traces.stats().blocks_corrupt) as f64
         }),
         ("vmobs_ledger_receipts", "Receipts in the ledger.", |s| s.ledger.head().size as f64),
         ("vmobs_ledger_last_receipt_timestamp_seconds", "Time of the newest receipt.", |s| {
@@ -67,10 +79,14 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
             s.disk.free_bytes(&s.info.data_dir).map_or(f64::NAN, |b| b as f64)
         }),
         ("vmobs_alerts_firing", "Alerts that fire.", |s| s.alerts.counts().0 as f64),
-        ("vmobs_rules_failing", "Rules whose last evaluation failed.", |s| s.alerts.failing_rules() as f64),
+        ("vmobs_rules_failing", "Rules whose last evaluation failed.", |s| {
+            s.alerts.failing_rules() as f64
+        }),
     ];
     for (name, help, read) in gauges {
         let state = Arc::downgrade(state);
-        registry.gauge_callback(name, help, &[], move || state.upgrade().map_or(f64::NAN, |s| read(&s)));
+        registry.gauge_callback(name, help, &[], move || {
+            state.upgrade().map_or(f64::NAN, |s| read(&s))
+        });
     }
 }

@@ -147,7 +147,9 @@ impl World {
         self.store(step.batch, "rule results");
         for change in &step.changes {
             match change {
-                BookChange::Fired(alert) | BookChange::Resolved(alert) => self.notifier.alert(alert),
+                BookChange::Fired(alert) | BookChange::Resolved(alert) => {
+                    self.notifier.alert(alert)
+                }
             }
         }
     }

@@ -8,10 +8,7 @@ use obs_proof::note::VerifierKey;
 use obs_proof::verify::{VerifyOptions, verify};
 use serde_json::{Value, json};
 
-pub(super) fn verifier(
-    data: &Path,
-    ledger: &Arc<Ledger>,
-) -> Box<dyn Fn() -> Value + Send + Sync> {
+pub(super) fn verifier(data: &Path, ledger: &Arc<Ledger>) -> Box<dyn Fn() -> Value + Send + Sync> {
     let data = data.to_owned();
     let ledger = Arc::clone(ledger);
     Box::new(move || {
