@@ -14,15 +14,14 @@ struct Property {
     name: &'static str,
     kind: &'static str,
     description: &'static str,
-    required: bool,
 }
 
 const fn text(name: &'static str, description: &'static str) -> Property {
-    Property { name, kind: "string", description, required: false }
+    Property { name, kind: "string", description }
 }
 
 const fn number(name: &'static str, description: &'static str) -> Property {
-    Property { name, kind: "integer", description, required: false }
+    Property { name, kind: "integer", description }
 }
 
 const LAST: Property = text("last", "How far back from now: 15m, 1h, 24h, 7d. Default 1h.");
@@ -124,21 +123,16 @@ pub(super) const TOOLS: [ToolSpec; 6] = [
 ];
 
 impl ToolSpec {
-    /// JSON Schema of the arguments.
+    /// JSON Schema of the arguments; none of them is required.
     pub(super) fn input_schema(&self) -> Map<String, Value> {
         let mut properties = Map::new();
         for p in self.properties {
             properties
                 .insert(p.name.to_owned(), json!({"type": p.kind, "description": p.description}));
         }
-        let required: Vec<&str> =
-            self.properties.iter().filter(|p| p.required).map(|p| p.name).collect();
         let mut schema = Map::new();
         schema.insert("type".to_owned(), json!("object"));
         schema.insert("properties".to_owned(), Value::Object(properties));
-        if !required.is_empty() {
-            schema.insert("required".to_owned(), json!(required));
-        }
         schema.insert("additionalProperties".to_owned(), json!(false));
         schema
     }
@@ -162,14 +156,7 @@ impl ToolSpec {
                 return Err(format!("argument {name:?} must be a {} ({})", p.kind, p.description));
             }
         }
-        let missing = self
-            .properties
-            .iter()
-            .find(|p| p.required && !arguments.get(p.name).is_some_and(Value::is_string));
-        match missing {
-            Some(p) => Err(format!("argument {:?} is missing: {}", p.name, p.description)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
