@@ -50,9 +50,10 @@ impl TraceSource for TracesEngine {
     }
 }
 
-/// Traces, newest start first, then by id. A trace waits under the latest start that its pieces
-/// inside the range show; when its turn comes, all pieces are merged, and if it really began
-/// earlier it waits again. So the order is exact, and only what is asked for is read.
+/// Traces, newest start first, then by id. A trace waits under the latest end that its pieces
+/// inside the range show, which its start cannot exceed (the earliest start could be that of a copy
+/// of a span that a later copy replaces); when its turn comes, all pieces are merged, and it waits
+/// again under its start. So the order is exact, and little more is read than what is asked for.
 struct Selection<'a> {
     engine: &'a TracesEngine,
     context: QueryContext,
@@ -107,15 +108,15 @@ impl<'a> Selection<'a> {
         };
         let range = select.range;
         let mut known: BTreeMap<TraceId, (i64, u64)> = BTreeMap::new();
-        let mut see = |id: TraceId, start: i64, bits: u64| -> Result<(), SourceError> {
+        let mut see = |id: TraceId, latest: i64, bits: u64| -> Result<(), SourceError> {
             match known.get_mut(&id) {
-                Some((known_start, known_bits)) => {
-                    *known_start = (*known_start).min(start);
+                Some((known_latest, known_bits)) => {
+                    *known_latest = (*known_latest).max(latest);
                     *known_bits |= bits;
                 }
                 None => {
                     context.memory.grow(size_of::<Waiting>())?;
-                    known.insert(id, (start, bits));
+                    known.insert(id, (latest, bits));
                 }
             }
             Ok(())
@@ -128,7 +129,7 @@ impl<'a> Selection<'a> {
                 if head.overlaps(range) {
                     for (id, trace) in &head.traces {
                         if bounds_overlap(trace.start, trace.end, range) {
-                            see(*id, trace.start, bits)?;
+                            see(*id, trace.start.max(trace.end), bits)?;
                         }
                     }
                 }
@@ -142,7 +143,7 @@ impl<'a> Selection<'a> {
             if block.overlaps(range) {
                 for entry in engine.index(block)?.iter() {
                     if bounds_overlap(entry.start, entry.end, range) {
-                        see(entry.id, entry.start, *bits)?;
+                        see(entry.id, entry.start.max(entry.end), *bits)?;
                     }
                 }
             }
