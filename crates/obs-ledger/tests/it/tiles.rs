@@ -89,8 +89,8 @@ fn tiles_give_the_signed_root_and_proofs() {
     assert_eq!(read_only.tile(name(0, 0, 256)), Some(good));
 }
 
-#[test]
-fn a_record_is_proven_through_the_receipt_of_its_hour() {
+/// A small ledger with one sealed hour of three records, and the proof of the third.
+fn sealed_hour() -> (FakeDisk, Ledger, ProvenRecord) {
     let scope = RecordScope::new(LEAF_LOG, "logs", "2025-12-06T14:00:00Z");
     let key = [9; 32];
     let records: Vec<Vec<u8>> = (0..3).map(|i| format!("{{\"n\":{i}}}").into_bytes()).collect();
@@ -104,17 +104,28 @@ fn a_record_is_proven_through_the_receipt_of_its_hour() {
     let mut fields = seal("logs", 0, 0, PATH, b"the file");
     fields.records.root = tree.root;
     ledger.append(vec![alert(1), log_batch(fields), alert(2)]).unwrap();
-    assert_eq!(ledger.seal_of(PATH).unwrap(), Some(1));
-    assert_eq!(ledger.seal_of("telemetry/logs/2025-12-06/hour-15.jsonl.gz").unwrap(), None);
 
     let record = ProvenRecord {
         scope,
         proof: tree.prove(2, &key, &leaves).unwrap(),
         record: records[2].clone(),
     };
-    let proof = ledger.proof_file(1, Some(record.clone())).unwrap();
-    assert!(ledger.proof_file(0, Some(record)).is_err(), "an alert seals nothing");
+    (disk, ledger, record)
+}
 
+/// A proof file and the key that it is checked with.
+pub(crate) fn log_line_proof() -> (String, String) {
+    let (_disk, ledger, record) = sealed_hour();
+    (ledger.proof_file(1, Some(record)).unwrap().to_string(), ledger.head().log_vkey)
+}
+
+#[test]
+fn a_record_is_proven_through_the_receipt_of_its_hour() {
+    let (_disk, ledger, record) = sealed_hour();
+    let proof = ledger.proof_file(1, Some(record.clone())).unwrap();
+    assert!(ledger.proof_file(0, Some(record.clone())).is_err(), "an alert seals nothing");
+    assert_eq!(ledger.seal_of(PATH).unwrap(), Some(1));
+    assert_eq!(ledger.seal_of("telemetry/logs/2025-12-06/hour-15.jsonl.gz").unwrap(), None);
     let dir = tempfile::tempdir().unwrap();
     let check = |text: &str| {
         let file = dir.path().join("line.vmproof");
@@ -126,7 +137,7 @@ fn a_record_is_proven_through_the_receipt_of_its_hour() {
     let report = check(&proof.to_string());
     assert_eq!(report.exit_code(), 0, "{report}");
     let shown = report.proven.and_then(|p| p.record).unwrap();
-    assert_eq!((shown.index, shown.record), (2, records[2].clone()));
+    assert_eq!((shown.index, shown.record), (2, record.record));
     let receipt = ledger.proof_file(2, None).unwrap();
     assert_eq!(check(&receipt.to_string()).exit_code(), 0);
 }
