@@ -2,9 +2,10 @@
 //!
 //! Lives here: `telemetry/{metrics,logs,traces}/DATE/hour-HH.*` and their `.mt` side files,
 //! written once in canonical order ([`Archive`]); the source traits over them; the check of a
-//! sealed file from its own bytes ([`verify_seal`]); receipts as Parquet.
+//! sealed file from its own bytes ([`verify_seal`]); one record with its path to the sealed root
+//! ([`Archive::prove_log`]); receipts as Parquet.
 //! Not here: when an hour is sealed (`vm-obs`), receipts and the ledger (`obs-ledger`), hot blocks
-//! (the engines), proofs of single records (`obs-proof`).
+//! (the engines), proof files and their verification (`obs-proof`).
 //! Units: an hour is named by the instant it ends; metric time is milliseconds, log and span time
 //! nanoseconds, since the Unix epoch, UTC.
 //! Formats: `docs/format/seal-metrics.md`, `seal-logs.md`, `seal-traces.md`.

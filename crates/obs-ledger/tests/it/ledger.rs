@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use obs_disk::RealDisk;
-use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Receipt, SloDefinition};
+use obs_ledger::{AlertFired, Ledger, LedgerConfig, LedgerMode, Receipt, SloDefinition};
 use obs_proof::note::VerifierKey;
 use obs_proof::tlog_proof::TlogProof;
 use obs_proof::tree::verify_consistency;
@@ -216,4 +217,37 @@ fn an_absurd_clock_does_not_spoil_the_log() {
     open().append(vec![alert(3)]).unwrap();
     let report = verify_dir(dir.path());
     assert_eq!((report.exit_code(), report.receipts), (0, 3), "{report}");
+}
+
+/// Canonical JSON spells 1.8e18 as an integer that a double may not hold, which no reader of a
+/// line accepts: such values are strings.
+#[test]
+fn large_values_do_not_spoil_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Ledger::open(config(Arc::new(RealDisk), clock(), dir.path())).unwrap();
+    let fired = |current_value: f64| {
+        Receipt::alert_fired(AlertFired {
+            alert_id: "alert-2025-12-06-001".into(),
+            name: "Backlog".into(),
+            severity: "warning".into(),
+            node: "did:vm:node:brick-02".into(),
+            rule_expression: "backlog_bytes > 1e15".into(),
+            current_value,
+            threshold: Some(1e15),
+            notifications_sent: Vec::new(),
+            fired_at: TimestampMs(HOUR_13),
+            labels: BTreeMap::new(),
+            tags: Vec::new(),
+        })
+    };
+    let values = [1e15, 9_007_199_254_740_993.0, 1.8e18, -9.9e20, 1e21, f64::MAX, 5e-324, -0.0];
+    for value in values {
+        // Opened anew after each: the last line of a log has to be readable.
+        open().append(vec![fired(value)]).unwrap();
+    }
+    let report = verify_dir(dir.path());
+    assert_eq!((report.exit_code(), report.receipts), (0, values.len() as u64), "{report}");
+    let all = lines(&open());
+    assert_eq!(object(&all[0])["current_value"], json!(1e15 as u64));
+    assert_eq!(object(&all[2])["current_value"], json!("1800000000000000000"));
 }

@@ -1,5 +1,10 @@
 use obs_disk::{Disk, FakeDisk};
+use obs_proof::checkpoint::Checkpoint;
+use obs_proof::note::{KeyKind, SignerKey};
 use obs_proof::record::{LEAF_LOG, LEAF_SERIES, LEAF_SPAN};
+use obs_proof::tlog_proof::TlogProof;
+use obs_proof::vmproof::VmProof;
+use obs_proof::{Sha256Tree, TreeHash};
 use obs_types::{
     AttrScope, AttrValue, ExemplarSeries, LogSelect, LogSource, LogStats, LogStream, METRIC_NAME,
     Matcher, MetricMetadata, QueryContext, Resource, SeriesData, SeriesSelect, SeriesSource,
@@ -162,6 +167,32 @@ fn leads_to(seal: &Seal, record: &SealedRecord, kind: &str) {
     assert_eq!(record.proven.proof.count, seal.records.count);
     let root = record.proven.proof.root(&record.proven.scope, &record.proven.record).unwrap();
     assert_eq!(root, seal.records.root);
+    let proof = proof_file(seal, record);
+    assert_eq!(VmProof::parse(&proof.to_string()).unwrap(), proof);
+}
+
+/// The record's proof file, with the seal as the only receipt of a log.
+fn proof_file(seal: &Seal, record: &SealedRecord) -> VmProof {
+    let of_stream = match seal.signal() {
+        Signal::Metrics => "obs_metric_snapshot",
+        Signal::Logs => "obs_log_batch",
+        Signal::Traces => "obs_trace_batch",
+    };
+    let receipt = serde_json::json!({
+        "type": of_stream, "seq": 0, "stream": seal.signal().as_str(),
+        "period": {"start": "2025-12-06T13:00:00Z", "end": seal.hour().end_text()},
+        "records": {"count": seal.records.count.to_string(), "leaf": seal.records.leaf,
+            "root": seal.records.root_text()},
+    });
+    let line = obs_proof::canonical::to_string(&receipt).unwrap();
+    let key = SignerKey::from_seed("log.example/x", KeyKind::Ed25519, &[5; 32]).unwrap();
+    let root = Sha256Tree::leaf(line.as_bytes());
+    let checkpoint = Checkpoint { origin: "log.example/x".to_owned(), size: 1, root };
+    let mut note = checkpoint.to_note().unwrap();
+    note.sign(&key, 0);
+    let checkpoint = note.to_string();
+    let tlog = TlogProof { extra: None, index: 0, hashes: Vec::new(), checkpoint };
+    VmProof::new(Some(record.proven.clone()), &line, &tlog.to_string()).unwrap()
 }
 
 #[test]
