@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use obs_analysis::correlate::{Event, EventKind, detect_changes, timeline};
@@ -16,6 +17,10 @@ const ENTRIES_MAX: usize = 200;
 /// Log lines and traces that are looked at on each side.
 const LOGS_MAX: usize = 2_000;
 const TRACES_MAX: usize = 500;
+/// Traces that were neither slow nor failed.
+const ROUTINE_TRACES_MAX: usize = 12;
+/// ENGINE 6.3: slow is over five seconds.
+const SLOW_NS: i64 = 5_000_000_000;
 
 /// Metrics whose changes tell something: ENGINE's fields, business metrics, queues and errors.
 const TELLING: &str = r#"{__name__=~"cpu_percent|memory_percent|disk_percent|up|psi_field_.+|treaty_(fill_rate|rtt_ms|provenance_coverage)|guardian_anchor_queue_depth|scheduler_backoff_level|slo_error_budget_remaining_percent|.*_queue_depth|.*_receipts_per_minute"}"#;
@@ -153,11 +158,34 @@ fn logs(
                     label("service_name"),
                     node.short(),
                     level,
-                    &entry.line,
+                    &message_of(&entry.line),
                 ));
             }
         }
     }
+}
+
+/// What a structured line says: its `message` or `msg`, from JSON or logfmt; else the whole line.
+fn message_of(line: &str) -> Cow<'_, str> {
+    if line.starts_with('{') {
+        if let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(line)
+            && let Some(Value::String(message)) =
+                fields.get("message").or_else(|| fields.get("msg"))
+        {
+            return Cow::Owned(message.clone());
+        }
+        return Cow::Borrowed(line);
+    }
+    for field in ["msg=\"", "message=\""] {
+        let Some((before, rest)) = line.split_once(field) else { continue };
+        let starts_word = before.is_empty() || before.ends_with(' ');
+        if let Some((message, _)) = rest.split_once('"').filter(|_| starts_word)
+            && !message.ends_with('\\')
+        {
+            return Cow::Borrowed(message);
+        }
+    }
+    Cow::Borrowed(line)
 }
 
 fn traces(
@@ -168,15 +196,21 @@ fn traces(
     events: &mut Vec<Event>,
 ) -> Result<(), SourceError> {
     let range = TimeRangeNs::new(from.to_ns(), to.to_ns());
-    for trace in front.traces.select(&TraceSelect { range, all_of: &[] }, context)?.take(TRACES_MAX)
-    {
+    let mut routine = Vec::new();
+    let select = TraceSelect { range, all_of: &[] };
+    for trace in front.traces.select(&select, context)?.take(TRACES_MAX) {
         let trace = trace?;
         context.check()?;
-        // Our own request spans are routine.
-        if trace.services() != ["vm-obs"] || trace.has_error() {
+        let nanos = trace.duration_ns();
+        if trace.has_error() || nanos > SLOW_NS {
             events.extend(Event::trace(&trace));
+        } else if trace.services() != ["vm-obs"] {
+            // Our own request spans are left out, and of the others' the longest tell most.
+            routine.extend(Event::trace(&trace).map(|event| (nanos, event)));
         }
     }
+    routine.sort_by_key(|(nanos, event)| (std::cmp::Reverse(*nanos), event.at));
+    events.extend(routine.into_iter().take(ROUTINE_TRACES_MAX).map(|(_, event)| event));
     Ok(())
 }
 
@@ -263,4 +297,18 @@ fn from_ledger(
         true
     })?;
     Ok(thresholds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message_of;
+
+    #[test]
+    fn a_structured_line_is_told_by_its_message() {
+        assert_eq!(message_of(r#"{"level":"info","message":"login accepted"}"#), "login accepted");
+        assert_eq!(message_of(r#"level=info msg="treaty polled" rtt_ms=118"#), "treaty polled");
+        for whole in ["plain", r#"{"level":"info"}"#, r#"a xmsg="b""#, r#"msg="open"#, "{broken"] {
+            assert_eq!(message_of(whole), whole);
+        }
+    }
 }

@@ -96,7 +96,7 @@ fn own_counter(families: &[Family], name: &str) -> f64 {
         .flat_map(|f| &f.samples)
         .map(|s| s.value)
         .filter(|v| v.is_finite())
-        .sum()
+        .fold(0.0, |sum, v| sum + v)
 }
 
 fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
