@@ -1,4 +1,6 @@
-use procfs::{Current, CurrentSI, KernelStats, LoadAverage};
+use std::fs;
+
+use procfs::{CurrentSI, KernelStats};
 
 use super::{Families, io};
 use obs_types::MetricKind;
@@ -30,9 +32,18 @@ pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
             }
         }
     }
-    let load = LoadAverage::current().map_err(io)?;
-    out.gauge("node_load1", "1m load average.", f64::from(load.one));
-    out.gauge("node_load5", "5m load average.", f64::from(load.five));
-    out.gauge("node_load15", "15m load average.", f64::from(load.fifteen));
+    let text = fs::read_to_string("/proc/loadavg")?;
+    for ((name, help), word) in [
+        ("node_load1", "1m load average."),
+        ("node_load5", "5m load average."),
+        ("node_load15", "15m load average."),
+    ]
+    .into_iter()
+    .zip(text.split_whitespace())
+    {
+        if let Ok(value) = word.parse() {
+            out.gauge(name, help, value);
+        }
+    }
     Ok(())
 }
