@@ -9,6 +9,7 @@ mod alerts;
 mod anomaly;
 mod error;
 mod ids;
+mod rule_json;
 mod seal;
 mod slo;
 mod state;

@@ -139,6 +139,23 @@ fn labels_and_fields_are_detected() {
 }
 
 #[test]
+fn tail_sends_what_is_there_first() {
+    let text = SHARED.first_message(&format!("/loki/api/v1/tail?query={GUARDIAN}&limit=10"));
+    let message: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(message["dropped_entries"], json!([]));
+    let lines: usize = message["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| {
+            assert_eq!(s["stream"]["service_name"], "guardian");
+            s["values"].as_array().unwrap().len()
+        })
+        .sum();
+    assert_eq!(lines, 2, "{text}");
+}
+
+#[test]
 fn the_rest_of_the_read_api() {
     let formatted = SHARED.ok("/loki/api/v1/format_query?query=%7Ba%3D%22b%22%7D%7C%3D%22x%22");
     assert_eq!(formatted["status"], "success");

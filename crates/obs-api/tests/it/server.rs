@@ -127,6 +127,39 @@ impl Server {
         Answer { status, head, body }
     }
 
+    /// Opens a web socket and gives the text of its first message.
+    pub(crate) fn first_message(&self, target: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        // RFC 6455 §5.2: final text frame, unmasked; 126 announces two bytes of length.
+        let mut start = [0; 2];
+        socket.read_exact(&mut start).unwrap();
+        assert_eq!(start[0], 0x81);
+        let length = match start[1] {
+            126 => {
+                let mut long = [0; 2];
+                socket.read_exact(&mut long).unwrap();
+                usize::from(u16::from_be_bytes(long))
+            }
+            short => usize::from(short),
+        };
+        let mut text = vec![0; length];
+        socket.read_exact(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     pub(crate) fn get(&self, target: &str) -> Answer {
         self.request("GET", target, &[], b"")
     }
