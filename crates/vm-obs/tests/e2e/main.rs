@@ -1,0 +1,13 @@
+//! The real program, end to end: started as a user starts it, on free ports and a folder of its own.
+//!
+//! One test binary, so that it is linked once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+mod bad_input;
+mod config_mistakes;
+mod crash;
+mod full_disk;
+mod readme;
+mod support;
+mod tour;
