@@ -7,6 +7,7 @@
 
 mod alerts;
 mod anomaly;
+mod config;
 mod error;
 mod ids;
 mod rule_json;
@@ -19,6 +20,7 @@ pub use alerts::{
     SilenceRequest,
 };
 pub use anomaly::{AnomalyService, Watch};
+pub use config::record_config;
 pub use error::OpsError;
 pub use ids::DayIds;
 pub use seal::{SealService, SealSettings};

@@ -39,6 +39,8 @@ pub(crate) struct Pack {
     pub dashboards: Vec<Dashboard>,
     pub jobs: Vec<ScrapeJob>,
     pub watches: Vec<Watch>,
+    /// Every file as it was read, by path.
+    pub texts: Vec<(String, String)>,
 }
 
 /// Path below the pack's folder, and its text.
@@ -109,6 +111,7 @@ impl Pack {
             dashboards: Vec::new(),
             jobs: Vec::new(),
             watches: Vec::new(),
+            texts: files.iter().map(|(p, t)| (format!("{name}/{p}"), t.clone())).collect(),
         };
         for (path, text) in files {
             let shown = format!("{name}/{path}");

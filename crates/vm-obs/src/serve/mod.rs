@@ -32,7 +32,9 @@ use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
 use obs_dash::Dashboard;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::{AlertService, AnomalyService, DayIds, SealService, SealSettings, SloService};
+use obs_ops::{
+    AlertService, AnomalyService, DayIds, SealService, SealSettings, SloService, record_config,
+};
 use obs_rules::{GroupOptions, ReadOptions, RuleFile};
 use obs_types::{LabelSet, NodeName};
 use serde_json::json;
@@ -93,6 +95,8 @@ struct Loaded {
     scrape: PrometheusConfig,
     watches: Vec<obs_ops::Watch>,
     packs: Vec<String>,
+    /// What counts as the configuration, for its receipt.
+    texts: Vec<(String, String)>,
 }
 
 fn load(config: &Config) -> anyhow::Result<Loaded> {
@@ -104,7 +108,19 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         scrape: PrometheusConfig::default(),
         watches: config.watches.clone(),
         packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
+        texts: vec![("vm-obs.yaml".to_owned(), config.yaml.clone())],
     };
+    let files = config
+        .prometheus
+        .iter()
+        .chain(&config.rule_files)
+        .chain(&config.slo_files)
+        .chain(&config.dashboards)
+        .chain(&config.notify);
+    for file in files.flat_map(|p| expand_glob(p)) {
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        out.texts.push((file.display().to_string(), text));
+    }
     if let Some(path) = &config.prometheus {
         out.scrape = PrometheusConfig::load(path)?;
         for notice in &out.scrape.notices {
@@ -123,6 +139,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
             description = pack.manifest.description,
             "pack loaded"
         );
+        out.texts.extend(pack.texts);
         out.rules.extend(pack.rules);
         out.slos.extend(pack.slos);
         out.scrape.jobs.extend(pack.jobs);
@@ -197,6 +214,8 @@ async fn serve(
     let collection = Arc::new(CollectionLog::default());
     let node = NodeName::new(&config.node);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
+    let summary = format!("packs: {}", loaded.packs.join(", "));
+    record_config(&ledger, &operations, &std::mem::take(&mut loaded.texts), &summary, started)?;
     let external_url = format!("http://{}", http.local_addr()?);
     let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
     let alerts = Arc::new(AlertService::open(

@@ -423,8 +423,10 @@ fn alert_fires_and_resolves(server: &Server, sink: &WebhookSink) {
         assert!(alert.get(field).is_some(), "{field} is missing in {alert}");
     }
     let id = alert["alert_id"].as_str().unwrap();
-    assert!(alert["notified"].to_string().contains("webhook:ops"), "{alert}");
     delivered(sink, "firing");
+    server.eventually(&format!("/obs/alerts/{id}"), "who was told", |v| {
+        v["notified"].to_string().contains("webhook:ops")
+    });
     assert!(server.verb_ok(&["alert", "list", "--status", "firing"]).contains("PsiFieldPodDrift"));
     assert!(server.verb_ok(&["alert", "show", id]).contains("PsiFieldPodDrift"));
     server.verb_ok(&["alert", "ack", id, "--comment", "investigating"]);
@@ -573,7 +575,9 @@ fn a_changed_byte_is_noticed(data: &Path) {
         bad[middle] ^= 1;
         std::fs::write(&path, &bad).unwrap();
         let (code, text) = run(&["verify", &folder]);
-        assert_eq!(code, 1, "a changed byte in {} goes unnoticed:\n{text}", path.display());
+        // A record tree can be made again from the sealed file; damage to it hides nothing.
+        let wanted = if path.extension().is_some_and(|e| e == "mt") { 2 } else { 1 };
+        assert_eq!(code, wanted, "a changed byte in {}:\n{text}", path.display());
         std::fs::write(&path, &good).unwrap();
     }
     let (code, text) = run(&["verify", &folder]);
