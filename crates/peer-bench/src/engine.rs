@@ -154,7 +154,19 @@ fn version(kind: Kind, program: &Path) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".to_owned() };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().next().unwrap_or("unknown").trim().to_owned()
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() { packaged_version(kind) } else { line.to_owned() }
+}
+
+/// Debian builds VictoriaMetrics without a version of its own; the package has one.
+fn packaged_version(kind: Kind) -> String {
+    Command::new("dpkg-query")
+        .args(["-W", "-f", "${Package} ${Version}", kind.name()])
+        .output()
+        .ok()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Bytes of all files below a folder, as allocated on disk: a file with holes counts what it holds.
