@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use obs_disk::Clock;
-use obs_promql::{Engine as PromEngine, EngineError, EngineOptions, QueryResult};
+use obs_promql::{Engine as PromEngine, EngineError, EngineOptions, QueryResult, Value};
 use obs_types::{
-    CancelToken, LogSource, MemoryTracker, QueryContext, SeriesSource, TimestampMs, TraceSource,
+    CancelToken, LabelSet, LogSource, MemoryTracker, QueryContext, SeriesSource, TimestampMs,
+    TraceSource,
 };
 
 use crate::ReceiptCounts;
@@ -98,5 +99,19 @@ impl QueryFront {
         context: &QueryContext,
     ) -> Result<QueryResult, EngineError> {
         self.promql.range(self.metrics.as_ref(), query, start, end, step_ms, context)
+    }
+
+    /// PromQL at one instant as one float per series, for objectives and anomaly watches; native
+    /// histograms are left out. The error is the language's own text.
+    pub fn values(&self, query: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
+        let context = self.context(None, CancelToken::default());
+        let result = self.instant(query, at, &context).map_err(|e| e.to_string())?;
+        Ok(match result.value {
+            Value::Vector(all) => {
+                all.into_iter().filter_map(|s| s.value.as_float().map(|v| (s.labels, v))).collect()
+            }
+            Value::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
+            Value::String { .. } | Value::Matrix(_) => Vec::new(),
+        })
     }
 }

@@ -3,8 +3,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use obs_analysis::slo::evaluate;
-use obs_promql::{SampleValue, Value as PromValue};
-use obs_types::{CancelToken, LabelSet, TimestampMs};
 use serde_json::{Value, json};
 
 use crate::params::Params;
@@ -36,29 +34,12 @@ pub(super) async fn show(
     let mut slo = state.slos.definition(&id).ok_or_else(missing)?;
     slo.window = obs_query::parse_duration(period)?;
     let report = run(&state, None, move |s, _context| {
-        evaluate(&slo, s.front.now(), &|query: &str, at| instant(s, query, at))
+        evaluate(&slo, s.front.now(), &|query: &str, at| s.front.values(query, at))
             .map(|r| r.to_json())
             .map_err(|e| ApiError::invalid(e.to_string()))
     })
     .await?;
     Ok(Json(report))
-}
-
-/// One PromQL value per series, for objectives.
-fn instant(state: &ApiState, query: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
-    let context = state.front.context(None, CancelToken::default());
-    let result = state.front.instant(query, at, &context).map_err(|e| e.to_string())?;
-    Ok(match result.value {
-        PromValue::Vector(all) => all
-            .into_iter()
-            .filter_map(|s| match s.value {
-                SampleValue::Float(v) => Some((s.labels, v)),
-                SampleValue::Histogram(_) => None,
-            })
-            .collect(),
-        PromValue::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
-        PromValue::String { .. } | PromValue::Matrix(_) => Vec::new(),
-    })
 }
 
 pub(super) async fn create(

@@ -12,7 +12,6 @@ use obs_collect::host::HostCollector;
 use obs_collect::receivers::Sinks;
 use obs_notify::Notifier;
 use obs_ops::{AlertStep, AnomalyService, SealService};
-use obs_promql::{SampleValue, Value as PromValue};
 use obs_rules::{AlertRecord, BookChange, StepContext};
 use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 
@@ -102,23 +101,6 @@ impl World {
         }
     }
 
-    /// PromQL for objectives and anomaly watches: one float per series.
-    fn query(&self, text: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
-        let context = self.state.front.context(None, CancelToken::default());
-        let result = self.state.front.instant(text, at, &context).map_err(|e| e.to_string())?;
-        Ok(match result.value {
-            PromValue::Vector(all) => all
-                .into_iter()
-                .filter_map(|s| match s.value {
-                    SampleValue::Float(v) => Some((s.labels, v)),
-                    SampleValue::Histogram(_) => None,
-                })
-                .collect(),
-            PromValue::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
-            PromValue::String { .. } | PromValue::Matrix(_) => Vec::new(),
-        })
-    }
-
     /// Own metrics into the own engine.
     pub(super) fn own_metrics(&self) {
         let labels: Vec<(&str, &str)> = self.own_labels.iter().collect();
@@ -156,7 +138,7 @@ impl World {
 
     /// Evaluates objectives, stores their series, writes the daily report when a day begins.
     pub(super) fn objectives(&self) {
-        let query = |text: &str, at: TimestampMs| self.query(text, at);
+        let query = |text: &str, at: TimestampMs| self.state.front.values(text, at);
         let now = self.now();
         let batch = self.state.slos.evaluate(now, &query as &dyn InstantQuery, &self.own_labels);
         self.store(batch, "objectives");
@@ -168,7 +150,7 @@ impl World {
     }
 
     pub(super) fn watch(&self) {
-        let query = |text: &str, at: TimestampMs| self.query(text, at);
+        let query = |text: &str, at: TimestampMs| self.state.front.values(text, at);
         let open: Vec<String> = self.state.alerts.firing().into_iter().map(|a| a.id).collect();
         if let Err(e) = self.anomalies.step(self.now(), &query as &dyn InstantQuery, &open) {
             tracing::error!(error = %e, "anomalies not recorded");
