@@ -1,7 +1,7 @@
 //! Malformed, oversized, inflated, out-of-range and late data on every port: the protocol's own
 //! error, a counter that says why, a server that goes on, and the good rest of a batch kept.
 
-use obs_testkit::{Client, logs_push, remote_write, trace_export};
+use obs_testkit::{Client, SeriesSamples, logs_push, remote_write, trace_export};
 use serde_json::json;
 
 use crate::support::{Server, counter, now_ms, run};
@@ -24,7 +24,7 @@ struct Bad<'a> {
     counted: &'a [&'a str],
 }
 
-fn samples(name: &str, times: &[(i64, f64)]) -> (Vec<(String, String)>, Vec<(i64, f64)>) {
+fn samples(name: &str, times: &[(i64, f64)]) -> SeriesSamples {
     (vec![("__name__".to_owned(), name.to_owned())], times.to_vec())
 }
 
