@@ -38,6 +38,11 @@ impl Field {
         })
     }
 
+    /// Whether it is the word `nil`.
+    fn is_nil(&self) -> bool {
+        matches!(self, Self::Static(Static::Nil))
+    }
+
     pub(crate) fn eval<'a>(&'a self, view: &TraceView<'a>, span: usize) -> Value<'a> {
         match self {
             Self::Static(s) => Value::from_static(s),
@@ -55,6 +60,11 @@ impl Field {
                 }
                 FieldOp::Or => {
                     Value::Bool(left.eval(view, span).is_true() || right.eval(view, span).is_true())
+                }
+                FieldOp::Equal | FieldOp::NotEqual if left.is_nil() || right.is_nil() => {
+                    let asked = if left.is_nil() { right } else { left };
+                    let absent = asked.eval(view, span).is_nil();
+                    Value::Bool(absent == (*op == FieldOp::Equal))
                 }
                 op => {
                     let (l, r) = (left.eval(view, span), right.eval(view, span));

@@ -114,21 +114,12 @@ impl<'a> Value<'a> {
 }
 
 /// `regex` is present for the two regex operators. Values of types that do not go together fulfil
-/// nothing, not even `!=`; so does a missing attribute, except against nil.
+/// nothing, not even `!=`; nor does a missing attribute. (Comparing with nil is another question,
+/// see [`Value::is_nil`].)
 pub(crate) fn compare(op: FieldOp, a: &Value<'_>, b: &Value<'_>, regex: Option<&Regex>) -> bool {
-    let distributed = match (a, b) {
-        (Value::Many(items), _) => Some(items.iter().any(|i| compare(op, i, b, regex))),
-        (_, Value::Many(items)) => Some(items.iter().any(|i| compare(op, a, i, regex))),
-        _ => None,
-    };
-    if let (Some(hit), false) = (distributed, matches!(a, Value::Nil) || matches!(b, Value::Nil)) {
-        return hit;
-    }
-    match (a, b, op) {
-        (x, Value::Nil, FieldOp::Equal) | (Value::Nil, x, FieldOp::Equal) => return x.is_nil(),
-        (x, Value::Nil, FieldOp::NotEqual) | (Value::Nil, x, FieldOp::NotEqual) => {
-            return !x.is_nil();
-        }
+    match (a, b) {
+        (Value::Many(items), _) => return items.iter().any(|i| compare(op, i, b, regex)),
+        (_, Value::Many(items)) => return items.iter().any(|i| compare(op, a, i, regex)),
         _ => {}
     }
     let element = |items: &[AttrValue], other: &Value<'_>, flipped: bool| {

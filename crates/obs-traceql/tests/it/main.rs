@@ -1,4 +1,12 @@
-//! The public conformance list, when it is there.
+//! The public conformance list when it is there, and our own tests of meaning.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod language;
+mod metrics;
+mod search;
+mod structural;
+mod world;
 
 use std::path::PathBuf;
 
