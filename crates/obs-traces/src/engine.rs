@@ -60,8 +60,11 @@ pub(crate) struct Flushing {
 #[derive(Debug, Default)]
 struct Cache {
     indexes: VecDeque<(u64, Arc<Vec<IndexEntry>>)>,
-    chunks: VecDeque<((u64, u32), Arc<Vec<SpanRecord>>)>,
+    /// By block and number.
+    chunks: VecDeque<CachedChunk>,
 }
+
+type CachedChunk = ((u64, u32), Arc<Vec<SpanRecord>>);
 
 /// What a call of [`TracesEngine::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

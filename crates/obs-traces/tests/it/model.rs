@@ -9,7 +9,7 @@ use obs_types::{
 };
 use proptest::prelude::*;
 
-use crate::world::{NOW_NS, World, context, id, put, span};
+use crate::world::{NOW_NS, World, context, everything, id, put, select_ids, span};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -65,7 +65,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn like_a_list_of_spans(steps in prop::collection::vec(step(), 1..14), from in 0i64..1_000, len in 1i64..600) {
@@ -145,4 +145,18 @@ proptest! {
         let again: Vec<Trace> = reader.select(&select, &context()).unwrap().map(|t| t.unwrap()).collect();
         prop_assert_eq!(again, wanted);
     }
+}
+
+/// The copy that is kept starts later than the one that is not: the order of traces follows it.
+#[test]
+fn a_span_sent_again_moves_its_trace() {
+    let world = World::new();
+    let engine = world.open();
+    put(&engine, vec![span(2, 1, 0, 5, 1)]);
+    put(&engine, vec![span(1, 3, 0, 0, 0)]);
+    engine.flush().unwrap();
+    assert_eq!(select_ids(&engine, everything()), [id(2), id(1)]);
+    put(&engine, vec![span(1, 3, 0, 7, 0)]);
+    assert_eq!(select_ids(&engine, everything()), [id(1), id(2)]);
+    assert_eq!(engine.trace(id(1), &context()).unwrap().unwrap().spans, [span(1, 3, 0, 7, 0)]);
 }
