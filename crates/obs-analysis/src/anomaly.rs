@@ -9,5 +9,5 @@ mod window;
 
 pub use detector::{AnomalyKind, DEFAULT_CONFIG, Detection, Detector, DetectorConfig};
 pub use peers::{PeerOutlier, compare_peers};
-pub(crate) use window::median as median_of;
 pub use record::AnomalyRecord;
+pub(crate) use window::median as median_of;

@@ -373,14 +373,25 @@ mod tests {
         let found = find_bottleneck(&settlement(), &History::new());
         assert_eq!(found.slowest_step().unwrap().name, "anchor_request");
         assert_eq!(found.steps[0].self_ns, 140_000_000);
-        let path: Vec<&str> = found.path.iter().map(|p| found.steps[p.step].name.as_str()).collect();
+        let path: Vec<&str> =
+            found.path.iter().map(|p| found.steps[p.step].name.as_str()).collect();
         assert_eq!(
             path,
-            ["http_request", "validate_settlement", "emit_receipt", "anchor_request", "http_request"]
+            [
+                "http_request",
+                "validate_settlement",
+                "emit_receipt",
+                "anchor_request",
+                "http_request"
+            ]
         );
         let sum: i64 = found.path.iter().map(|p| p.end.0 - p.start.0).sum();
         assert_eq!(sum, found.duration_ns);
-        assert!(found.to_text().contains("2.000s  guardian  anchor_request"), "{}", found.to_text());
+        assert!(
+            found.to_text().contains("2.000s  guardian  anchor_request"),
+            "{}",
+            found.to_text()
+        );
     }
 
     #[test]

@@ -35,10 +35,8 @@ pub fn compare_peers(members: &[(String, f64)], tolerance: f64) -> Vec<PeerOutli
         }
         let center = median(&mut others);
         let mut spreads: Vec<f64> = others.iter().map(|v| (v - center).abs()).collect();
-        let spread = (1.4826 * median(&mut spreads))
-            .max(tolerance / 3.0)
-            .max(center.abs() * 1e-3)
-            .max(1e-9);
+        let spread =
+            (1.4826 * median(&mut spreads)).max(tolerance / 3.0).max(center.abs() * 1e-3).max(1e-9);
         let sigma = (value - center).abs() / spread;
         if sigma > SIGMA_MIN && (value - center).abs() > tolerance {
             outliers.push(PeerOutlier {

@@ -11,8 +11,14 @@ pub enum ChangeKind {
     StartsRising,
     StartsFalling,
     /// Between two samples.
-    Jumps { from: f64, to: f64 },
-    Drops { from: f64, to: f64 },
+    Jumps {
+        from: f64,
+        to: f64,
+    },
+    Drops {
+        from: f64,
+        to: f64,
+    },
     CrossesAbove(f64),
     CrossesBelow(f64),
 }
@@ -45,9 +51,12 @@ pub fn detect_changes(samples: &[(TimestampMs, f64)], thresholds: &[f64]) -> Vec
         .filter(|c| matches!(c.kind, ChangeKind::Jumps { .. } | ChangeKind::Drops { .. }))
         .map(|c| c.at)
         .collect();
-    changes.extend(ramps.into_iter().filter(|(range, _)| {
-        !jumps.iter().any(|t| range.0 <= *t && *t <= range.1)
-    }).map(|(_, change)| change));
+    changes.extend(
+        ramps
+            .into_iter()
+            .filter(|(range, _)| !jumps.iter().any(|t| range.0 <= *t && *t <= range.1))
+            .map(|(_, change)| change),
+    );
     changes.sort_by_key(|c| c.at);
     changes
 }
@@ -109,10 +118,7 @@ fn jumps(points: &[(TimestampMs, f64)], noise: f64) -> Vec<Change> {
 
 /// Slow movements: the value leaves the band around its baseline and stays out; the change is
 /// dated where it last was inside. Gives the stretch it covers with each.
-fn ramps(
-    points: &[(TimestampMs, f64)],
-    noise: f64,
-) -> Vec<((TimestampMs, TimestampMs), Change)> {
+fn ramps(points: &[(TimestampMs, f64)], noise: f64) -> Vec<((TimestampMs, TimestampMs), Change)> {
     let mut found = Vec::new();
     let mut base_from = 0;
     let mut i = BASELINE.min(points.len() / 3);
@@ -130,10 +136,8 @@ fn ramps(
         let run: Vec<f64> = (0..3).map(|k| out(points.get(i + k))).collect();
         let rising = run.iter().all(|o| *o > 1.0);
         if rising || run.iter().all(|o| *o < -1.0) {
-            let onset = (from..i)
-                .rev()
-                .find(|k| out(points.get(*k)).abs() * SIGMA <= 1.5)
-                .unwrap_or(from);
+            let onset =
+                (from..i).rev().find(|k| out(points.get(*k)).abs() * SIGMA <= 1.5).unwrap_or(from);
             // The movement ends where the value no longer goes on in its direction.
             let mut end = i;
             while let (Some((_, a)), Some((_, b))) = (points.get(end), points.get(end + 1)) {
@@ -168,8 +172,12 @@ impl fmt::Display for ChangeKind {
         match self {
             Self::StartsRising => f.write_str("starts rising"),
             Self::StartsFalling => f.write_str("starts falling"),
-            Self::Jumps { from, to } => write!(f, "jumps from {} to {}", number(*from), number(*to)),
-            Self::Drops { from, to } => write!(f, "drops from {} to {}", number(*from), number(*to)),
+            Self::Jumps { from, to } => {
+                write!(f, "jumps from {} to {}", number(*from), number(*to))
+            }
+            Self::Drops { from, to } => {
+                write!(f, "drops from {} to {}", number(*from), number(*to))
+            }
             Self::CrossesAbove(t) => write!(f, "crosses {}", number(*t)),
             Self::CrossesBelow(t) => write!(f, "falls below {}", number(*t)),
         }

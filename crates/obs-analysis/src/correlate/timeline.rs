@@ -192,8 +192,7 @@ pub fn timeline(
 ) -> Timeline {
     let given = events.len();
     let (from, to) = (center.saturating_sub(window), center.saturating_add(window));
-    let events: Vec<Event> =
-        events.into_iter().filter(|e| from <= e.at && e.at <= to).collect();
+    let events: Vec<Event> = events.into_iter().filter(|e| from <= e.at && e.at <= to).collect();
     let mut hot: BTreeMap<String, u32> = BTreeMap::new();
     for event in &events {
         if matches!(event.kind, EventKind::Alert | EventKind::Anomaly) {
@@ -223,9 +222,7 @@ pub fn timeline(
     let mut kept: Vec<(Event, f64)> = best.into_values().collect();
     kept.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.at.cmp(&b.0.at)));
     kept.truncate(limit);
-    kept.sort_by(|a, b| {
-        (a.0.at, a.0.kind, &a.0.text).cmp(&(b.0.at, b.0.kind, &b.0.text))
-    });
+    kept.sort_by(|a, b| (a.0.at, a.0.kind, &a.0.text).cmp(&(b.0.at, b.0.kind, &b.0.text)));
     let omitted = given - kept.len();
     Timeline { center, window, events: kept, omitted }
 }
@@ -315,13 +312,43 @@ mod tests {
 
     fn example() -> Vec<Event> {
         vec![
-            Event::alert(at("14:35:00"), "alert-2025-12-06-001", "HighCPUUsage", "brick-02", "warning", true),
-            Event::log(at("14:25:00"), "guardian", "brick-02", "warn", "anchor queue depth increasing"),
-            Event::metric("brick-02", "cpu_percent", &change("14:20:00", ChangeKind::StartsRising), "%"),
-            Event::metric("brick-02", "cpu_percent", &change("14:32:00", ChangeKind::CrossesAbove(80.0)), "%"),
+            Event::alert(
+                at("14:35:00"),
+                "alert-2025-12-06-001",
+                "HighCPUUsage",
+                "brick-02",
+                "warning",
+                true,
+            ),
+            Event::log(
+                at("14:25:00"),
+                "guardian",
+                "brick-02",
+                "warn",
+                "anchor queue depth increasing",
+            ),
+            Event::metric(
+                "brick-02",
+                "cpu_percent",
+                &change("14:20:00", ChangeKind::StartsRising),
+                "%",
+            ),
+            Event::metric(
+                "brick-02",
+                "cpu_percent",
+                &change("14:32:00", ChangeKind::CrossesAbove(80.0)),
+                "%",
+            ),
             Event::log(at("14:21:00"), "portal", "portal-01", "debug", "tick"),
             Event::log(at("15:21:00"), "portal", "portal-01", "error", "outside of the window"),
-            Event::alert(at("14:50:00"), "alert-2025-12-06-001", "HighCPUUsage", "brick-02", "warning", false),
+            Event::alert(
+                at("14:50:00"),
+                "alert-2025-12-06-001",
+                "HighCPUUsage",
+                "brick-02",
+                "warning",
+                false,
+            ),
         ]
     }
 

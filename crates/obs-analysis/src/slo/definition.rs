@@ -99,9 +99,10 @@ enum KindText {
 /// errors; the line is of the YAML where the parser knows it.
 pub fn parse_slo_file(file: &str, text: &str) -> Result<Vec<Slo>, AnalysisError> {
     let refuse = |reason: String| AnalysisError::Definition { file: file.to_owned(), reason };
-    let is_contract =
-        text.lines().any(|line| line.trim_start().trim_start_matches(['{', '"', ' ']).starts_with("slo:")
-            || line.contains("\"slo\":"));
+    let is_contract = text.lines().any(|line| {
+        line.trim_start().trim_start_matches(['{', '"', ' ']).starts_with("slo:")
+            || line.contains("\"slo\":")
+    });
     let texts = if is_contract {
         let contract: ContractText =
             serde_saphyr::from_str(text).map_err(|e| refuse(e.to_string()))?;
@@ -132,9 +133,10 @@ fn check(text: SloText) -> Result<Slo, String> {
             text.target
         ));
     }
-    let window = parse_duration(&text.window).filter(|d| d.0 >= DurationMs::HOUR.0).ok_or_else(
-        || format!("window {:?} is no duration of an hour or more, such as 30d", text.window),
-    )?;
+    let window =
+        parse_duration(&text.window).filter(|d| d.0 >= DurationMs::HOUR.0).ok_or_else(|| {
+            format!("window {:?} is no duration of an hour or more, such as 30d", text.window)
+        })?;
     Ok(Slo {
         name: text.name.unwrap_or_else(|| text.id.clone()),
         id: text.id,

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn durations_round_trip() {
-        for (text, ms) in [("30d", 2_592_000_000), ("1h30m", 5_400_000), ("5m", 300_000), ("250ms", 250)]
+        for (text, ms) in
+            [("30d", 2_592_000_000), ("1h30m", 5_400_000), ("5m", 300_000), ("250ms", 250)]
         {
             assert_eq!(parse_duration(text), Some(DurationMs(ms)));
             assert_eq!(duration_text(DurationMs(ms)), text);

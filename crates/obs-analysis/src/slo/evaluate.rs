@@ -247,10 +247,8 @@ impl SloReport {
                 labels("slo_error_budget_remaining_percent"),
                 self.budget_remaining_percent,
             ));
-            series.push((
-                labels("slo_error_budget_consumed_minutes"),
-                self.budget_consumed_minutes,
-            ));
+            series
+                .push((labels("slo_error_budget_consumed_minutes"), self.budget_consumed_minutes));
             series.push((labels("slo_window_events"), self.events.total));
             series.push((labels("slo_window_bad_events"), self.events.bad()));
         }

@@ -82,8 +82,7 @@ fn step_of(window: DurationMs) -> DurationMs {
 fn count_events(query: &str, window: DurationMs) -> String {
     let text = duration_text(window);
     if PLACEHOLDERS.iter().any(|p| query.contains(p)) {
-        let filled =
-            PLACEHOLDERS.iter().fold(query.to_owned(), |query, p| query.replace(p, &text));
+        let filled = PLACEHOLDERS.iter().fold(query.to_owned(), |query, p| query.replace(p, &text));
         return match is_rate(query) {
             true => format!("sum({filled}) * {}", window.0 / 1000),
             false => format!("sum({filled})"),
