@@ -59,9 +59,7 @@ impl NativeHistogram {
     pub fn size_bytes(&self) -> usize {
         size_of::<Self>()
             + (self.positive_spans.len() + self.negative_spans.len()) * size_of::<Span>()
-            + (self.positive_buckets.len()
-                + self.negative_buckets.len()
-                + self.custom_values.len())
+            + (self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len())
                 * size_of::<f64>()
     }
 

@@ -87,9 +87,7 @@ impl LabelSet {
     }
 
     pub fn to_builder(&self) -> LabelSetBuilder {
-        LabelSetBuilder {
-            pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-        }
+        LabelSetBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
     }
 
     /// The set without its metric name.

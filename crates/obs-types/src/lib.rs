@@ -19,14 +19,16 @@ mod traces;
 
 pub use context::{CancelToken, MemoryTracker, QueryContext};
 pub use error::{ErrorKind, IngestError, IngestOutcome, Reject, RejectReason, SourceError};
-pub use histogram::{CounterResetHint, NativeHistogram, Span as BucketSpan, CUSTOM_BUCKETS_SCHEMA};
+pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, NativeHistogram, Span as BucketSpan};
 pub use ids::{ContentHash, ParseIdError, SpanId, TraceId};
 pub use labels::{LabelSet, LabelSetBuilder, METRIC_NAME};
-pub use logs::{Direction, LogEntry, LogRecord, LogSelect, LogSink, LogSource, LogStats, LogStream};
+pub use logs::{
+    Direction, LogEntry, LogRecord, LogSelect, LogSink, LogSource, LogStats, LogStream,
+};
 pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
 pub use metrics::{
     Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,
-    SeriesData, SeriesSamples, SeriesSelect, SeriesSource, STALE_NAN_BITS, is_stale, stale_nan,
+    STALE_NAN_BITS, SeriesData, SeriesSamples, SeriesSelect, SeriesSource, is_stale, stale_nan,
 };
 pub use node::NodeName;
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};

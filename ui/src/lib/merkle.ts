@@ -69,8 +69,9 @@ export function parseCheckpoint(note: string): CheckpointParts | null {
 
 /** Verifies the log's own Ed25519 signature; `null` where the browser has no Ed25519. */
 export async function verifySignature(parts: CheckpointParts, vkey: string): Promise<boolean | null> {
-  const [name, , keyText] = [vkey.slice(0, vkey.indexOf("+")), "", vkey.slice(vkey.lastIndexOf("+") + 1)];
-  const key = fromBase64(keyText);
+  // name+hash+key, and the base64 of the key may hold a "+" of its own.
+  const [name = "", , ...rest] = vkey.split("+");
+  const key = fromBase64(rest.join("+"));
   const signature = parts.signatures.find((s) => s.name === name);
   if (!signature || key[0] !== 1) return false;
   try {

@@ -41,7 +41,7 @@ fn merge(a: Trace, b: Trace) -> Trace {
     Trace { id: a.id, spans }
 }
 
-/// The trace with the spans that the other tier has of it.
+/// The trace with the spans that `other` has of it, whatever their time.
 fn other_half(
     trace: Trace,
     other: &dyn TraceSource,
@@ -51,6 +51,20 @@ fn other_half(
         Some(more) => merge(trace, more),
         None => trace,
     })
+}
+
+/// Whether a trace of the hot tier may have begun in the archive: it has no root of its own and
+/// begins soon after the boundary.
+fn may_begin_earlier(trace: &Trace, boundary: TimestampMs) -> bool {
+    let rootless = trace.root().is_none_or(|r| !r.span.parent_span_id.is_zero());
+    let near = boundary.saturating_add(STRADDLE).to_ns();
+    rootless && trace.bounds().is_some_and(|(start, _)| start < near)
+}
+
+/// Whether a trace of the archive may go on in the hot tier.
+fn may_go_on(trace: &Trace, boundary: TimestampMs) -> bool {
+    let near = boundary.saturating_sub(STRADDLE).to_ns();
+    trace.bounds().is_some_and(|(_, end)| end >= near)
 }
 
 impl TraceSource for TieredTraces {
@@ -78,41 +92,31 @@ impl TraceSource for TieredTraces {
     ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
         let (old, new) = self.split(select.range);
         let boundary = TimestampMs(boundary_ms(&self.boundary));
+        let hot = TraceSelect { range: new, ..select.clone() };
+        let cold = TraceSelect { range: old, ..select.clone() };
         if old.is_empty() {
-            let found = self.hot.select(&TraceSelect { range: new, ..select.clone() }, context)?;
-            let near = boundary.saturating_add(STRADDLE).to_ns();
-            if new.start >= near {
+            let found = self.hot.select(&hot, context)?;
+            if new.start >= boundary.saturating_add(STRADDLE).to_ns() {
                 return Ok(found);
             }
             let context = context.clone();
-            return Ok(Box::new(found.map(move |trace| {
-                let trace = trace?;
-                let rootless = trace.root().is_none_or(|r| !r.span.parent_span_id.is_zero());
-                match trace.bounds() {
-                    Some((start, _)) if rootless && start < near => {
-                        other_half(trace, self.cold.as_ref(), &context)
-                    }
-                    _ => Ok(trace),
+            return Ok(Box::new(found.map(move |trace| match trace? {
+                trace if may_begin_earlier(&trace, boundary) => {
+                    other_half(trace, self.cold.as_ref(), &context)
                 }
+                trace => Ok(trace),
             })));
         }
-        let cold = TraceSelect { range: old, ..select.clone() };
         if new.is_empty() {
-            let near = boundary.saturating_sub(STRADDLE).to_ns();
+            let found = self.cold.select(&cold, context)?;
             let context = context.clone();
-            let found = self.cold.select(&cold, &context)?;
-            return Ok(Box::new(found.map(move |trace| {
-                let trace = trace?;
-                match trace.bounds() {
-                    Some((_, end)) if end >= near => other_half(trace, self.hot.as_ref(), &context),
-                    _ => Ok(trace),
+            return Ok(Box::new(found.map(move |trace| match trace? {
+                trace if may_go_on(&trace, boundary) => {
+                    other_half(trace, self.hot.as_ref(), &context)
                 }
+                trace => Ok(trace),
             })));
         }
-        let mut newer: Vec<Trace> = self
-            .hot
-            .select(&TraceSelect { range: new, ..select.clone() }, context)?
-            .collect::<Result<_, _>>()?;
         let mut older: BTreeMap<TraceId, Trace> = BTreeMap::new();
         for trace in self.cold.select(&cold, context)? {
             let trace = trace?;
@@ -120,14 +124,27 @@ impl TraceSource for TieredTraces {
             context.memory.grow(trace.spans.len() * 512)?;
             older.insert(trace.id, trace);
         }
-        for trace in &mut newer {
-            if let Some(other) = older.remove(&trace.id) {
-                *trace = merge(std::mem::take(trace), other);
-            }
+        // A trace that only one half of the range holds may still go on in the other tier,
+        // outside the range.
+        let mut all = Vec::new();
+        for trace in self.hot.select(&hot, context)? {
+            let trace = trace?;
+            all.push(match older.remove(&trace.id) {
+                Some(other) => merge(trace, other),
+                None if may_begin_earlier(&trace, boundary) => {
+                    other_half(trace, self.cold.as_ref(), context)?
+                }
+                None => trace,
+            });
         }
-        newer.extend(older.into_values());
-        newer.sort_by_key(|t| std::cmp::Reverse((t.bounds().map(|b| b.0), t.id)));
-        Ok(Box::new(newer.into_iter().map(Ok)))
+        for trace in older.into_values() {
+            all.push(match may_go_on(&trace, boundary) {
+                true => other_half(trace, self.hot.as_ref(), context)?,
+                false => trace,
+            });
+        }
+        all.sort_by_key(|t| std::cmp::Reverse((t.bounds().map(|b| b.0), t.id)));
+        Ok(Box::new(all.into_iter().map(Ok)))
     }
 
     fn tag_names(

@@ -145,6 +145,24 @@ proptest! {
 }
 
 #[test]
+fn a_trace_is_whole_though_one_half_lies_outside_the_range() {
+    let tiers = &*TIERS;
+    let boundary = Arc::new(AtomicI64::new(START + 8_400_500));
+    let both = TieredTraces::new(tiers.hot.traces.clone(), tiers.cold.traces.clone(), boundary);
+    let context = QueryContext::unlimited();
+    let end = TimestampMs(START + 8_400_501).to_ns();
+    let range = TimeRangeNs::new(TimestampMs(START + 2_935_230).to_ns(), end);
+    let select = TraceSelect { range, all_of: &[] };
+    let found = |source: &dyn TraceSource| -> Vec<_> {
+        let mut all: Vec<_> =
+            source.select(&select, &context).unwrap().map(|t| shape(&t.unwrap())).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(found(&both), found(tiers.all.traces.as_ref()));
+}
+
+#[test]
 fn a_trace_on_both_sides_of_the_boundary_is_one() {
     let tiers = &*TIERS;
     let boundary = Arc::new(AtomicI64::new(START + 105 * MINUTE));
