@@ -65,7 +65,9 @@ impl LabelSet {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().take_while(|(n, _)| *n <= name).find(|(n, _)| *n == name).map(|(_, v)| v)
+        let name = name.as_bytes();
+        let entry = self.entries().take_while(|e| e.name <= name).find(|e| e.name == name)?;
+        std::str::from_utf8(entry.value).ok()
     }
 
     /// The metric name, or `""`.
@@ -78,8 +80,13 @@ impl LabelSet {
         Pairs { rest: &self.raw }
     }
 
+    /// The labels as bytes, without the cost of proving each text to be UTF-8 once more.
+    fn entries(&self) -> Entries<'_> {
+        Entries { rest: &self.raw }
+    }
+
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.entries().count()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -97,12 +104,20 @@ impl LabelSet {
 
     /// Keeps only the named labels.
     pub fn keep(&self, names: &[&str]) -> Self {
-        Self::encode(self.iter().filter(|(n, _)| names.contains(n)))
+        self.filter(|name| names.iter().any(|n| n.as_bytes() == name))
     }
 
     /// Drops the named labels.
     pub fn without(&self, names: &[&str]) -> Self {
-        Self::encode(self.iter().filter(|(n, _)| !names.contains(n)))
+        self.filter(|name| names.iter().all(|n| n.as_bytes() != name))
+    }
+
+    fn filter(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> Self {
+        let mut raw = Vec::with_capacity(self.raw.len());
+        for entry in self.entries().filter(|e| wanted(e.name)) {
+            raw.extend_from_slice(entry.whole);
+        }
+        Self { raw: Arc::from(raw) }
     }
 
     /// The set with one label set (an empty value removes it).
@@ -144,7 +159,15 @@ impl PartialOrd for LabelSet {
 impl Ord for LabelSet {
     /// By name, then value, label by label; a prefix sorts first. This is Prometheus' order.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // UTF-8 sorts by bytes as it does by characters.
+        let mut others = other.entries();
+        for mine in self.entries() {
+            let Some(theirs) = others.next() else { return Ordering::Greater };
+            if mine.whole != theirs.whole {
+                return mine.name.cmp(theirs.name).then_with(|| mine.value.cmp(theirs.value));
+            }
+        }
+        if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
     }
 }
 
@@ -232,6 +255,29 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// One label as it stands in the encoding.
+struct Entry<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    /// Both with their lengths.
+    whole: &'a [u8],
+}
+
+struct Entries<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.rest;
+        let name = take_bytes(&mut self.rest)?;
+        let value = take_bytes(&mut self.rest)?;
+        Some(Entry { name, value, whole: &start[..start.len() - self.rest.len()] })
+    }
+}
+
 fn put_str(out: &mut Vec<u8>, s: &str) {
     let len = u32::try_from(s.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&len.to_le_bytes());
@@ -239,6 +285,10 @@ fn put_str(out: &mut Vec<u8>, s: &str) {
 }
 
 fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, tail) = rest.split_first_chunk::<4>()?;
     let len = u32::from_le_bytes(*len) as usize;
     if tail.len() < len {
@@ -246,7 +296,7 @@ fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     }
     let (text, tail) = tail.split_at(len);
     *rest = tail;
-    std::str::from_utf8(text).ok()
+    Some(text)
 }
 
 #[cfg(test)]
@@ -296,7 +346,14 @@ mod tests {
         ) {
             let (la, lb) = (LabelSet::from_iter(a.clone()), LabelSet::from_iter(b.clone()));
             prop_assert_eq!(la.cmp(&lb), a.iter().cmp(b.iter()));
-            prop_assert_eq!(LabelSet::from_bytes(la.as_bytes()), Some(la));
+            prop_assert_eq!(LabelSet::from_bytes(la.as_bytes()), Some(la.clone()));
+            let names: Vec<&str> = b.keys().map(String::as_str).collect();
+            let (kept, left): (Vec<_>, Vec<_>) = a.iter().partition(|(n, _)| b.contains_key(*n));
+            prop_assert_eq!(la.keep(&names), LabelSet::from_pairs(kept.into_iter().map(|(n, v)| (n.as_str(), v.as_str()))));
+            prop_assert_eq!(la.without(&names), LabelSet::from_pairs(left.into_iter().map(|(n, v)| (n.as_str(), v.as_str()))));
+            for name in &names {
+                prop_assert_eq!(la.get(name), a.get(*name).map(String::as_str));
+            }
         }
     }
 }
