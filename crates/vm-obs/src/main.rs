@@ -3,8 +3,6 @@
 //! Lives here: command line, configuration, wiring, order of start and stop. Not here: everything
 //! that could be a crate of its own.
 
-#![expect(clippy::print_stdout, reason = "this is the program that speaks to the terminal")]
-
 mod cli;
 mod config;
 mod demo;

@@ -2,6 +2,7 @@
 //! binary; others are read from a folder. Format: `docs/packs.md`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -150,11 +151,11 @@ pub(crate) fn load_all(names: &[String], packs_dir: Option<&Path>) -> anyhow::Re
         }
         if expanded {
             loaded.extend(waiting.remove(&name));
-        } else if !waiting.contains_key(&name) {
-            let pack = Pack::load(&name, packs_dir)?;
-            open.push((name.clone(), true));
+        } else if let Entry::Vacant(place) = waiting.entry(name) {
+            let pack = Pack::load(place.key(), packs_dir)?;
+            open.push((place.key().clone(), true));
             open.extend(pack.manifest.requires.iter().map(|r| (r.clone(), false)));
-            waiting.insert(name, pack);
+            place.insert(pack);
         }
     }
     Ok(loaded)
