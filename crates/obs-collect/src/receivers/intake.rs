@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use obs_types::{IngestError, IngestOutcome, TimestampNs};
 use obs_wire::compression::{Encoding, decompress};
 use obs_wire::otlp::Signal;
@@ -74,18 +75,21 @@ impl Failure {
         }
     }
 
-    /// Seconds for `Retry-After`, where trying again may help.
-    pub(super) fn retry_after(&self) -> Option<u32> {
-        match self {
-            Self::Ingest(IngestError::Unavailable { .. }) => Some(10),
-            Self::Ingest(_) | Self::Overloaded => Some(1),
-            _ => None,
-        }
+    /// The answer, with `Retry-After` where trying again may help.
+    pub(super) fn answer(&self, status: StatusCode, body: impl IntoResponse) -> Response {
+        let mut response = (status, body).into_response();
+        let seconds: u32 = match self {
+            Self::Ingest(IngestError::Unavailable { .. }) => 10,
+            Self::Ingest(_) | Self::Overloaded => 1,
+            _ => return response,
+        };
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
     }
 }
 
 /// `None` when absent or not text.
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
 }
 
@@ -127,11 +131,39 @@ pub(super) struct Intake<'s> {
     pub(super) signal: Signal,
 }
 
+/// A request's body: still on the wire, or read already because its framing had to be seen.
+pub(super) enum Input {
+    Unread(Body),
+    Read(Bytes),
+}
+
 impl Intake<'_> {
-    /// Reads the body, then [`Intake::store`]s it.
-    pub(super) async fn receive<T, D, S>(
+    /// The format that the content type names; any other is refused.
+    pub(super) fn format<F>(
         &self,
-        body: Body,
+        headers: &HeaderMap,
+        from_content_type: impl FnOnce(Option<&str>) -> Option<F>,
+    ) -> Result<F, Failure> {
+        let stated = content_type(headers);
+        from_content_type(stated)
+            .ok_or_else(|| self.refused(Failure::MediaType(stated.unwrap_or("").to_owned())))
+    }
+
+    async fn read(&self, input: Input) -> Result<Bytes, Failure> {
+        match input {
+            Input::Read(bytes) => Ok(bytes),
+            Input::Unread(body) => {
+                let limits = &self.shared.limits;
+                read_body(body, limits.caps.compressed_bytes_max, limits.body_timeout).await
+            }
+        }
+    }
+
+    /// Reads a body, unpacks, decodes and stores it on a blocking thread and counts what came of it.
+    /// The outcome holds what the decoder dropped and what the sink dropped.
+    pub(super) async fn store<T, D, S>(
+        &self,
+        input: Input,
         encoding: Result<Encoding, WireError>,
         decode: D,
         store: S,
@@ -141,33 +173,8 @@ impl Intake<'_> {
         D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
         S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
     {
-        let read = async {
-            let encoding = encoding.map_err(Failure::Wire)?;
-            let limits = &self.shared.limits;
-            let body =
-                read_body(body, limits.caps.compressed_bytes_max, limits.body_timeout).await?;
-            Ok((body, encoding))
-        };
-        match read.await {
-            Ok((body, encoding)) => self.store(body, encoding, decode, store).await,
-            Err(failure) => Err(self.refused(failure)),
-        }
-    }
-
-    /// Unpacks, decodes and stores a body on a blocking thread and counts what came of it. The
-    /// outcome holds what the decoder dropped and what the sink dropped.
-    pub(super) async fn store<T, D, S>(
-        &self,
-        body: Bytes,
-        encoding: Encoding,
-        decode: D,
-        store: S,
-    ) -> Result<IngestOutcome, Failure>
-    where
-        T: 'static,
-        D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
-        S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
-    {
+        let encoding = encoding.map_err(|e| self.refused(Failure::Wire(e)))?;
+        let body = self.read(input).await.map_err(|e| self.refused(e))?;
         let (bytes, started) = (body.len(), self.shared.clock.monotonic());
         let turn =
             tokio::time::timeout(self.shared.limits.queue_timeout, self.shared.turns.acquire());

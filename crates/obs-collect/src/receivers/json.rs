@@ -8,7 +8,6 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract::rejection::QueryRejection};
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER};
 use obs_types::IngestOutcome;
 use obs_wire::compression::Encoding;
 use obs_wire::otlp::Signal;
@@ -20,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::Shared;
-use super::intake::{Failure, Intake, content_encoding};
+use super::intake::{Failure, Input, Intake, content_encoding};
 
 /// Comma-separated field names that come before the built-in ones.
 #[derive(Debug, Default, Deserialize)]
@@ -56,8 +55,8 @@ pub(super) async fn lines(
     };
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let done = intake
-        .receive(
-            request.into_body(),
+        .store(
+            Input::Unread(request.into_body()),
             encoding,
             move |plain, caps, now| decode_json_lines(plain, &fields, caps, now),
             |sinks, records| sinks.logs.append(records),
@@ -70,22 +69,24 @@ pub(super) async fn logs(State(shared): State<Arc<Shared>>, request: Request) ->
     let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Logs };
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let store = |sinks: &super::Sinks, records| sinks.logs.append(records);
-    answer(intake.receive(request.into_body(), encoding, decode_engine_logs, store).await)
+    let body = Input::Unread(request.into_body());
+    answer(intake.store(body, encoding, decode_engine_logs, store).await)
 }
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Metrics };
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let store = |sinks: &super::Sinks, batch| sinks.metrics.append(batch);
-    answer(intake.receive(request.into_body(), encoding, decode_engine_metrics, store).await)
+    let body = Input::Unread(request.into_body());
+    answer(intake.store(body, encoding, decode_engine_metrics, store).await)
 }
 
 pub(super) async fn traces(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Traces };
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let done = intake
-        .receive(
-            request.into_body(),
+        .store(
+            Input::Unread(request.into_body()),
             encoding,
             |plain, caps, _now| decode_engine_traces(plain, caps),
             |sinks, spans| sinks.traces.append(spans),
@@ -98,12 +99,7 @@ fn answer(done: Result<IngestOutcome, Failure>) -> Response {
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(failure) => {
-            let body = Json(json!({"error": failure.message()}));
-            let mut response = (failure.status(), body).into_response();
-            if let Some(seconds) = failure.retry_after() {
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            return response;
+            return failure.answer(failure.status(), Json(json!({"error": failure.message()})));
         }
     };
     let rejected = outcome.rejected_count();

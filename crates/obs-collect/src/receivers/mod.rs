@@ -8,6 +8,7 @@ mod counters;
 mod intake;
 mod json;
 mod loki;
+mod otlp;
 mod otlp_grpc;
 mod otlp_http;
 mod remote_write;

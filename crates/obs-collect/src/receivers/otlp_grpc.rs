@@ -18,13 +18,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use obs_types::IngestOutcome;
 use obs_wire::WireError;
 use obs_wire::compression::Encoding;
-use obs_wire::otlp::{
-    OtlpFormat, Signal, decode_logs, decode_metrics, decode_traces, partial_success,
-};
+use obs_wire::otlp::{OtlpFormat, Signal, partial_success};
 
 use super::Shared;
-use super::intake::{Failure, Intake, content_type, read_body};
-use super::otlp_http::grpc_code;
+use super::intake::{Failure, Input, Intake, read_body};
+use super::otlp::grpc_code;
 
 const PROTOCOL: &str = "otlp_grpc";
 /// Compression flag and big-endian length in front of a message.
@@ -56,53 +54,18 @@ async fn export(State(shared): State<Arc<Shared>>, request: Request, signal: Sig
 
 async fn receive(intake: &Intake<'_>, request: Request) -> Result<IngestOutcome, Failure> {
     let (parts, body) = request.into_parts();
-    let kind = content_type(&parts.headers).unwrap_or("");
-    if !(kind == "application/grpc" || kind.starts_with("application/grpc+proto")) {
-        return Err(intake.refused(Failure::MediaType(kind.to_owned())));
-    }
+    intake.format(&parts.headers, |kind| {
+        let kind = kind?;
+        (kind == "application/grpc" || kind.starts_with("application/grpc+proto")).then_some(())
+    })?;
     let limits = &intake.shared.limits;
     let bytes_max = limits.caps.compressed_bytes_max.saturating_add(PREFIX_BYTES);
     let framed = async {
         let body = read_body(body, bytes_max, limits.body_timeout).await?;
         message(&body, &parts.headers).map_err(Failure::Wire)
     };
-    let (body, encoding) = match framed.await {
-        Ok(read) => read,
-        Err(failure) => return Err(intake.refused(failure)),
-    };
-    let format = OtlpFormat::Protobuf;
-    match intake.signal {
-        Signal::Metrics => {
-            intake
-                .store(
-                    body,
-                    encoding,
-                    move |plain, caps, _now| decode_metrics(plain, format, caps),
-                    |sinks, batch| sinks.metrics.append(batch),
-                )
-                .await
-        }
-        Signal::Logs => {
-            intake
-                .store(
-                    body,
-                    encoding,
-                    move |plain, caps, now| decode_logs(plain, format, caps, now),
-                    |sinks, records| sinks.logs.append(records),
-                )
-                .await
-        }
-        Signal::Traces => {
-            intake
-                .store(
-                    body,
-                    encoding,
-                    move |plain, caps, _now| decode_traces(plain, format, caps),
-                    |sinks, spans| sinks.traces.append(spans),
-                )
-                .await
-        }
-    }
+    let (body, encoding) = framed.await.map_err(|failure| intake.refused(failure))?;
+    intake.store_otlp(Input::Read(body), Ok(encoding), OtlpFormat::Protobuf).await
 }
 
 /// The one message of a unary call, and how it is compressed.

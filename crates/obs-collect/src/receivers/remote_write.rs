@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use obs_types::MetricBatch;
 use obs_wire::compression::Encoding;
 use obs_wire::otlp::Signal;
 use obs_wire::remote_write::{RemoteWriteVersion, decode_v1, decode_v2};
 
 use super::Shared;
-use super::intake::{Failure, Intake, content_encoding, content_type};
+use super::intake::{Failure, Input, Intake, content_encoding};
 
 /// What was stored of a request, for the headers of version 2.
 #[derive(Clone, Copy, Default)]
@@ -26,17 +26,16 @@ struct Written {
 pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let intake = Intake { shared: &shared, protocol: "remote_write", signal: Signal::Metrics };
     let (parts, body) = request.into_parts();
-    let content_type = content_type(&parts.headers);
-    let Some(version) = RemoteWriteVersion::from_content_type(content_type) else {
-        let got = content_type.unwrap_or("").to_owned();
-        return failure(&intake.refused(Failure::MediaType(got)));
+    let version = match intake.format(&parts.headers, RemoteWriteVersion::from_content_type) {
+        Ok(version) => version,
+        Err(refused) => return failure(&refused),
     };
     let encoding = content_encoding(&parts.headers, Encoding::Snappy);
     let counted = Arc::new(std::sync::Mutex::new(Written::default()));
     let counts = Arc::clone(&counted);
     let done = intake
-        .receive(
-            body,
+        .store(
+            Input::Unread(body),
             encoding,
             move |plain, caps, _now| match version {
                 RemoteWriteVersion::V1 => decode_v1(plain, caps),
@@ -59,7 +58,9 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
         Err(f) => failure(&f),
         Ok(outcome) => match outcome.rejected_text() {
             None => StatusCode::NO_CONTENT.into_response(),
-            Some(text) => plain(StatusCode::BAD_REQUEST, obs_wire::cut_text(text)),
+            Some(text) => {
+                (StatusCode::BAD_REQUEST, plain(obs_wire::cut_text(text))).into_response()
+            }
         },
     };
     if version == RemoteWriteVersion::V2 {
@@ -83,9 +84,8 @@ fn count(batch: &MetricBatch) -> Written {
     })
 }
 
-fn plain(status: StatusCode, text: String) -> Response {
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    (status, [(CONTENT_TYPE, kind)], text + "\n").into_response()
+fn plain(text: String) -> impl IntoResponse {
+    ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text + "\n")
 }
 
 /// Prometheus drops data on 429 unless told otherwise, and retries on every 5xx; so overload is 503.
@@ -96,9 +96,5 @@ fn failure(failure: &Failure) -> Response {
         }
         other => other,
     };
-    let mut response = plain(status, failure.message());
-    if let Some(seconds) = failure.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    failure.answer(status, plain(failure.message()))
 }
