@@ -4,34 +4,20 @@ use obs_types::MetricKind;
 
 use super::Families;
 
-/// Columns of `/proc/diskstats` after the device name: metric, help, factor to base units.
-const COLUMNS: [(&str, MetricKind, &str, f64); 11] = [
-    ("node_disk_reads_completed_total", MetricKind::Counter, "Reads completed.", 1.0),
-    ("node_disk_reads_merged_total", MetricKind::Counter, "Reads merged.", 1.0),
-    ("node_disk_read_bytes_total", MetricKind::Counter, "Bytes read.", 512.0),
-    (
-        "node_disk_read_time_seconds_total",
-        MetricKind::Counter,
-        "Seconds spent by all reads.",
-        0.001,
-    ),
-    ("node_disk_writes_completed_total", MetricKind::Counter, "Writes completed.", 1.0),
-    ("node_disk_writes_merged_total", MetricKind::Counter, "Writes merged.", 1.0),
-    ("node_disk_written_bytes_total", MetricKind::Counter, "Bytes written.", 512.0),
-    (
-        "node_disk_write_time_seconds_total",
-        MetricKind::Counter,
-        "Seconds spent by all writes.",
-        0.001,
-    ),
-    ("node_disk_io_now", MetricKind::Gauge, "I/Os in progress.", 1.0),
-    ("node_disk_io_time_seconds_total", MetricKind::Counter, "Seconds spent doing I/Os.", 0.001),
-    (
-        "node_disk_io_time_weighted_seconds_total",
-        MetricKind::Counter,
-        "Weighted seconds spent doing I/Os.",
-        0.001,
-    ),
+/// Columns of `/proc/diskstats` after the device name: metric without `node_disk_`, help, factor to
+/// base units. What ends in `_total` is a counter.
+const COLUMNS: [(&str, &str, f64); 11] = [
+    ("reads_completed_total", "Reads completed.", 1.0),
+    ("reads_merged_total", "Reads merged.", 1.0),
+    ("read_bytes_total", "Bytes read.", 512.0),
+    ("read_time_seconds_total", "Seconds spent by all reads.", 0.001),
+    ("writes_completed_total", "Writes completed.", 1.0),
+    ("writes_merged_total", "Writes merged.", 1.0),
+    ("written_bytes_total", "Bytes written.", 512.0),
+    ("write_time_seconds_total", "Seconds spent by all writes.", 0.001),
+    ("io_now", "I/Os in progress.", 1.0),
+    ("io_time_seconds_total", "Seconds spent doing I/Os.", 0.001),
+    ("io_time_weighted_seconds_total", "Weighted seconds spent doing I/Os.", 0.001),
 ];
 
 /// Partitions, loop and RAM devices repeat or fake what their disk says; node_exporter leaves the
@@ -57,8 +43,10 @@ fn ignored(device: &str) -> bool {
 
 pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
     let text = fs::read_to_string("/proc/diskstats")?;
-    for (name, kind, help, _) in COLUMNS {
-        out.family(name, kind, help);
+    for (column, help, _) in COLUMNS {
+        let counts = column.ends_with("_total");
+        let kind = if counts { MetricKind::Counter } else { MetricKind::Gauge };
+        out.family(&format!("node_disk_{column}"), kind, help);
     }
     for line in text.lines() {
         let mut words = line.split_whitespace().skip(2);
@@ -66,9 +54,9 @@ pub(super) fn collect(out: &mut Families<'_>) -> std::io::Result<()> {
         if ignored(device) {
             continue;
         }
-        for ((name, _, _, factor), word) in COLUMNS.iter().zip(words) {
+        for ((column, _, factor), word) in COLUMNS.iter().zip(words) {
             if let Ok(value) = word.parse::<f64>() {
-                out.put(name, &[("device", device)], value * factor);
+                out.put(&format!("node_disk_{column}"), &[("device", device)], value * factor);
             }
         }
     }

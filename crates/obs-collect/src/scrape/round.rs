@@ -148,19 +148,9 @@ pub(crate) fn synthetic_stale(target: &Target, now: TimestampMs) -> Vec<SeriesSa
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PrometheusConfig;
+    use super::super::config::testing::job;
     use super::super::target::populate;
     use super::*;
-
-    fn job(extra: &str) -> ScrapeJob {
-        PrometheusConfig::parse(
-            &format!("scrape_configs:\n- job_name: a\n{extra}"),
-            std::path::Path::new("p.yml"),
-        )
-        .unwrap()
-        .jobs
-        .remove(0)
-    }
 
     fn target(job: &ScrapeJob) -> Target {
         populate(job, "h:1", &LabelSet::empty(), &LabelSet::empty()).unwrap()

@@ -131,18 +131,8 @@ fn percent(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PrometheusConfig;
+    use super::super::config::testing::job;
     use super::*;
-
-    fn job(text: &str) -> ScrapeJob {
-        PrometheusConfig::parse(
-            &format!("scrape_configs:\n- job_name: a\n{text}"),
-            std::path::Path::new("p.yml"),
-        )
-        .unwrap()
-        .jobs
-        .remove(0)
-    }
 
     #[test]
     fn labels_and_url() {
