@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use obs_types::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, LabelSet, METRIC_NAME, NativeHistogram, SeriesData,
+    TimestampMs,
 };
 use regex::Regex;
 
-use super::series::{Item, metric, split_metric, start_offsets, values};
+use super::series::{Item, parse_metric, parse_series, parse_values, split_metric, start_offsets};
 use crate::text::{parse_duration_ms, parse_number, unquote};
 use crate::{ParserOptions, QueryResult, parse};
 
@@ -132,24 +133,13 @@ fn load(body: &[(usize, &str)], step: i64, nhcb: bool) -> Parsed<Vec<SeriesData>
             starts = start_offsets(rest).ok_or((*number, "invalid @st line".to_owned()))?;
             continue;
         }
-        let mut s = SeriesData { labels: metric(head).map_err(fail)?, ..SeriesData::default() };
-        for (i, item) in values(rest).map_err(fail)?.into_iter().enumerate() {
-            let t = i as i64 * step;
-            let st = starts.get(i).copied().flatten().map_or(0, |o| t + o);
-            match item {
-                Item::Omitted => {}
-                Item::Float(v) => {
-                    s.timestamps.push(t);
-                    s.values.push(v);
-                    s.start_timestamps.push(st);
-                }
-                Item::Hist(h, _) => {
-                    s.histograms.timestamps.push(t);
-                    s.histograms.values.push(h);
-                    s.histograms.start_timestamps.push(st);
-                }
-            }
-        }
+        let mut s = parse_series(head, rest, TimestampMs(0), step).map_err(fail)?;
+        let start = |t: &i64| {
+            let place = usize::try_from(t / step.max(1)).unwrap_or(usize::MAX);
+            starts.get(place).copied().flatten().map_or(0, |o| t + o)
+        };
+        s.start_timestamps = s.timestamps.iter().map(start).collect();
+        s.histograms.start_timestamps = s.histograms.timestamps.iter().map(start).collect();
         starts.clear();
         out.push(s);
     }
@@ -326,6 +316,6 @@ fn expectation(e: &mut Eval, text: &str, position: &mut usize) -> Result<(), Str
     }
     let (head, rest) = split_metric(text);
     *position += 1;
-    e.expected.insert(metric(head)?, (*position, values(rest)?));
+    e.expected.insert(parse_metric(head)?, (*position, parse_values(rest)?));
     Ok(())
 }

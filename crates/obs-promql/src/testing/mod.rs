@@ -11,6 +11,7 @@ mod source;
 
 use std::path::Path;
 
+pub use series::{Item, parse_histogram, parse_metric, parse_series, parse_values};
 pub use source::MemorySource;
 
 use crate::functions::depends_on_time;

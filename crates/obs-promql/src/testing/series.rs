@@ -2,20 +2,55 @@
 
 use std::sync::Arc;
 
-use obs_types::{BucketSpan, CounterResetHint, LabelSet, METRIC_NAME, NativeHistogram};
+use obs_types::{
+    BucketSpan, CounterResetHint, LabelSet, METRIC_NAME, MatchOp, NativeHistogram, SeriesData,
+    TimestampMs,
+};
 
 use crate::ParserOptions;
 use crate::ast::ExprKind;
 use crate::histogram::Accumulator;
 use crate::text::{parse_duration_ms, parse_number};
 
-/// One place in a sequence.
+/// Most values that one sequence may expand to.
+const VALUES_MAX: usize = 1_000_000;
+
+/// One place in a sequence of values.
 #[derive(Clone, Debug)]
-pub(crate) enum Item {
+pub enum Item {
+    /// `_`: no sample at this place.
     Omitted,
     Float(f64),
     /// With whether a counter-reset hint was written.
     Hist(Arc<NativeHistogram>, bool),
+}
+
+/// A series of the notation of Prometheus' test files: `metric` as [`parse_metric`] reads it,
+/// `values` as [`parse_values`] does, the first at `start`, each `interval_ms` after the one
+/// before; places without a sample are left out.
+pub fn parse_series(
+    metric: &str,
+    values: &str,
+    start: TimestampMs,
+    interval_ms: i64,
+) -> Result<SeriesData, String> {
+    let mut data = SeriesData { labels: parse_metric(metric)?, ..SeriesData::default() };
+    let mut t = start.0;
+    for item in parse_values(values)? {
+        match item {
+            Item::Omitted => {}
+            Item::Float(v) => {
+                data.timestamps.push(t);
+                data.values.push(v);
+            }
+            Item::Hist(h, _) => {
+                data.histograms.timestamps.push(t);
+                data.histograms.values.push(h);
+            }
+        }
+        t = t.saturating_add(interval_ms);
+    }
+    Ok(data)
 }
 
 /// Splits a line into its metric and the rest: at the first blank outside quotes and braces.
@@ -52,24 +87,34 @@ pub(crate) fn split_metric(line: &str) -> (&str, &str) {
     (line, "")
 }
 
-/// `name{a="b"}`, `{a="b"}`, `{"name", a="b"}` or `{}` as labels.
-pub(crate) fn metric(text: &str) -> Result<LabelSet, String> {
+/// Labels from `name{a="b"}`, `{a="b"}`, `{"name", a="b"}`, `{}` or nothing. `Err` where another
+/// operator than `=` stands.
+pub fn parse_metric(text: &str) -> Result<LabelSet, String> {
     let text = text.trim();
     let brace = text.find('{').unwrap_or(text.len());
     let (name, labels) = text.split_at(brace);
+    let name = name.trim();
+    if !name.is_empty() && !crate::text::is_legacy_label(&name.replace(':', "_")) {
+        return Err(format!("{text:?}: {name:?} is no metric name"));
+    }
     let probe = if labels.is_empty() { "{}" } else { labels };
+    // The one place of the grammar where a selector may match the empty set.
     let probe = format!("info(x, {probe})");
-    let expr = crate::parse(&probe, &ParserOptions::all()).map_err(|e| e.to_string())?;
-    let ExprKind::Call(c) = expr.kind else { return Err("not a metric".into()) };
+    let expr = crate::parse(&probe, &ParserOptions::all()).map_err(|e| format!("{text:?}: {e}"))?;
+    let no_metric = || format!("{text:?} is no metric");
+    let ExprKind::Call(c) = expr.kind else { return Err(no_metric()) };
     let Some(ExprKind::Vector(v)) = c.args.into_iter().nth(1).map(|a| a.kind) else {
-        return Err("not a metric".into());
+        return Err(no_metric());
     };
     let mut b = LabelSet::empty().to_builder();
     for m in &v.matchers {
+        if m.op() != MatchOp::Equal {
+            return Err(format!("{text:?}: labels are given with ="));
+        }
         b.set(m.name(), m.value());
     }
-    if !name.trim().is_empty() {
-        b.set(METRIC_NAME, name.trim());
+    if !name.is_empty() {
+        b.set(METRIC_NAME, name);
     }
     Ok(b.build())
 }
@@ -98,12 +143,27 @@ fn words(text: &str) -> Vec<&str> {
     out
 }
 
-pub(crate) fn values(text: &str) -> Result<Vec<Item>, String> {
+/// A sequence of values, separated by blanks: `1.5`, `1m` (seconds), `_`, `_x3`, `stale`,
+/// `0+10x5` (six values), `{{schema:0 count:3}}`, `{{…}}x2`, `{{…}}+{{…}}x2`. `Err` names the word
+/// that is not understood; a sequence has at most a million values.
+pub fn parse_values(text: &str) -> Result<Vec<Item>, String> {
     let mut out = Vec::new();
     for w in words(text) {
+        if out.len().saturating_add(repetitions(w)) > VALUES_MAX {
+            return Err(format!("a series has more than {VALUES_MAX} values"));
+        }
         one(w, &mut out).ok_or_else(|| format!("invalid series value {w:?}"))??;
     }
     Ok(out)
+}
+
+/// How many values a word asks for.
+fn repetitions(w: &str) -> usize {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    match w.rsplit_once('x') {
+        Some((_, n)) if digits(n) => n.parse().unwrap_or(usize::MAX),
+        _ => 1,
+    }
 }
 
 fn number(s: &str) -> Option<f64> {
@@ -172,10 +232,10 @@ fn hist_item(w: &str, out: &mut Vec<Item>) -> Option<Result<(), String>> {
         out.extend(std::iter::repeat_n(Item::Hist(Arc::new(base), hint), n + 1));
         return Some(Ok(()));
     }
-    let (sign, rest) = rest.split_at(1);
-    let inner_end = rest.find("}}")?;
-    let (step, step_hint) = histogram(rest.strip_prefix("{{")?.get(..inner_end - 2)?)?;
-    let times: usize = rest.get(inner_end + 2..)?.strip_prefix('x')?.parse().ok()?;
+    let (sign, rest) = rest.split_at_checked(1).filter(|(s, _)| matches!(*s, "+" | "-"))?;
+    let (step, times) = rest.strip_prefix("{{")?.split_once("}}")?;
+    let (step, step_hint) = histogram(step)?;
+    let times: usize = times.strip_prefix('x').map_or(Some(0), |n| n.parse().ok())?;
     let mut current = base;
     out.push(Item::Hist(Arc::new(current.clone()), step_hint));
     for _ in 0..times {
@@ -190,6 +250,13 @@ fn hist_item(w: &str, out: &mut Vec<Item>) -> Option<Result<(), String>> {
     Some(Ok(()))
 }
 
+/// One histogram, `{{schema:0 count:3 buckets:[1 2]}}`. `None` if it is not understood.
+pub fn parse_histogram(text: &str) -> Option<NativeHistogram> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    histogram(inside).map(|(h, _)| h)
+}
+
+/// What stands between `{{` and `}}`, and whether it has a counter-reset hint.
 fn histogram(text: &str) -> Option<(NativeHistogram, bool)> {
     let mut h = NativeHistogram::default();
     let mut hint_written = false;
@@ -265,5 +332,41 @@ fn signed(s: &str) -> Option<i64> {
     match s.strip_prefix('-') {
         Some(b) => parse_duration_ms(b).ok().map(|v| -v),
         None => parse_duration_ms(s.strip_prefix('+').unwrap_or(s)).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str) -> Vec<String> {
+        let one = |i| match i {
+            Item::Omitted => "_".to_owned(),
+            Item::Float(v) if obs_types::is_stale(v) => "stale".to_owned(),
+            Item::Float(v) => v.to_string(),
+            Item::Hist(h, _) => format!("h{}", h.count),
+        };
+        parse_values(text).unwrap().into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn expands_what_promtool_does() {
+        assert_eq!(show("1 _ 3"), ["1", "_", "3"]);
+        assert_eq!(show("0+10x2"), ["0", "10", "20"]);
+        assert_eq!(show("10-2x2 _x2 stale"), ["10", "8", "6", "_", "_", "stale"]);
+        assert_eq!(show("1x2"), ["1", "1", "1"]);
+        assert_eq!(show("1e-1+1e1x1"), ["0.1", "10.1"]);
+        assert_eq!(
+            show("{{count:2 sum:3 buckets:[2]}}+{{count:1 sum:1 buckets:[1]}}x2"),
+            ["h2", "h3", "h4"]
+        );
+        for bad in ["a", "1+x2", "{{count:x}}", "{{count:1", "1x99999999", "{{count:1}}?", "{{}}é"] {
+            assert!(parse_values(bad).is_err(), "{bad}");
+        }
+        assert!(parse_metric("up{a=\"b\"").is_err());
+        assert!(parse_metric("up{a=~\"b\"}").is_err());
+        assert!(parse_metric("up down").is_err());
+        assert_eq!(parse_metric("{}").unwrap(), LabelSet::empty());
+        assert_eq!(parse_metric("a:b{c=\"d\"}").unwrap().to_string(), "a:b{c=\"d\"}");
     }
 }

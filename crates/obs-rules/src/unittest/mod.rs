@@ -6,7 +6,6 @@
 
 mod file;
 mod run;
-mod series;
 
 use std::path::{Path, PathBuf};
 

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use obs_promql::testing::MemorySource;
+use obs_promql::testing::{MemorySource, parse_histogram, parse_metric, parse_series};
 use obs_types::{DurationMs, LabelSet, NativeHistogram, QueryContext, SeriesSource, TimestampMs};
 
 use super::file::{AlertTest, QueryTest, Test, TestFile};
-use super::{TestOptions, TestOutcome, series};
+use super::{TestOptions, TestOutcome};
 use crate::number::go_float;
 use crate::overlay::Overlay;
 use crate::promql::{self, SampleValue};
@@ -68,7 +68,7 @@ fn matching_files(path: &Path) -> Vec<std::path::PathBuf> {
 fn run_test(file: &TestFile, test: &Test, rules: &[RuleFile]) -> Result<Vec<String>, String> {
     let mut source = MemorySource::default();
     for (name, values) in &test.input {
-        source.append(series::series(name, values, test.start, test.interval.0)?);
+        source.append(parse_series(name, values, test.start, test.interval.0)?);
     }
     let options = GroupOptions {
         interval: file.interval,
@@ -181,14 +181,12 @@ fn check_query(
         let value = match &sample.histogram {
             None => SampleValue::Float(sample.value),
             Some(text) => {
-                let inside = text.trim().strip_prefix("{{").and_then(|t| t.strip_suffix("}}"));
-                let parsed = inside.and_then(series::histogram);
-                let histogram =
-                    parsed.ok_or_else(|| format!("histogram {text:?} is not understood"))?;
+                let histogram = parse_histogram(text)
+                    .ok_or_else(|| format!("histogram {text:?} is not understood"))?;
                 SampleValue::Histogram(histogram.into())
             }
         };
-        want.push((series::labels(&sample.labels)?, value));
+        want.push((parse_metric(&sample.labels)?, value));
     }
     got.sort_by(|a, b| a.0.cmp(&b.0));
     want.sort_by(|a, b| a.0.cmp(&b.0));
