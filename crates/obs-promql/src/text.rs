@@ -172,8 +172,8 @@ pub fn format_duration_ms(ms: i64) -> String {
     let mut out = if ms < 0 { "-".to_owned() } else { String::new() };
     for (i, (unit, factor)) in UNITS.iter().enumerate() {
         let factor = *factor as u64;
-        // Years, weeks and days are used only where nothing would remain.
-        if i < 3 && !rest.is_multiple_of(factor) {
+        // Years and weeks are used only where nothing would remain: `90d` reads better than `12w6d`.
+        if i < 2 && !rest.is_multiple_of(factor) {
             continue;
         }
         if rest / factor > 0 {

@@ -7,6 +7,7 @@ use obs_types::{DurationMs, METRIC_NAME};
 
 use crate::duration::parse_duration;
 use crate::expression::{show_expression, split_for, threshold};
+use crate::forms::forms;
 use crate::template::check_template;
 use crate::{FileError, RulesError, promql};
 
@@ -343,93 +344,80 @@ mod raw {
     }
 }
 
-/// The file form twice: refusing unknown fields, and passing over them.
-macro_rules! forms {
-    ($module:ident, $(#[$strictness:meta])*) => {
-        mod $module {
-            use std::collections::BTreeMap;
+forms! {
+    uses {
+        use std::collections::BTreeMap;
+        use serde_saphyr::Spanned;
+        use super::raw;
+    }
+    structs {
+        pub(super) struct File {
+            #[serde(default)]
+            groups: Option<Vec<Spanned<Group>>>,
+        }
 
-            use serde::Deserialize;
-            use serde_saphyr::Spanned;
+        struct Group {
+            name: Option<String>,
+            interval: Option<String>,
+            query_offset: Option<String>,
+            #[serde(default)]
+            limit: i64,
+            #[serde(default)]
+            labels: Option<BTreeMap<String, String>>,
+            #[serde(default)]
+            rules: Option<Vec<Spanned<Rule>>>,
+        }
 
-            use super::raw;
-
-            #[derive(Deserialize)]
-            $(#[$strictness])*
-            pub(super) struct File {
-                #[serde(default)]
-                groups: Option<Vec<Spanned<Group>>>,
-            }
-
-            #[derive(Deserialize)]
-            $(#[$strictness])*
-            struct Group {
-                name: Option<String>,
-                interval: Option<String>,
-                query_offset: Option<String>,
-                #[serde(default)]
-                limit: i64,
-                #[serde(default)]
-                labels: Option<BTreeMap<String, String>>,
-                #[serde(default)]
-                rules: Option<Vec<Spanned<Rule>>>,
-            }
-
-            #[derive(Deserialize)]
-            $(#[$strictness])*
-            struct Rule {
-                record: Option<String>,
-                alert: Option<String>,
-                expr: Option<Spanned<String>>,
-                #[serde(rename = "for")]
-                hold: Option<String>,
-                keep_firing_for: Option<String>,
-                #[serde(default)]
-                labels: Option<BTreeMap<String, String>>,
-                #[serde(default)]
-                annotations: Option<BTreeMap<String, String>>,
-            }
-
-            impl From<File> for raw::File {
-                fn from(file: File) -> Self {
-                    let groups = file.groups.unwrap_or_default();
-                    Self { groups: groups.into_iter().map(group).collect() }
-                }
-            }
-
-            fn group(group: Spanned<Group>) -> raw::Group {
-                let (line, group) = (group.referenced.line(), group.value);
-                let rules = group.rules.unwrap_or_default();
-                raw::Group {
-                    line,
-                    name: group.name,
-                    interval: group.interval,
-                    query_offset: group.query_offset,
-                    limit: group.limit,
-                    labels: group.labels.unwrap_or_default(),
-                    rules: rules.into_iter().map(rule).collect(),
-                }
-            }
-
-            fn rule(rule: Spanned<Rule>) -> raw::Rule {
-                let (start, rule) = (rule.referenced.line(), rule.value);
-                raw::Rule {
-                    line: rule.expr.as_ref().map_or(start, |e| e.referenced.line()),
-                    record: rule.record,
-                    alert: rule.alert,
-                    expr: rule.expr.map(|e| e.value),
-                    hold: rule.hold,
-                    keep_firing_for: rule.keep_firing_for,
-                    labels: rule.labels.unwrap_or_default(),
-                    annotations: rule.annotations.unwrap_or_default(),
-                }
+        struct Rule {
+            record: Option<String>,
+            alert: Option<String>,
+            expr: Option<Spanned<String>>,
+            #[serde(rename = "for")]
+            hold: Option<String>,
+            keep_firing_for: Option<String>,
+            #[serde(default)]
+            labels: Option<BTreeMap<String, String>>,
+            #[serde(default)]
+            annotations: Option<BTreeMap<String, String>>,
+        }
+    }
+    items {
+        impl From<File> for raw::File {
+            fn from(file: File) -> Self {
+                let groups = file.groups.unwrap_or_default();
+                Self { groups: groups.into_iter().map(group).collect() }
             }
         }
-    };
-}
 
-forms!(strict, #[serde(deny_unknown_fields)]);
-forms!(lenient,);
+        fn group(group: Spanned<Group>) -> raw::Group {
+            let (line, group) = (group.referenced.line(), group.value);
+            let rules = group.rules.unwrap_or_default();
+            raw::Group {
+                line,
+                name: group.name,
+                interval: group.interval,
+                query_offset: group.query_offset,
+                limit: group.limit,
+                labels: group.labels.unwrap_or_default(),
+                rules: rules.into_iter().map(rule).collect(),
+            }
+        }
+
+        fn rule(rule: Spanned<Rule>) -> raw::Rule {
+            let (start, rule) = (rule.referenced.line(), rule.value);
+            raw::Rule {
+                line: rule.expr.as_ref().map_or(start, |e| e.referenced.line()),
+                record: rule.record,
+                alert: rule.alert,
+                expr: rule.expr.map(|e| e.value),
+                hold: rule.hold,
+                keep_firing_for: rule.keep_firing_for,
+                labels: rule.labels.unwrap_or_default(),
+                annotations: rule.annotations.unwrap_or_default(),
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@
 mod duration;
 mod error;
 mod expression;
+mod forms;
 mod humanize;
 mod number;
 mod promql;

@@ -393,19 +393,13 @@ mod tests {
             value,
             now: TimestampMs(1_000_000),
         };
+        let sample = |instance: &str, value| VectorSample {
+            timestamp_ms: 0,
+            labels: LabelSet::from_pairs([("instance", instance)]),
+            value: SampleValue::Float(value),
+        };
         expand(text, &data, &|q| match q {
-            "up" => Ok(vec![
-                VectorSample {
-                    timestamp_ms: 0,
-                    labels: LabelSet::from_pairs([("instance", "b")]),
-                    value: SampleValue::Float(11.0),
-                },
-                VectorSample {
-                    timestamp_ms: 0,
-                    labels: LabelSet::from_pairs([("instance", "a")]),
-                    value: SampleValue::Float(21.0),
-                },
-            ]),
+            "up" => Ok(vec![sample("b", 11.0), sample("a", 21.0)]),
             "none" => Ok(Vec::new()),
             other => Err(format!("unknown {other}")),
         })

@@ -173,25 +173,28 @@ impl Parser {
     }
 
     fn identifier(&mut self) -> Result<String, ParseError> {
-        match self.peek() {
-            Token::Identifier(name) => {
-                let name = name.clone();
-                self.at += 1;
-                Ok(name)
-            }
-            _ => Err(self.unexpected(&["IDENTIFIER"])),
-        }
+        self.take("IDENTIFIER", |t| match t {
+            Token::Identifier(name) => Some(name.clone()),
+            _ => None,
+        })
     }
 
     fn text(&mut self) -> Result<String, ParseError> {
-        match self.peek() {
-            Token::Text(text) => {
-                let text = text.clone();
-                self.at += 1;
-                Ok(text)
-            }
-            _ => Err(self.unexpected(&["STRING"])),
-        }
+        self.take("STRING", |t| match t {
+            Token::Text(text) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    /// The next token's content, if it is of the expected kind.
+    fn take(
+        &mut self,
+        expected: &'static str,
+        content: impl Fn(&Token) -> Option<String>,
+    ) -> Result<String, ParseError> {
+        let Some(found) = content(self.peek()) else { return Err(self.unexpected(&[expected])) };
+        self.at += 1;
+        Ok(found)
     }
 
     fn number(&mut self) -> Result<f64, ParseError> {

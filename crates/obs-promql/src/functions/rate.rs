@@ -20,37 +20,39 @@ fn hist(h: NativeHistogram) -> Answer {
     Ok(Some(SampleValue::Histogram(Arc::new(h))))
 }
 
+/// What of a change is asked for.
+#[derive(Clone, Copy)]
+struct Change {
+    /// Resets are added back, the value never goes below zero.
+    counter: bool,
+    per_second: bool,
+}
+
+const RATE: Change = Change { counter: true, per_second: true };
+const INCREASE: Change = Change { counter: true, per_second: false };
+const DELTA: Change = Change { counter: false, per_second: false };
+
 pub(crate) fn rate(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    change(w, a, true, true, annos)
+    change(w, a, RATE, annos)
 }
 
 pub(crate) fn increase(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    change(w, a, true, false, annos)
+    change(w, a, INCREASE, annos)
 }
 
 pub(crate) fn delta(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    change(w, a, false, false, annos)
+    change(w, a, DELTA, annos)
 }
 
-fn change(
-    w: &Window<'_>,
-    a: &RangeArgs<'_>,
-    counter: bool,
-    per_second: bool,
-    annos: &mut Annotations,
-) -> Answer {
+fn change(w: &Window<'_>, a: &RangeArgs<'_>, c: Change, annos: &mut Annotations) -> Answer {
     if !w.fv.is_empty() && !w.hv.is_empty() {
         annos.mixed_floats_histograms(a.name, a.pos);
         return Ok(None);
     }
     if a.anchored || a.smoothed {
-        return if w.hv.is_empty() {
-            extended(w, a, counter, per_second)
-        } else {
-            extended_hist(w, a, counter, per_second, annos)
-        };
+        return if w.hv.is_empty() { extended(w, a, c) } else { extended_hist(w, a, c, annos) };
     }
-    extrapolated(w, a, counter, per_second, annos)
+    extrapolated(w, a, c, annos)
 }
 
 /// Whether a start timestamp tells of a reset between two samples.
@@ -74,8 +76,7 @@ fn start_overlap(prev_st: i64, prev_t: i64, st: i64) -> bool {
 fn extrapolated(
     w: &Window<'_>,
     a: &RangeArgs<'_>,
-    counter: bool,
-    per_second: bool,
+    Change { counter, per_second }: Change,
     annos: &mut Annotations,
 ) -> Answer {
     let times = if w.hv.is_empty() { w.ft } else { w.ht };
@@ -276,7 +277,8 @@ fn edges(times: &[i64], a: &RangeArgs<'_>) -> Option<(usize, usize)> {
     Some((first, last))
 }
 
-fn extended(w: &Window<'_>, a: &RangeArgs<'_>, counter: bool, per_second: bool) -> Answer {
+fn extended(w: &Window<'_>, a: &RangeArgs<'_>, c: Change) -> Answer {
+    let Change { counter, per_second } = c;
     let Some((mut first, last)) = edges(w.ft, a) else { return Ok(None) };
     let point = |i: usize| (w.ft[i], w.fv[i]);
     let left = if a.smoothed && w.ft[first] < a.range_start {
@@ -315,8 +317,7 @@ fn extended(w: &Window<'_>, a: &RangeArgs<'_>, counter: bool, per_second: bool) 
 fn extended_hist(
     w: &Window<'_>,
     a: &RangeArgs<'_>,
-    counter: bool,
-    per_second: bool,
+    Change { counter, per_second }: Change,
     annos: &mut Annotations,
 ) -> Answer {
     let Some((first, last)) = edges(w.ht, a) else { return Ok(None) };

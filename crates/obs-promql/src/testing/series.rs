@@ -360,7 +360,8 @@ mod tests {
             show("{{count:2 sum:3 buckets:[2]}}+{{count:1 sum:1 buckets:[1]}}x2"),
             ["h2", "h3", "h4"]
         );
-        for bad in ["a", "1+x2", "{{count:x}}", "{{count:1", "1x99999999", "{{count:1}}?", "{{}}é"] {
+        for bad in ["a", "1+x2", "{{count:x}}", "{{count:1", "1x99999999", "{{count:1}}?", "{{}}é"]
+        {
             assert!(parse_values(bad).is_err(), "{bad}");
         }
         assert!(parse_metric("up{a=\"b\"").is_err());
