@@ -1,11 +1,12 @@
 //! What every engine needs to keep bytes: clocks, disks, the write-ahead log, block files.
 //!
-//! Lives here: [`Clock`] and [`Disk`] with real and fake implementations, durable writes, the
-//! folder lock, the WAL (`docs/format/wal.md`) and the block container (`docs/format/block.md`).
+//! Lives here: integers and strings as [`bytes`], [`Clock`] and [`Disk`] with real and fake
+//! implementations, durable writes, the folder lock, the WAL (`docs/format/wal.md`) and the block container (`docs/format/block.md`).
 //! Not here: what the records and sections mean (each engine), the ledger's files (`obs-ledger`).
 //! Units: bytes; wall time in milliseconds or nanoseconds since the Unix epoch, UTC.
 
 mod block;
+pub mod bytes;
 mod clock;
 mod disk;
 mod durable;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obs_types::LabelSet;
 
-use crate::bytes::{Cursor, put_bytes, put_i64, put_u64};
 use crate::head::HeadEntry;
 use crate::{dictionary, filter};
+use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 
 /// Consecutive entries of one stream, ascending in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub(crate) struct Rows {
 
 /// `None` if the bytes do not agree with the directory.
 pub(crate) fn decode_times(bytes: &[u8], info: &ChunkInfo) -> Option<Rows> {
-    let mut c = Cursor::new(bytes);
+    let mut c = Reader::new(bytes);
     let capacity = usize::try_from(info.entries).ok()?.min(bytes.len());
     let mut rows = Rows { times: Vec::with_capacity(capacity), starts: vec![0] };
     let mut end = 0usize;
@@ -161,7 +161,7 @@ impl<'a> Metadata<'a> {
     pub(crate) fn decode(bytes: &'a [u8], info: &ChunkInfo) -> Option<Self> {
         let mut columns = Vec::new();
         if !bytes.is_empty() {
-            let mut c = Cursor::new(bytes);
+            let mut c = Reader::new(bytes);
             let rows = usize::try_from(info.entries).ok()?;
             for _ in 0..c.count()? {
                 let name = std::str::from_utf8(c.bytes()?).ok()?;

@@ -6,7 +6,6 @@
 //! Units: nanoseconds since the Unix epoch, UTC; sizes in bytes. Block files:
 //! `docs/format/logs-block.md`.
 
-mod bytes;
 mod chunk;
 mod config;
 mod dictionary;

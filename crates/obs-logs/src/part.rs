@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use obs_disk::{BlockReader, BlockWriter, Codec, Disk};
 use obs_types::LabelSet;
 
-use crate::bytes::{Cursor, put_bytes, put_i64, put_u64};
 use crate::chunk::{self, ChunkInfo, Run, RunInput};
 use crate::error::LogsError;
 use crate::head::{Head, HeadEntry};
 use crate::index::{StreamId, StreamIndex};
+use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 
 pub(crate) const KIND: [u8; 4] = *b"LOGS";
 const KIND_VERSION: u16 = 1;
@@ -188,7 +188,7 @@ fn encode_meta(sequences: Sequences, streams: &[LabelSet], chunks: &[ChunkInfo])
 type Meta = (Sequences, Vec<LabelSet>, Vec<ChunkInfo>);
 
 fn decode_meta(bytes: &[u8]) -> Option<Meta> {
-    let mut c = Cursor::new(bytes);
+    let mut c = Reader::new(bytes);
     let sequences = Sequences { from: c.u64()?, through: c.u64()? };
     let streams: Vec<LabelSet> =
         (0..c.count()?).map(|_| LabelSet::from_bytes(c.bytes()?)).collect::<Option<_>>()?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use obs_types::{LabelSet, LogRecord, TimestampNs};
 
-use crate::bytes::{Cursor, put_bytes, put_i64, put_u64};
+use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 
 const VERSION: u8 = 1;
 
@@ -41,7 +41,7 @@ pub(crate) fn encode(sequence: u64, records: &[LogRecord]) -> Vec<u8> {
 
 /// `None` if the bytes are no such record.
 pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Vec<LogRecord>)> {
-    let mut c = Cursor::new(bytes);
+    let mut c = Reader::new(bytes);
     if c.take(1)? != [VERSION] {
         return None;
     }

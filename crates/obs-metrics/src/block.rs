@@ -12,8 +12,8 @@ use obs_types::{LabelSet, SeriesData};
 use crate::codec::{get_times, get_values, put_values, times_key};
 use crate::histogram::{get_histogram, put_histogram};
 use crate::index::Index;
-use crate::varint::{Reader, put_bytes, put_f64, put_i64, put_u64};
 use crate::{HOUR_MS, lock};
+use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
 
 const KIND: [u8; 4] = *b"METR";
 const KIND_VERSION: u16 = 1;

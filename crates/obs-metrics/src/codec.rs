@@ -3,7 +3,7 @@
 
 use crate::bits::{BitReader, BitWriter};
 use crate::chunk::XorState;
-use crate::varint::{Reader, len_u64, put_i64, put_u64, zigzag};
+use obs_disk::bytes::{Reader, len_u64, put_i64, put_u64, zigzag};
 
 const CONSTANT: u8 = 0;
 /// Decimal digits in the next byte, then a first value and differences.

@@ -3,7 +3,7 @@
 use obs_types::{BucketSpan, CounterResetHint, NativeHistogram};
 
 use crate::codec::{get_values, put_values};
-use crate::varint::{Reader, put_bytes, put_f64, put_i64, put_u64};
+use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
 
 pub(crate) fn put_histogram(out: &mut Vec<u8>, h: &NativeHistogram) {
     out.push(match h.counter_reset_hint {

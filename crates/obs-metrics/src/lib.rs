@@ -26,7 +26,6 @@ mod regex_hint;
 mod series;
 mod stats;
 mod tombstones;
-mod varint;
 
 pub use config::{Limits, MetricsConfig, OpenMode};
 pub use engine::MetricsEngine;

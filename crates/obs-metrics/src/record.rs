@@ -11,7 +11,7 @@ use obs_types::{
 };
 
 use crate::histogram::{get_histogram, put_histogram};
-use crate::varint::{Reader, put_bytes, put_f64, put_i64, put_u64};
+use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
 
 const VERSION: u8 = 1;
 /// Most bytes of an unpacked record; a limit against damaged lengths.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use obs_disk::{BlockReader, BlockWriter, Codec, Disk, DiskError};
 use obs_types::{LabelSet, SeriesData};
 
-use crate::varint::{Reader, put_bytes, put_i64, put_u64};
+use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 
 const KIND: [u8; 4] = *b"METD";
 pub(crate) const FILE: &str = "tombstones.blk";

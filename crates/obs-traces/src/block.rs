@@ -3,12 +3,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use obs_disk::bytes::{Reader, put_i64, put_u64};
 use obs_disk::{BlockReader, BlockWriter, Codec, Disk};
 use obs_types::{SpanRecord, TimeRangeNs, TraceId};
 
 use crate::TracesError;
 use crate::bloom::Bloom;
-use crate::codec::{Reader, decode_batch, encode_batch, put_int, put_uint};
+use crate::codec::{decode_batch, encode_batch};
 use crate::head::{Head, bounds_overlap};
 use crate::merge::merge_spans;
 use crate::summary::Summary;
@@ -88,21 +89,21 @@ pub(crate) fn write_block(
     index.sort_unstable_by_key(|e| e.id);
     let (start, end) = head.bounds.unwrap_or_default();
     let mut packed = Vec::new();
-    put_uint(&mut packed, index.len() as u64);
+    put_u64(&mut packed, index.len() as u64);
     for e in &index {
         packed.extend_from_slice(&e.id.0);
-        put_uint(&mut packed, e.start.abs_diff(start));
-        put_uint(&mut packed, e.end.abs_diff(e.start));
-        put_uint(&mut packed, u64::from(e.chunk));
+        put_u64(&mut packed, e.start.abs_diff(start));
+        put_u64(&mut packed, e.end.abs_diff(e.start));
+        put_u64(&mut packed, u64::from(e.chunk));
     }
     writer.section("index", &packed, Codec::Zstd(ZSTD_LEVEL))?;
     writer.section("bloom", &bloom.to_bytes(), Codec::Raw)?;
     writer.section("summary", &head.summary.encode(), Codec::Zstd(ZSTD_LEVEL))?;
     let mut meta = Vec::new();
-    put_uint(&mut meta, spans);
-    put_uint(&mut meta, index.len() as u64);
-    put_int(&mut meta, start);
-    put_int(&mut meta, end);
+    put_u64(&mut meta, spans);
+    put_u64(&mut meta, index.len() as u64);
+    put_i64(&mut meta, start);
+    put_i64(&mut meta, end);
     writer.section("meta", &meta, Codec::Raw)?;
     writer.finish()?;
     Ok(())
@@ -127,7 +128,7 @@ impl Block {
         let meta = reader.section("meta")?;
         let mut from = Reader::new(&meta);
         let (Some(spans), Some(traces), Some(start), Some(end)) =
-            (from.uint(), from.uint(), from.int(), from.int())
+            (from.u64(), from.u64(), from.i64(), from.i64())
         else {
             return Err(bad("meta"));
         };
@@ -180,9 +181,9 @@ impl Block {
             let mut out = Vec::with_capacity(n);
             for _ in 0..n {
                 let id = TraceId(from.array()?);
-                let start = self.start.checked_add_unsigned(from.uint()?)?;
-                let end = start.checked_add_unsigned(from.uint()?)?;
-                let chunk = u32::try_from(from.uint()?).ok()?;
+                let start = self.start.checked_add_unsigned(from.u64()?)?;
+                let end = start.checked_add_unsigned(from.u64()?)?;
+                let chunk = u32::try_from(from.u64()?).ok()?;
                 out.push(IndexEntry { id, start, end, chunk });
             }
             from.rest.is_empty().then_some(out)

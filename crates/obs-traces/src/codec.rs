@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 use obs_types::{
     AttrValue, Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanId, SpanKind,
     SpanLink, SpanRecord, SpanStatus, StatusCode, TimestampNs, TraceId,
@@ -25,82 +26,6 @@ const SMALL: usize = 4;
 const ATTRIBUTES: usize = 5;
 const EVENTS: usize = 6;
 const LINKS: usize = 7;
-
-pub(crate) fn put_uint(out: &mut Vec<u8>, mut v: u64) {
-    while v >= 0x80 {
-        out.push(v as u8 | 0x80);
-        v >>= 7;
-    }
-    out.push(v as u8);
-}
-
-/// Zigzag, so that small negative numbers stay short.
-pub(crate) fn put_int(out: &mut Vec<u8>, v: i64) {
-    put_uint(out, ((v << 1) ^ (v >> 63)) as u64);
-}
-
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_uint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Reads what the functions above wrote; `None` means damage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a> {
-    pub(crate) rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
-    pub(crate) fn uint(&mut self) -> Option<u64> {
-        let mut v = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            v |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(v);
-            }
-        }
-        None
-    }
-
-    pub(crate) fn int(&mut self) -> Option<i64> {
-        let v = self.uint()?;
-        Some((v >> 1) as i64 ^ -((v & 1) as i64))
-    }
-
-    pub(crate) fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.rest.split_at_checked(n)?;
-        self.rest = tail;
-        Some(head)
-    }
-
-    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.rest.split_first_chunk::<N>()?;
-        self.rest = tail;
-        Some(*head)
-    }
-
-    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
-        let n = usize::try_from(self.uint()?).ok()?;
-        self.take(n)
-    }
-
-    pub(crate) fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
-    /// A number of items, each of which takes at least one byte of what is left: damage cannot
-    /// ask for more memory than the bytes at hand.
-    pub(crate) fn count(&mut self) -> Option<usize> {
-        let n = usize::try_from(self.uint()?).ok()?;
-        (n <= self.rest.len()).then_some(n)
-    }
-}
 
 #[derive(Default)]
 struct Tables<'a> {
@@ -121,11 +46,11 @@ impl<'a> Tables<'a> {
             put_bytes(bytes, s.as_bytes());
             next
         });
-        put_uint(out, id);
+        put_u64(out, id);
     }
 
     fn attributes(&mut self, out: &mut Vec<u8>, attributes: &'a Attributes) {
-        put_uint(out, attributes.0.len() as u64);
+        put_u64(out, attributes.0.len() as u64);
         for (name, value) in &attributes.0 {
             self.text(out, name);
             self.value(out, value);
@@ -141,7 +66,7 @@ impl<'a> Tables<'a> {
             AttrValue::Bool(b) => out.push(if *b { 2 } else { 1 }),
             AttrValue::Int(v) => {
                 out.push(3);
-                put_int(out, *v);
+                put_i64(out, *v);
             }
             AttrValue::Double(v) => {
                 out.push(4);
@@ -153,12 +78,12 @@ impl<'a> Tables<'a> {
             }
             AttrValue::Array(items) => {
                 out.push(6);
-                put_uint(out, items.len() as u64);
+                put_u64(out, items.len() as u64);
                 items.iter().for_each(|i| self.value(out, i));
             }
             AttrValue::Map(entries) => {
                 out.push(7);
-                put_uint(out, entries.len() as u64);
+                put_u64(out, entries.len() as u64);
                 for (name, v) in entries {
                     self.text(out, name);
                     self.value(out, v);
@@ -222,24 +147,24 @@ pub(crate) fn encode_batch(spans: &[SpanRecord]) -> Vec<u8> {
             parents.push(1);
             parents.extend_from_slice(&span.parent_span_id.0);
         }
-        put_int(times, span.start.0.wrapping_sub(last_start));
+        put_i64(times, span.start.0.wrapping_sub(last_start));
         last_start = span.start.0;
-        put_int(times, span.end.0.wrapping_sub(span.start.0));
-        put_uint(small, resource);
-        put_uint(small, scope);
+        put_i64(times, span.end.0.wrapping_sub(span.start.0));
+        put_u64(small, resource);
+        put_u64(small, scope);
         tables.text(small, &span.name);
         small.push((span.kind.to_otlp() as u8) << 2 | span.status.code.to_otlp() as u8);
         tables.text(small, &span.status.message);
         tables.text(small, &span.trace_state);
-        put_uint(small, u64::from(span.flags));
+        put_u64(small, u64::from(span.flags));
         tables.attributes(attributes, &span.attributes);
-        put_uint(events, span.events.len() as u64);
+        put_u64(events, span.events.len() as u64);
         for e in &span.events {
-            put_int(events, e.timestamp.0.wrapping_sub(span.start.0));
+            put_i64(events, e.timestamp.0.wrapping_sub(span.start.0));
             tables.text(events, &e.name);
             tables.attributes(events, &e.attributes);
         }
-        put_uint(links, span.links.len() as u64);
+        put_u64(links, span.links.len() as u64);
         for l in &span.links {
             links.extend_from_slice(&l.trace_id.0);
             links.extend_from_slice(&l.span_id.0);
@@ -248,13 +173,13 @@ pub(crate) fn encode_batch(spans: &[SpanRecord]) -> Vec<u8> {
         }
     }
     let mut out = Vec::new();
-    put_uint(&mut out, spans.len() as u64);
+    put_u64(&mut out, spans.len() as u64);
     for (count, bytes) in [
         (tables.strings.len(), &tables.string_bytes),
         (tables.resources.len(), &tables.resource_bytes),
         (tables.scopes.len(), &tables.scope_bytes),
     ] {
-        put_uint(&mut out, count as u64);
+        put_u64(&mut out, count as u64);
         put_bytes(&mut out, bytes);
     }
     for column in &columns {
@@ -267,7 +192,7 @@ struct Strings<'a>(Vec<&'a str>);
 
 impl<'a> Strings<'a> {
     fn text(&self, from: &mut Reader<'_>) -> Option<&'a str> {
-        let id = usize::try_from(from.uint()?).ok()?;
+        let id = usize::try_from(from.u64()?).ok()?;
         self.0.get(id).copied()
     }
 
@@ -289,7 +214,7 @@ impl<'a> Strings<'a> {
             0 => AttrValue::Str(self.text(from)?.to_owned()),
             1 => AttrValue::Bool(false),
             2 => AttrValue::Bool(true),
-            3 => AttrValue::Int(from.int()?),
+            3 => AttrValue::Int(from.i64()?),
             4 => AttrValue::Double(f64::from_bits(u64::from_le_bytes(from.array()?))),
             5 => AttrValue::Bytes(from.bytes()?.to_vec()),
             6 => {
@@ -315,14 +240,14 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Option<Vec<SpanRecord>> {
     let mut from = Reader::new(bytes);
     let count = from.count()?;
     let table = |from: &mut Reader<'_>| -> Option<(usize, usize)> {
-        let n = usize::try_from(from.uint()?).ok()?;
+        let n = usize::try_from(from.u64()?).ok()?;
         Some((n, n))
     };
     let (string_count, _) = table(&mut from)?;
     let mut packed = Reader::new(from.bytes()?);
     let mut strings = Vec::with_capacity(string_count.min(packed.rest.len()));
     for _ in 0..string_count {
-        strings.push(packed.text()?);
+        strings.push(packed.str()?);
     }
     let strings = Strings(strings);
     let (resource_count, _) = table(&mut from)?;
@@ -360,12 +285,12 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Option<Vec<SpanRecord>> {
             [0] => SpanId::default(),
             _ => SpanId(columns[PARENT_IDS].array()?),
         };
-        let start = last_start.wrapping_add(columns[TIMES].int()?);
+        let start = last_start.wrapping_add(columns[TIMES].i64()?);
         last_start = start;
-        let end = start.wrapping_add(columns[TIMES].int()?);
+        let end = start.wrapping_add(columns[TIMES].i64()?);
         let small = &mut columns[SMALL];
-        let resource = resources.get(usize::try_from(small.uint()?).ok()?)?.clone();
-        let scope = scopes.get(usize::try_from(small.uint()?).ok()?)?.clone();
+        let resource = resources.get(usize::try_from(small.u64()?).ok()?)?.clone();
+        let scope = scopes.get(usize::try_from(small.u64()?).ok()?)?.clone();
         let name = strings.text(small)?.to_owned();
         let [packed] = small.array()?;
         let status = SpanStatus {
@@ -373,14 +298,14 @@ pub(crate) fn decode_batch(bytes: &[u8]) -> Option<Vec<SpanRecord>> {
             message: strings.text(small)?.to_owned(),
         };
         let trace_state = strings.text(small)?.to_owned();
-        let flags = u32::try_from(small.uint()?).ok()?;
+        let flags = u32::try_from(small.u64()?).ok()?;
         let attributes = strings.attributes(&mut columns[ATTRIBUTES])?;
         let from = &mut columns[EVENTS];
         let n = from.count()?;
         let mut events = Vec::with_capacity(n);
         for _ in 0..n {
             events.push(SpanEvent {
-                timestamp: TimestampNs(start.wrapping_add(from.int()?)),
+                timestamp: TimestampNs(start.wrapping_add(from.i64()?)),
                 name: strings.text(from)?.to_owned(),
                 attributes: strings.attributes(from)?,
             });

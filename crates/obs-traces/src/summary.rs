@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use obs_disk::bytes::{Reader, put_bytes, put_u64};
 use obs_types::{
     AttrScope, AttrValue, Attributes, SpanKind, SpanRecord, TraceCondition, TraceConditionOp,
 };
-
-use crate::codec::{Reader, put_bytes, put_uint};
 
 /// Values kept per attribute, and their bytes: enough for every listing a person reads.
 const VALUES_MAX: usize = 256;
@@ -168,20 +167,20 @@ impl Summary {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_uint(&mut out, self.tags.len() as u64);
+        put_u64(&mut out, self.tags.len() as u64);
         for ((scope, name), values) in &self.tags {
             out.push(*scope);
             put_bytes(&mut out, name.as_bytes());
             out.push(u8::from(values.overflowed));
-            put_uint(&mut out, values.values.len() as u64);
+            put_u64(&mut out, values.values.len() as u64);
             for value in values.values.values() {
                 encode_value(&mut out, value);
             }
         }
-        put_uint(&mut out, self.services.len() as u64);
+        put_u64(&mut out, self.services.len() as u64);
         for (service, operations) in &self.services {
             put_bytes(&mut out, service.as_bytes());
-            put_uint(&mut out, operations.len() as u64);
+            put_u64(&mut out, operations.len() as u64);
             for (name, kind) in operations {
                 put_bytes(&mut out, name.as_bytes());
                 out.push(*kind);
@@ -195,7 +194,7 @@ impl Summary {
         let mut summary = Self::default();
         for _ in 0..from.count()? {
             let [scope] = from.array()?;
-            let name = from.text()?.to_owned();
+            let name = from.str()?.to_owned();
             let mut values = Values { overflowed: from.array()? != [0], ..Values::default() };
             for _ in 0..from.count()? {
                 let value = decode_value(&mut from, 0)?;
@@ -206,10 +205,10 @@ impl Summary {
             summary.tags.insert((scope, name), values);
         }
         for _ in 0..from.count()? {
-            let service = from.text()?.to_owned();
+            let service = from.str()?.to_owned();
             let mut operations = BTreeSet::new();
             for _ in 0..from.count()? {
-                let name = from.text()?.to_owned();
+                let name = from.str()?.to_owned();
                 let [kind] = from.array()?;
                 operations.insert((name, kind));
             }
@@ -263,12 +262,12 @@ fn encode_value(out: &mut Vec<u8>, value: &AttrValue) {
         }
         AttrValue::Array(items) => {
             out.push(6);
-            put_uint(out, items.len() as u64);
+            put_u64(out, items.len() as u64);
             items.iter().for_each(|i| encode_value(out, i));
         }
         AttrValue::Map(entries) => {
             out.push(7);
-            put_uint(out, entries.len() as u64);
+            put_u64(out, entries.len() as u64);
             for (name, v) in entries {
                 put_bytes(out, name.as_bytes());
                 encode_value(out, v);
@@ -283,7 +282,7 @@ fn decode_value(from: &mut Reader<'_>, depth: usize) -> Option<AttrValue> {
     }
     let [kind] = from.array()?;
     Some(match kind {
-        0 => AttrValue::Str(from.text()?.to_owned()),
+        0 => AttrValue::Str(from.str()?.to_owned()),
         1 => AttrValue::Bool(false),
         2 => AttrValue::Bool(true),
         3 => AttrValue::Int(i64::from_le_bytes(from.array()?)),
@@ -296,7 +295,7 @@ fn decode_value(from: &mut Reader<'_>, depth: usize) -> Option<AttrValue> {
         7 => {
             let n = from.count()?;
             let entry = |from: &mut Reader<'_>| {
-                Some((from.text()?.to_owned(), decode_value(from, depth + 1)?))
+                Some((from.str()?.to_owned(), decode_value(from, depth + 1)?))
             };
             AttrValue::Map((0..n).map(|_| entry(from)).collect::<Option<_>>()?)
         }
