@@ -117,8 +117,9 @@ impl Archive {
         revision: u32,
         source: &dyn SeriesSource,
     ) -> Result<Seal, ArchiveError> {
-        let name = self.next_name(Signal::Metrics, hour, revision)?;
-        self.commit(name, seal_metrics::build(self, name, source)?)
+        self.seal(SealName::new(Signal::Metrics, hour, revision), |name| {
+            seal_metrics::build(self, name, source)
+        })
     }
 
     /// As [`Archive::seal_metrics`].
@@ -128,8 +129,9 @@ impl Archive {
         revision: u32,
         source: &dyn LogSource,
     ) -> Result<Seal, ArchiveError> {
-        let name = self.next_name(Signal::Logs, hour, revision)?;
-        self.commit(name, seal_logs::build(self, name, source)?)
+        self.seal(SealName::new(Signal::Logs, hour, revision), |name| {
+            seal_logs::build(self, name, source)
+        })
     }
 
     /// As [`Archive::seal_metrics`]. A span belongs to the hour in which it ended.
@@ -139,8 +141,9 @@ impl Archive {
         revision: u32,
         source: &dyn TraceSource,
     ) -> Result<Seal, ArchiveError> {
-        let name = self.next_name(Signal::Traces, hour, revision)?;
-        self.commit(name, seal_traces::build(self, name, source)?)
+        self.seal(SealName::new(Signal::Traces, hour, revision), |name| {
+            seal_traces::build(self, name, source)
+        })
     }
 
     /// Seals what arrived after the hour was sealed, as the next revision; `None` if nothing did.
@@ -149,8 +152,7 @@ impl Archive {
         hour: Hour,
         source: &dyn SeriesSource,
     ) -> Result<Option<Seal>, ArchiveError> {
-        let name = self.backfill_name(Signal::Metrics, hour)?;
-        self.commit_late(name, seal_metrics::build(self, name, source)?)
+        self.backfill(Signal::Metrics, hour, |name| seal_metrics::build(self, name, source))
     }
 
     /// As [`Archive::backfill_metrics`].
@@ -159,8 +161,7 @@ impl Archive {
         hour: Hour,
         source: &dyn LogSource,
     ) -> Result<Option<Seal>, ArchiveError> {
-        let name = self.backfill_name(Signal::Logs, hour)?;
-        self.commit_late(name, seal_logs::build(self, name, source)?)
+        self.backfill(Signal::Logs, hour, |name| seal_logs::build(self, name, source))
     }
 
     /// As [`Archive::backfill_metrics`].
@@ -169,8 +170,7 @@ impl Archive {
         hour: Hour,
         source: &dyn TraceSource,
     ) -> Result<Option<Seal>, ArchiveError> {
-        let name = self.backfill_name(Signal::Traces, hour)?;
-        self.commit_late(name, seal_traces::build(self, name, source)?)
+        self.backfill(Signal::Traces, hour, |name| seal_traces::build(self, name, source))
     }
 
     /// Every sealed file of a signal, by hour, then revision.
@@ -316,41 +316,45 @@ impl Archive {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_name(
+    fn seal(
+        &self,
+        name: SealName,
+        build: impl FnOnce(SealName) -> Result<Built, ArchiveError>,
+    ) -> Result<Seal, ArchiveError> {
+        self.check_next(name)?;
+        self.commit(name, build(name)?)
+    }
+
+    fn backfill(
         &self,
         signal: Signal,
         hour: Hour,
-        revision: u32,
-    ) -> Result<SealName, ArchiveError> {
-        let name = SealName::new(signal, hour, revision);
+        build: impl FnOnce(SealName) -> Result<Built, ArchiveError>,
+    ) -> Result<Option<Seal>, ArchiveError> {
+        let last = self.names_between(signal, Some(hour), Some(hour)).last().map(|n| n.revision);
+        let name = SealName::new(signal, hour, last.unwrap_or(0).saturating_add(1));
+        self.check_next(name)?;
+        match build(name)? {
+            built if built.records.count == 0 => Ok(None),
+            built => self.commit(name, built).map(Some),
+        }
+    }
+
+    /// Whether a revision is free and those below it are there.
+    fn check_next(&self, name: SealName) -> Result<(), ArchiveError> {
         let exists = |name: SealName| self.disk.exists(&self.data_dir.join(name.storage_path()));
         if exists(name) {
             return Err(ArchiveError::AlreadySealed { path: name.storage_path() });
         }
         match self.earlier(name).find(|earlier| !exists(*earlier)) {
             Some(missing) => Err(ArchiveError::RevisionOrder {
-                signal,
-                hour,
-                revision,
+                signal: name.signal,
+                hour: name.hour,
+                revision: name.revision,
                 missing: missing.revision,
             }),
-            None => Ok(name),
+            None => Ok(()),
         }
-    }
-
-    fn backfill_name(&self, signal: Signal, hour: Hour) -> Result<SealName, ArchiveError> {
-        let last = self.names_between(signal, Some(hour), Some(hour)).last().map(|n| n.revision);
-        match last {
-            Some(last) => self.next_name(signal, hour, last.saturating_add(1)),
-            None => self.next_name(signal, hour, 1),
-        }
-    }
-
-    fn commit_late(&self, name: SealName, built: Built) -> Result<Option<Seal>, ArchiveError> {
-        if built.records.count == 0 {
-            return Ok(None);
-        }
-        self.commit(name, built).map(Some)
     }
 
     /// 1. The side file, so that a sealed file never lacks it. 2. The sealed file: temporary name,

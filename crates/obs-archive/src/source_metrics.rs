@@ -68,6 +68,21 @@ impl Archive {
         }
         Ok(found)
     }
+
+    /// What `texts` takes out of the label sets of matching series; sorted, unique.
+    fn texts(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+        texts: &mut dyn FnMut(&LabelSet, &mut BTreeSet<String>),
+    ) -> Result<Vec<String>, SourceError> {
+        let mut found = BTreeSet::new();
+        for labels in self.matching_series(matcher_sets, range, context)? {
+            texts(&labels, &mut found);
+        }
+        Ok(found.into_iter().collect())
+    }
 }
 
 fn any_matches(matcher_sets: &[Vec<Matcher>], labels: &LabelSet) -> bool {
@@ -113,10 +128,9 @@ impl SeriesSource for Archive {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        let series = self.matching_series(matcher_sets, range, context)?;
-        let names: BTreeSet<String> =
-            series.iter().flat_map(|s| s.iter().map(|(n, _)| n.to_owned())).collect();
-        Ok(names.into_iter().collect())
+        self.texts(matcher_sets, range, context, &mut |labels, found| {
+            found.extend(labels.iter().map(|(name, _)| name.to_owned()));
+        })
     }
 
     fn label_values(
@@ -126,10 +140,9 @@ impl SeriesSource for Archive {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        let series = self.matching_series(matcher_sets, range, context)?;
-        let values: BTreeSet<String> =
-            series.iter().filter_map(|s| s.get(name).map(str::to_owned)).collect();
-        Ok(values.into_iter().collect())
+        self.texts(matcher_sets, range, context, &mut |labels, found| {
+            found.extend(labels.get(name).map(str::to_owned));
+        })
     }
 
     /// Exemplars are not sealed: always empty.

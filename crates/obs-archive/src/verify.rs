@@ -76,12 +76,9 @@ fn metrics(
     let path = name.storage_path();
     let mut keep = |labels: LabelSet| labels;
     let file = Arc::new(MetricsFile::open(disk, data_dir.join(&path), &path, &mut keep)?);
-    let mut tree = RecordTree::new(&hour_key(file.reader(), &path)?, name);
     let all = (0..file.series().len()).collect();
-    for series in file.read(all, name.hour.range_ms())? {
-        tree.push(&series_leaf(&series?));
-    }
-    finish(tree, file.reader(), name)
+    let leaves = file.read(all, name.hour.range_ms())?.map(|series| Ok(series_leaf(&series?)));
+    tree_of_rows(leaves, file.reader(), name)
 }
 
 fn traces(
@@ -91,11 +88,8 @@ fn traces(
 ) -> Result<(Records, Vec<u8>), ArchiveError> {
     let path = name.storage_path();
     let file = TracesFile::open(disk, data_dir.join(&path), &path)?;
-    let mut tree = RecordTree::new(&hour_key(file.reader(), &path)?, name);
-    for span in file.read(None)? {
-        tree.push(&span_leaf(&path, &span?)?);
-    }
-    finish(tree, file.reader(), name)
+    let leaves = file.read(None)?.map(|span| span_leaf(&path, &span?));
+    tree_of_rows(leaves, file.reader(), name)
 }
 
 fn logs(
@@ -114,17 +108,18 @@ fn logs(
     Ok(tree.finish())
 }
 
-fn hour_key(reader: &SealReader, path: &str) -> Result<HourKey, ArchiveError> {
-    HourKey::from_text(path, reader.key(KEY_HOUR_KEY)?)
-}
-
 /// The rows must lead to what the footer says of them, and the footer must be of this hour: a
 /// file that was moved to another hour's name is not that hour's seal.
-fn finish(
-    tree: RecordTree,
+fn tree_of_rows(
+    leaves: impl Iterator<Item = Result<Vec<u8>, ArchiveError>>,
     reader: &SealReader,
     name: SealName,
 ) -> Result<(Records, Vec<u8>), ArchiveError> {
+    let key = HourKey::from_text(&name.storage_path(), reader.key(KEY_HOUR_KEY)?)?;
+    let mut tree = RecordTree::new(&key, name);
+    for leaf in leaves {
+        tree.push(&leaf?);
+    }
     let (records, side) = tree.finish();
     for (key, want) in [
         (KEY_HOUR, name.hour.end_text()),

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use obs_archive::{Archive, ArchiveError, Hour, SealName, Signal, Significance, verify_seal};
 use obs_disk::{Disk, FakeDisk, RealDisk};
+use obs_testkit::{GivenLogs, GivenSeries, GivenTraces};
 use obs_types::{
-    AttrScope, AttrValue, Attributes, CounterResetHint, Direction, ExemplarSeries, LabelSet,
-    LogEntry, LogSelect, LogSource, LogStats, LogStream, METRIC_NAME, Matcher, MetricKind,
-    MetricMetadata, NativeHistogram, QueryContext, Resource, SeriesData, SeriesSelect,
-    SeriesSource, SourceError, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanRecord, SpanStatus,
-    StatusCode, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs, Trace, TraceId, TraceSelect,
-    TraceSource, matches_all, stale_nan,
+    AttrScope, AttrValue, Attributes, CounterResetHint, Direction, LabelSet, LogEntry, LogSelect,
+    LogSource, LogStream, METRIC_NAME, Matcher, MetricKind, MetricMetadata, NativeHistogram,
+    QueryContext, Resource, SeriesData, SeriesSelect, SeriesSource, SourceError, Span, SpanEvent,
+    SpanId, SpanKind, SpanLink, SpanRecord, SpanStatus, StatusCode, TimeRangeMs, TimeRangeNs,
+    TimestampMs, TimestampNs, Trace, TraceId, TraceSelect, TraceSource, stale_nan,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -28,139 +28,6 @@ fn hour() -> Hour {
 
 fn context() -> QueryContext {
     QueryContext::unlimited()
-}
-
-#[derive(Default)]
-struct Metrics(Vec<SeriesData>);
-
-impl SeriesSource for Metrics {
-    fn select<'a>(
-        &'a self,
-        select: &SeriesSelect<'_>,
-        _: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
-    {
-        let matchers = select.matchers.to_vec();
-        // Backwards, and with samples outside the range: both are allowed to a source.
-        Ok(Box::new(
-            self.0.iter().rev().filter(move |s| matches_all(&matchers, &s.labels)).cloned().map(Ok),
-        ))
-    }
-
-    fn series(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        Ok(self.0.iter().map(|s| s.labels.clone()).collect())
-    }
-
-    fn label_names(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        let values: BTreeSet<String> =
-            self.0.iter().filter_map(|s| s.labels.get(name).map(str::to_owned)).collect();
-        Ok(values.into_iter().collect())
-    }
-
-    fn exemplars(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<ExemplarSeries>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
-        Ok(vec![MetricMetadata {
-            family: "requests".into(),
-            kind: MetricKind::Counter,
-            help: "Requests \"served\"".into(),
-            unit: String::new(),
-        }])
-    }
-}
-
-#[derive(Default)]
-struct Logs(Vec<LogStream>);
-
-impl LogSource for Logs {
-    fn select<'a>(
-        &'a self,
-        _: &LogSelect<'_>,
-        _: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<LogStream, SourceError>> + Send + 'a>, SourceError>
-    {
-        Ok(Box::new(self.0.iter().cloned().map(Ok)))
-    }
-
-    fn streams(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        Ok(self.0.iter().map(|s| s.labels.clone()).collect())
-    }
-
-    fn stats(
-        &self,
-        _: &[Matcher],
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<LogStats, SourceError> {
-        Ok(LogStats::default())
-    }
-}
-
-#[derive(Default)]
-struct Traces(Vec<Trace>);
-
-impl TraceSource for Traces {
-    fn trace(&self, id: TraceId, _: &QueryContext) -> Result<Option<Trace>, SourceError> {
-        Ok(self.0.iter().find(|t| t.id == id).cloned())
-    }
-
-    fn select<'a>(
-        &'a self,
-        _: &TraceSelect<'_>,
-        _: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
-        Ok(Box::new(self.0.iter().cloned().map(Ok)))
-    }
-
-    fn tag_names(
-        &self,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<(AttrScope, String)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn tag_values(
-        &self,
-        _: AttrScope,
-        _: &str,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<AttrValue>, SourceError> {
-        Ok(Vec::new())
-    }
 }
 
 fn series(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesData {
@@ -193,13 +60,19 @@ fn histogram(sum: f64) -> NativeHistogram {
     }
 }
 
-fn example_metrics() -> Metrics {
+fn example_metrics() -> GivenSeries {
     let mut mixed = series("latency", &[("path", "/é\"\\\n")], &[(0, 1.0), (30_000, 2.0)]);
     mixed.histograms.timestamps = vec![END_MS - HOUR_MS + 15_000, END_MS - HOUR_MS + 45_000];
     mixed.histograms.values = vec![Arc::new(histogram(-3.25)), Arc::new(histogram(stale_nan()))];
     let mut started = series("requests_total", &[("A_upper", "x")], &[(10, 1.0), (20, 5.0)]);
     started.start_timestamps = vec![0, END_MS - HOUR_MS - 5];
-    Metrics(vec![
+    let metadata = vec![MetricMetadata {
+        family: "requests".into(),
+        kind: MetricKind::Counter,
+        help: "Requests \"served\"".into(),
+        unit: String::new(),
+    }];
+    let series = vec![
         series(
             "odd",
             &[("node", "did:vm:node:brick-01")],
@@ -221,7 +94,8 @@ fn example_metrics() -> Metrics {
         series("", &[("nameless", "yes")], &[(100, 1.0)]),
         // Only outside the hour: must not appear.
         series("outside", &[], &[(-1, 1.0), (HOUR_MS, 2.0)]),
-    ])
+    ];
+    GivenSeries { series, metadata }
 }
 
 fn all_series(source: &dyn SeriesSource, range: TimeRangeMs) -> Vec<SeriesData> {
@@ -335,13 +209,13 @@ impl SelectSeries for Archive {
 fn hours_and_late_data_are_one_series_again() {
     let disk = fake();
     let archive = open(&disk);
-    let first = Metrics(vec![series("m", &[], &[(0, 1.0), (30_000, 3.0)])]);
+    let first = GivenSeries::from(vec![series("m", &[], &[(0, 1.0), (30_000, 3.0)])]);
     let seal = archive.seal_metrics(hour(), 0, &first).unwrap();
-    let next = Metrics(vec![series("m", &[], &[(HOUR_MS, 9.0)])]);
+    let next = GivenSeries::from(vec![series("m", &[], &[(HOUR_MS, 9.0)])]);
     archive.seal_metrics(hour().next(), 0, &next).unwrap();
     assert!(archive.backfill_metrics(hour(), &first).unwrap().is_none());
     // The engine now has a late sample, and another value for a sealed one.
-    let late = Metrics(vec![series("m", &[], &[(0, 7.0), (15_000, 2.0), (30_000, 3.0)])]);
+    let late = GivenSeries::from(vec![series("m", &[], &[(0, 7.0), (15_000, 2.0), (30_000, 3.0)])]);
     let backfill = archive.backfill_metrics(hour(), &late).unwrap().unwrap();
     assert_eq!(backfill.storage_path, "telemetry/metrics/2025-12-06/hour-14.r1.parquet");
     assert_eq!(backfill.metrics().unwrap().metrics_collected, 1);
@@ -372,10 +246,10 @@ fn entry(offset_ns: i64, line: &str, metadata: &[(&str, &str)]) -> LogEntry {
     }
 }
 
-fn example_logs() -> Logs {
+fn example_logs() -> GivenLogs {
     let guardian = LabelSet::from_pairs([("service_name", "guardian"), ("node", "brick-01")]);
     let portal = LabelSet::from_pairs([("service_name", "portal")]);
-    Logs(vec![
+    GivenLogs(vec![
         LogStream {
             labels: portal.clone(),
             entries: vec![
@@ -478,9 +352,13 @@ fn many_lines_fill_several_members_and_late_ones_a_revision() {
     let mut early = all.clone();
     let late: Vec<LogEntry> = vec![early.remove(100), early.remove(4_000)];
     let seal = archive
-        .seal_logs(hour(), 0, &Logs(vec![LogStream { labels: stream.clone(), entries: early }]))
+        .seal_logs(
+            hour(),
+            0,
+            &GivenLogs(vec![LogStream { labels: stream.clone(), entries: early }]),
+        )
         .unwrap();
-    let source = Logs(vec![LogStream { labels: stream, entries: all }]);
+    let source = GivenLogs(vec![LogStream { labels: stream, entries: all }]);
     let backfill = archive.backfill_logs(hour(), &source).unwrap().unwrap();
     assert_eq!(backfill.records.count, late.len() as u64);
     assert!(archive.backfill_logs(hour(), &source).unwrap().is_none());
@@ -530,7 +408,7 @@ fn trace(spans: Vec<SpanRecord>) -> Trace {
     Trace { id: spans[0].span.trace_id, spans }
 }
 
-fn example_traces() -> Traces {
+fn example_traces() -> GivenTraces {
     let mut rich = span(1, 1, 0, 1000, 3345, "portal");
     rich.span.attributes = Attributes(vec![
         ("triggered_by".into(), AttrValue::Str("did:vm:user:sovereign".into())),
@@ -554,7 +432,7 @@ fn example_traces() -> Traces {
     rich.span.trace_state = "vendor=é".into();
     let mut failed = span(2, 1, 0, 0, 10, "oracle");
     failed.span.status = SpanStatus { code: StatusCode::Error, message: "no".into() };
-    Traces(vec![
+    GivenTraces(vec![
         trace(vec![rich, span(1, 2, 1, 1100, 1250, "treasury-engine")]),
         trace(vec![failed]),
         // Ends in the next hour; its first span ended in this one.
@@ -661,9 +539,9 @@ fn empty_hours_are_sealed_and_read_as_empty() {
     let disk = fake();
     let archive = open(&disk);
     let seals = [
-        archive.seal_metrics(hour(), 0, &Metrics::default()).unwrap(),
-        archive.seal_logs(hour(), 0, &Logs::default()).unwrap(),
-        archive.seal_traces(hour(), 0, &Traces::default()).unwrap(),
+        archive.seal_metrics(hour(), 0, &GivenSeries::default()).unwrap(),
+        archive.seal_logs(hour(), 0, &GivenLogs::default()).unwrap(),
+        archive.seal_traces(hour(), 0, &GivenTraces::default()).unwrap(),
     ];
     for seal in seals {
         assert_eq!(seal.records.count, 0);
@@ -710,10 +588,15 @@ fn a_damaged_file_is_named_and_the_others_are_served() {
     let concrete = Arc::new(FakeDisk::new());
     let disk: Arc<dyn Disk> = Arc::<FakeDisk>::clone(&concrete);
     let archive = open(&disk);
-    let first =
-        archive.seal_metrics(hour(), 0, &Metrics(vec![series("m", &[], &[(0, 1.0)])])).unwrap();
+    let first = archive
+        .seal_metrics(hour(), 0, &GivenSeries::from(vec![series("m", &[], &[(0, 1.0)])]))
+        .unwrap();
     archive
-        .seal_metrics(hour().next(), 0, &Metrics(vec![series("m", &[], &[(HOUR_MS, 2.0)])]))
+        .seal_metrics(
+            hour().next(),
+            0,
+            &GivenSeries::from(vec![series("m", &[], &[(HOUR_MS, 2.0)])]),
+        )
         .unwrap();
     let path = Path::new("/data").join(&first.storage_path);
     let len = disk.len(&path).unwrap() as usize;
@@ -775,7 +658,7 @@ fn a_hundred_thousand_samples_on_a_real_disk() {
     let folder = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let archive = Archive::open(folder.path(), disk, KEY).unwrap();
-    let source = Metrics(
+    let source = GivenSeries::from(
         (0..417)
             .map(|i| {
                 let samples: Vec<(i64, f64)> =
@@ -788,7 +671,7 @@ fn a_hundred_thousand_samples_on_a_real_disk() {
                     &samples,
                 )
             })
-            .collect(),
+            .collect::<Vec<_>>(),
     );
     let seal = archive.seal_metrics(hour(), 0, &source).unwrap();
     assert_eq!(seal.metrics().unwrap().metrics_collected, 417 * 240);

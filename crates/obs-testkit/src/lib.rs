@@ -1,5 +1,5 @@
 //! What tests and benchmarks of the whole share: seeded data, request bodies, a small HTTP client
-//! for loopback, and real programs as processes that end with the test.
+//! for loopback, sources in memory, and real programs as processes that end with the test.
 //!
 //! Not here: fakes of disk and clock (`obs-disk`), the tests themselves.
 //! Everything random comes from a seed that is an argument, so that a failure can be replayed.
@@ -10,6 +10,7 @@ mod load;
 mod process;
 mod seeded;
 mod sink;
+mod sources;
 
 pub use bodies::{Labels, SeriesSamples, logs_push, remote_write, trace_export};
 pub use http::{Client, HttpError, Reply};
@@ -17,3 +18,4 @@ pub use load::MetricLoad;
 pub use process::{Program, Usage, free_port, wait_until};
 pub use seeded::Seeded;
 pub use sink::WebhookSink;
+pub use sources::{GivenLogs, GivenSeries, GivenTraces};

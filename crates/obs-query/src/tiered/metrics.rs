@@ -167,75 +167,20 @@ impl SeriesSource for TieredMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_promql::testing::MemorySource;
     use std::sync::atomic::AtomicI64;
 
     /// One series `up`, one sample a second over `range`.
-    struct Every(TimeRangeMs);
-
-    impl SeriesSource for Every {
-        fn select<'a>(
-            &'a self,
-            select: &SeriesSelect<'_>,
-            _: &QueryContext,
-        ) -> Result<
-            Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>,
-            SourceError,
-        > {
-            let start = select.range.start.max(self.0.start).0;
-            let end = select.range.end.min(self.0.end).0;
-            let timestamps: Vec<i64> = (start..end).filter(|t| t % 1000 == 0).collect();
-            if timestamps.is_empty() {
-                return Ok(Box::new(std::iter::empty()));
-            }
-            let values = timestamps.iter().map(|t| *t as f64).collect();
-            let labels = LabelSet::from_pairs([("__name__", "up")]);
-            Ok(Box::new(std::iter::once(Ok(SeriesData {
-                labels,
-                timestamps,
-                values,
-                ..SeriesData::default()
-            }))))
-        }
-        fn series(
-            &self,
-            _: &[Vec<Matcher>],
-            range: TimeRangeMs,
-            _: &QueryContext,
-        ) -> Result<Vec<LabelSet>, SourceError> {
-            Ok(if range.overlaps(&self.0) {
-                vec![LabelSet::from_pairs([("__name__", "up")])]
-            } else {
-                Vec::new()
-            })
-        }
-        fn label_names(
-            &self,
-            _: &[Vec<Matcher>],
-            _: TimeRangeMs,
-            _: &QueryContext,
-        ) -> Result<Vec<String>, SourceError> {
-            Ok(vec!["__name__".into()])
-        }
-        fn label_values(
-            &self,
-            _: &str,
-            _: &[Vec<Matcher>],
-            _: TimeRangeMs,
-            _: &QueryContext,
-        ) -> Result<Vec<String>, SourceError> {
-            Ok(vec!["up".into()])
-        }
-        fn exemplars(
-            &self,
-            _: &[Vec<Matcher>],
-            _: TimeRangeMs,
-            _: &QueryContext,
-        ) -> Result<Vec<ExemplarSeries>, SourceError> {
-            Ok(Vec::new())
-        }
-        fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
-            Ok(Vec::new())
-        }
+    fn every_second(range: TimeRangeMs) -> Arc<MemorySource> {
+        let timestamps: Vec<i64> = (range.start.0..range.end.0).step_by(1_000).collect();
+        let mut source = MemorySource::default();
+        source.append(SeriesData {
+            labels: LabelSet::from_pairs([("__name__", "up")]),
+            values: timestamps.iter().map(|t| *t as f64).collect(),
+            timestamps,
+            ..SeriesData::default()
+        });
+        Arc::new(source)
     }
 
     fn range(start: i64, end: i64) -> TimeRangeMs {
@@ -244,8 +189,8 @@ mod tests {
 
     #[test]
     fn every_instant_comes_from_one_tier_wherever_the_boundary_lies() {
-        let cold = Arc::new(Every(range(0, 60_000)));
-        let hot = Arc::new(Every(range(30_000, 90_000)));
+        let cold = every_second(range(0, 60_000));
+        let hot = every_second(range(30_000, 90_000));
         for cut in [0, 30_000, 30_500, 45_000, 60_000] {
             let boundary = Arc::new(AtomicI64::new(cut.max(30_000)));
             let both = TieredMetrics::new(hot.clone(), cold.clone(), boundary);

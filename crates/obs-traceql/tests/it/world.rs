@@ -1,57 +1,15 @@
-//! A source in memory and short ways to make spans.
+//! Short ways to make spans and to search them.
 
 use std::sync::Arc;
 
+pub(crate) use obs_testkit::GivenTraces as Source;
 use obs_traceql::{TraceMatch, parse};
 use obs_types::{
-    AttrScope, AttrValue, Attributes, InstrumentationScope, QueryContext, Resource, SourceError,
-    Span, SpanId, SpanKind, SpanRecord, SpanStatus, StatusCode, TimeRangeNs, TimestampNs, Trace,
-    TraceId, TraceSelect, TraceSource,
+    AttrValue, Attributes, InstrumentationScope, QueryContext, Resource, Span, SpanId, SpanKind,
+    SpanRecord, SpanStatus, StatusCode, TimeRangeNs, TimestampNs, Trace, TraceId,
 };
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
-
-/// Ignores conditions, as a source may.
-#[derive(Default)]
-pub(crate) struct Source(pub(crate) Vec<Trace>);
-
-impl TraceSource for Source {
-    fn trace(&self, id: TraceId, _: &QueryContext) -> Result<Option<Trace>, SourceError> {
-        Ok(self.0.iter().find(|t| t.id == id).cloned())
-    }
-
-    fn select<'a>(
-        &'a self,
-        select: &TraceSelect<'_>,
-        _: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
-        let range = select.range;
-        let mut all: Vec<Trace> = self.0.clone();
-        all.retain(|t| {
-            t.spans.iter().any(|s| s.span.start < range.end && s.span.end >= range.start)
-        });
-        all.sort_by_key(|t| std::cmp::Reverse(t.spans[0].span.start));
-        Ok(Box::new(all.into_iter().map(Ok)))
-    }
-
-    fn tag_names(
-        &self,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<(AttrScope, String)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn tag_values(
-        &self,
-        _: AttrScope,
-        _: &str,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<AttrValue>, SourceError> {
-        Ok(Vec::new())
-    }
-}
 
 pub(crate) fn text(s: &str) -> AttrValue {
     AttrValue::Str(s.to_owned())

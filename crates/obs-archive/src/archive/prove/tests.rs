@@ -5,11 +5,9 @@ use obs_proof::record::{LEAF_LOG, LEAF_SERIES, LEAF_SPAN};
 use obs_proof::tlog_proof::TlogProof;
 use obs_proof::vmproof::VmProof;
 use obs_proof::{Sha256Tree, TreeHash};
+use obs_testkit::{GivenLogs, GivenSeries, GivenTraces};
 use obs_types::{
-    AttrScope, AttrValue, ExemplarSeries, LogSelect, LogSource, LogStats, LogStream, METRIC_NAME,
-    Matcher, MetricMetadata, QueryContext, Resource, SeriesData, SeriesSelect, SeriesSource,
-    SourceError, Span, SpanRecord, TimeRangeMs, TimeRangeNs, TimestampMs, Trace, TraceSelect,
-    TraceSource,
+    LogStream, METRIC_NAME, Resource, SeriesData, Span, SpanRecord, TimestampMs, Trace,
 };
 
 use super::*;
@@ -18,125 +16,6 @@ use crate::Seal;
 /// 2025-12-06T14:00:00Z
 const END_MS: i64 = 1_765_029_600_000;
 const START_NS: i64 = (END_MS - 3_600_000) * 1_000_000;
-
-type Found<'a, T> =
-    Result<Box<dyn Iterator<Item = Result<T, SourceError>> + Send + 'a>, SourceError>;
-
-/// Lines, series and spans without any index: enough to be sealed.
-#[derive(Default)]
-struct Plain {
-    lines: Vec<LogStream>,
-    series: Vec<SeriesData>,
-    traces: Vec<Trace>,
-}
-
-impl LogSource for Plain {
-    fn select<'a>(&'a self, select: &LogSelect<'_>, _: &QueryContext) -> Found<'a, LogStream> {
-        let range = select.range;
-        Ok(Box::new(self.lines.iter().map(move |s| {
-            let mut s = s.clone();
-            s.entries.retain(|e| range.contains(e.timestamp));
-            Ok(s)
-        })))
-    }
-
-    fn streams(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn stats(
-        &self,
-        _: &[Matcher],
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<LogStats, SourceError> {
-        Ok(LogStats::default())
-    }
-}
-
-impl SeriesSource for Plain {
-    fn select<'a>(&'a self, _: &SeriesSelect<'_>, _: &QueryContext) -> Found<'a, SeriesData> {
-        Ok(Box::new(self.series.iter().cloned().map(Ok)))
-    }
-
-    fn series(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        Ok(self.series.iter().map(|s| s.labels.clone()).collect())
-    }
-
-    fn label_names(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(
-        &self,
-        _: &str,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        let names = self.series.iter().filter_map(|s| s.labels.get(METRIC_NAME));
-        let mut names: Vec<String> = names.map(str::to_owned).collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
-    }
-
-    fn exemplars(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<ExemplarSeries>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
-        Ok(Vec::new())
-    }
-}
-
-impl TraceSource for Plain {
-    fn trace(&self, id: TraceId, _: &QueryContext) -> Result<Option<Trace>, SourceError> {
-        Ok(self.traces.iter().find(|t| t.id == id).cloned())
-    }
-
-    fn select<'a>(&'a self, _: &TraceSelect<'_>, _: &QueryContext) -> Found<'a, Trace> {
-        Ok(Box::new(self.traces.iter().cloned().map(Ok)))
-    }
-
-    fn tag_names(
-        &self,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<(AttrScope, String)>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn tag_values(
-        &self,
-        _: AttrScope,
-        _: &str,
-        _: TimeRangeNs,
-        _: &QueryContext,
-    ) -> Result<Vec<AttrValue>, SourceError> {
-        Ok(Vec::new())
-    }
-}
 
 fn hour() -> Hour {
     Hour::ending_at(TimestampMs(END_MS)).unwrap()
@@ -153,12 +32,12 @@ fn entry(i: i64, line: String) -> LogEntry {
 }
 
 /// Two lines at every millisecond, of two services.
-fn lines(count: i64) -> Plain {
+fn lines(count: i64) -> GivenLogs {
     let stream = |service: &str| LogStream {
         labels: LabelSet::from_pairs([("service", service)]),
         entries: (0..count / 2).map(|i| entry(i, format!("{service} did {i}"))).collect(),
     };
-    Plain { lines: vec![stream("a"), stream("b")], ..Plain::default() }
+    GivenLogs(vec![stream("a"), stream("b")])
 }
 
 fn leads_to(seal: &Seal, record: &SealedRecord, kind: &str) {
@@ -245,7 +124,7 @@ fn a_series_hour_leads_to_the_sealed_root() {
         values: vec![f64::NAN, i as f64],
         ..SeriesData::default()
     };
-    let source = Plain { series: (0..300).map(series).collect(), ..Plain::default() };
+    let source = GivenSeries::from((0..300).map(series).collect::<Vec<_>>());
     let seal = archive.seal_metrics(hour(), 0, &source).unwrap();
     for i in [0, 255, 256, 299] {
         let found = archive.prove_series(hour(), 0, &series(i).labels).unwrap().unwrap();
@@ -275,7 +154,7 @@ fn a_span_leads_to_the_sealed_root() {
         };
         Trace { id, spans: (0..7).map(span).collect() }
     };
-    let source = Plain { traces: (0..90).map(trace).collect(), ..Plain::default() };
+    let source = GivenTraces((0..90).map(trace).collect());
     let seal = archive.seal_traces(hour(), 0, &source).unwrap();
     assert_eq!(seal.records.count, 630);
     for (t, s) in [(0_u64, 0_u64), (36, 3), (36, 4), (73, 1), (89, 6)] {
