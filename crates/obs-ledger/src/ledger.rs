@@ -1,21 +1,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use obs_proof::Hash;
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::hash::blake3_text;
 use obs_proof::note::{SignerKey, VerifierKey};
-use obs_proof::tile::TileName;
-use obs_proof::tlog_proof::TlogProof;
-use obs_proof::vmproof::{ProvenRecord, VmProof};
-use obs_proof::{Hash, canonical};
 use obs_types::{ContentHash, TimestampMs};
 
-use crate::log::{self, Lines, LogState, OpenLog, Opening};
+use crate::log::{self, LogState, OpenLog, Opening};
 use crate::queue::Queue;
 use crate::receipt::Place;
 use crate::{
     LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, TilesWritten, key, tiles,
 };
+
+mod read;
 
 /// Disks with less room than this are not written to: a torn log costs more than a late receipt.
 const FREE_BYTES_MIN: u64 = 1 << 20;
@@ -158,106 +157,6 @@ impl Ledger {
             last_timestamp: (c.size > 0).then_some(c.at),
             bytes: c.end,
         }
-    }
-
-    /// Calls `f` with sequence number and line of every signed receipt from `from_seq` on, until
-    /// it returns false. The lock is not held meanwhile.
-    pub fn read(
-        &self,
-        from_seq: u64,
-        f: &mut dyn FnMut(u64, &str) -> bool,
-    ) -> Result<(), LedgerError> {
-        let (start, end) = {
-            let core = self.core();
-            if from_seq >= core.committed.size {
-                return Ok(());
-            }
-            let at = usize::try_from(from_seq).unwrap_or(usize::MAX);
-            let start = core.log.state.offsets.get(at).copied();
-            (start.unwrap_or(core.committed.end), core.committed.end)
-        };
-        let path = log::log_path(&self.config);
-        let mut lines = Lines::range(&*self.config.disk, &path, start, end);
-        let mut seq = from_seq;
-        while let Some(line) = lines.next()? {
-            if !f(seq, &String::from_utf8_lossy(&line)) {
-                break;
-            }
-            seq += 1;
-        }
-        Ok(())
-    }
-
-    /// One receipt's line.
-    pub fn line(&self, seq: u64) -> Result<String, LedgerError> {
-        let mut found = None;
-        self.read(seq, &mut |_seq, line| {
-            found = Some(line.to_owned());
-            false
-        })?;
-        let size = self.head().size;
-        found.ok_or(LedgerError::NoSuchReceipt { seq, size })
-    }
-
-    /// Hashes from receipt `seq` up to the root of the newest checkpoint.
-    pub fn inclusion_proof(&self, seq: u64) -> Result<Vec<Hash>, LedgerError> {
-        let core = self.core();
-        let size = core.committed.size;
-        if seq >= size {
-            return Err(LedgerError::NoSuchReceipt { seq, size });
-        }
-        Ok(core.log.state.tree.inclusion_proof(seq, size)?)
-    }
-
-    /// Hashes that show that the log of `old_size` receipts is the beginning of the newest one.
-    pub fn consistency_proof(&self, old_size: u64) -> Result<Vec<Hash>, LedgerError> {
-        let core = self.core();
-        Ok(core.log.state.tree.consistency_proof(old_size, core.committed.size)?)
-    }
-
-    /// A C2SP tlog-proof file for one receipt: index, hashes, checkpoint.
-    pub fn tlog_proof(&self, seq: u64) -> Result<String, LedgerError> {
-        let core = self.core();
-        let size = core.committed.size;
-        if seq >= size {
-            return Err(LedgerError::NoSuchReceipt { seq, size });
-        }
-        let proof = TlogProof {
-            extra: None,
-            index: seq,
-            hashes: core.log.state.tree.inclusion_proof(seq, size)?,
-            checkpoint: core.committed.note.clone(),
-        };
-        Ok(proof.to_string())
-    }
-
-    /// A proof file for a receipt, or for a record of the hour that it seals
-    /// (`docs/format/vmproof.md`). `Err(ProofFile)` if the record is not one of that hour.
-    pub fn proof_file(
-        &self,
-        seq: u64,
-        record: Option<ProvenRecord>,
-    ) -> Result<VmProof, LedgerError> {
-        Ok(VmProof::new(record, &self.line(seq)?, &self.tlog_proof(seq)?)?)
-    }
-
-    /// Number of the receipt that seals a file, by its `storage_path`; the newest, if the same
-    /// seal was said twice. Reads the whole log.
-    pub fn seal_of(&self, storage_path: &str) -> Result<Option<u64>, LedgerError> {
-        let mut found = None;
-        self.read(0, &mut |seq, line| {
-            if line.contains(storage_path) && says_path(line, storage_path) {
-                found = Some(seq);
-            }
-            true
-        })?;
-        Ok(found)
-    }
-
-    /// A C2SP tile of the signed tree, for serving it; `None` if there is none of that name.
-    pub fn tile(&self, name: TileName) -> Option<Vec<u8>> {
-        let core = self.core();
-        tiles::bytes(&core.log.state.tree, core.committed.size, name)
     }
 
     /// Brings the folder `tile` beside the log up to the newest checkpoint. With `rewrite` every
@@ -480,12 +379,6 @@ impl Committed {
             at: TimestampMs(state.last_timestamp),
         }
     }
-}
-
-/// Whether a line's own `storage_path` is that path, and not some path that a list in it names.
-fn says_path(line: &str, storage_path: &str) -> bool {
-    let object = canonical::check_line(line.as_bytes());
-    object.is_ok_and(|o| o.get("storage_path").and_then(|p| p.as_str()) == Some(storage_path))
 }
 
 fn sign(
