@@ -34,7 +34,7 @@ impl Notification {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Group {
     receiver: String,
     labels: LabelSet,
@@ -48,7 +48,7 @@ struct Group {
 }
 
 /// All groups of a configuration.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Dispatcher {
     config: NotifyConfig,
     groups: BTreeMap<String, Group>,

@@ -182,7 +182,9 @@ impl Run {
             let host = Arc::clone(&run.host);
             let due = {
                 let mut state = lock(&run.state);
-                let before = state.dispatcher.clone();
+                if let Err(e) = state.queue.catch_up() {
+                    tracing::debug!(error = %e, "the disk still refuses the notification queue");
+                }
                 let due = state.dispatcher.due(now, &|a| host.is_muted(a, now));
                 let config = state.dispatcher.config();
                 let deliveries: Vec<Delivery> =
@@ -190,15 +192,11 @@ impl Run {
                 if deliveries.is_empty() {
                     return;
                 }
-                match state.queue.push(deliveries) {
-                    Ok(queued) => queued,
-                    Err(e) => {
-                        // Nothing was queued, so the groups must be due again.
-                        state.dispatcher = before;
-                        tracing::error!(error = %e, "notifications cannot be queued");
-                        return;
-                    }
+                let (queued, written) = state.queue.push(deliveries);
+                if let Err(e) = written {
+                    tracing::error!(error = %e, "notifications are not on disk, they are sent all the same");
                 }
+                queued
             };
             for delivery in due {
                 run.host.count(NotifyEvent::Queued { name: delivery.name });
@@ -273,11 +271,7 @@ impl Run {
                 tracing::warn!(receiver = %delivery.name, attempts, reason = detail, "notification not taken, will be repeated");
             } else {
                 if let Err(e) = state.queue.finish(id, status, attempts, detail, now) {
-                    // The message stays queued and may be sent twice, which is the safe side.
-                    let wait = TimestampMs(now.0.saturating_add(BACKOFF_MS_MAX));
-                    state.retry.insert(id, (attempts, wait));
-                    tracing::error!(error = %e, "delivery not noted");
-                    return;
+                    tracing::error!(error = %e, "delivery not noted on disk, a crash would repeat it");
                 }
                 state.retry.remove(&id);
                 if status == DeliveryStatus::Failed {

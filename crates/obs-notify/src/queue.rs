@@ -1,8 +1,10 @@
 //! Notifications on disk: `notifications.jsonl`, one JSON object a line.
 //!
 //! Invariants:
-//! - A message is sent only after its `queued` line is synced; it is forgotten only by a `done`
-//!   line. A crash between sending and that line repeats the message (at least once).
+//! - A message is sent after its `queued` line is synced; it is forgotten only by a `done` line. A
+//!   crash between sending and that line repeats the message (at least once).
+//! - A disk that refuses does not hold a message back, for the message may be about that disk: it
+//!   waits in memory, and the file is written anew as soon as the disk takes it.
 //! - A torn last line is cut off on opening; every other line is kept.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +70,8 @@ pub struct Queue {
     next_id: u64,
     waiting: BTreeMap<u64, Delivery>,
     done: VecDeque<Delivery>,
+    /// The disk refused something; the file is to be rewritten.
+    behind: bool,
 }
 
 impl Queue {
@@ -88,6 +92,7 @@ impl Queue {
             next_id: 1,
             waiting: BTreeMap::new(),
             done: VecDeque::new(),
+            behind: false,
         };
         if whole < bytes.len() {
             queue.file.set_len(whole as u64).map_err(fail)?;
@@ -134,8 +139,9 @@ impl Queue {
         }
     }
 
-    /// Writes and syncs the messages; their ids are given here.
-    pub fn push(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, NotifyError> {
+    /// Takes messages and gives them their ids. They wait from now on in any case; `Err` beside
+    /// them where the disk refused them, so that a crash would lose them.
+    pub fn push(&mut self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Result<(), NotifyError>) {
         let mut out = Vec::with_capacity(deliveries.len());
         let mut text = Vec::new();
         for (id, mut delivery) in (self.next_id..).zip(deliveries) {
@@ -143,13 +149,13 @@ impl Queue {
             put(&mut text, &Line::Queued(Box::new(delivery.clone())));
             out.push(delivery);
         }
-        self.append(&text)?;
         self.next_id += out.len() as u64;
         self.waiting.extend(out.iter().map(|d| (d.id, d.clone())));
-        Ok(out)
+        (out, self.persist(&text))
     }
 
-    /// Notes the end of a delivery.
+    /// Notes the end of a delivery. `Err` where the disk refused the note, so that a crash would
+    /// repeat the message.
     pub fn finish(
         &mut self,
         id: u64,
@@ -161,8 +167,16 @@ impl Queue {
         let line = Line::Done { id, status, attempts, detail: detail.to_owned(), at_ms: now.0 };
         let mut text = Vec::new();
         put(&mut text, &line);
-        self.append(&text)?;
         self.replay(line);
+        self.persist(&text)
+    }
+
+    /// Writes what the disk refused before, if anything.
+    pub fn catch_up(&mut self) -> Result<(), NotifyError> {
+        if self.behind {
+            self.rewrite()?;
+            self.behind = false;
+        }
         Ok(())
     }
 
@@ -182,6 +196,16 @@ impl Queue {
         all.sort_by_key(|d| d.id);
         let told = |d: &Delivery| (d.group_key.clone(), (d.firing.clone(), TimestampMs(d.at_ms)));
         all.into_iter().map(told).collect()
+    }
+
+    /// Writes lines that memory holds already.
+    fn persist(&mut self, text: &[u8]) -> Result<(), NotifyError> {
+        if self.behind {
+            return self.catch_up();
+        }
+        let written = self.append(text);
+        self.behind = written.is_err();
+        written
     }
 
     fn append(&mut self, text: &[u8]) -> Result<(), NotifyError> {
@@ -206,9 +230,14 @@ impl Queue {
             put(&mut text, &Line::Queued(Box::new(delivery.clone())));
         }
         let fresh = self.path.with_extension("tmp");
-        let mut file = File::create(&fresh).map_err(fail)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)?;
-        std::fs::rename(&fresh, &self.path).map_err(fail)?;
+        let written = File::create(&fresh)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&fresh, &self.path));
+        if let Err(e) = written {
+            // On a full disk half a file would only take the space that is to come back.
+            let _gone_or_never_there = std::fs::remove_file(&fresh);
+            return Err(fail(e));
+        }
         if let Some(dir) = self.path.parent() {
             File::open(dir).and_then(|d| d.sync_all()).map_err(fail)?;
         }
@@ -224,5 +253,59 @@ fn put(out: &mut Vec<u8>, line: &Line) {
             out.push(b'\n');
         }
         Err(e) => tracing::error!(error = %e, "a notification cannot be written as JSON"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &str) -> Delivery {
+        Delivery {
+            id: 0,
+            receiver: "ops".to_owned(),
+            target: 0,
+            name: name.to_owned(),
+            group_key: "{}".to_owned(),
+            at_ms: 1,
+            firing: BTreeSet::from(["a".to_owned()]),
+            resolved: BTreeSet::new(),
+            body: Value::Null,
+            status: DeliveryStatus::Queued,
+            attempts: 0,
+            detail: String::new(),
+            done_at_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_holds_no_message_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut queue = Queue::open(dir.path()).unwrap();
+        let (first, written) = queue.push(vec![message("one")]);
+        written.unwrap();
+
+        // A handle that cannot write, and no room for a new file.
+        queue.file = File::open(&queue.path).unwrap();
+        let blocked = queue.path.with_extension("tmp");
+        std::fs::create_dir(&blocked).unwrap();
+        let (second, written) = queue.push(vec![message("two"), message("three")]);
+        assert!(written.is_err());
+        assert_eq!(second.iter().map(|d| d.id).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(queue.waiting().count(), 3, "they are sent all the same");
+        let sent =
+            |queue: &mut Queue, id| queue.finish(id, DeliveryStatus::Sent, 1, "", TimestampMs(5));
+        assert!(sent(&mut queue, first[0].id).is_err());
+        assert!(queue.catch_up().is_err());
+        assert_eq!(Queue::open(dir.path()).unwrap().waiting().count(), 1, "as the disk has it");
+
+        std::fs::remove_dir(&blocked).unwrap();
+        sent(&mut queue, second[0].id).unwrap();
+        queue.push(vec![message("four")]).1.unwrap();
+        let again = Queue::open(dir.path()).unwrap();
+        let names =
+            |all: Vec<&Delivery>| all.into_iter().map(|d| d.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(again.waiting().collect()), ["three", "four"]);
+        assert_eq!(names(again.log().collect()), ["one", "two"]);
     }
 }

@@ -43,6 +43,7 @@ pub use group::{
     StepContext,
 };
 pub use inhibit::InhibitRule;
+pub use overlay::Overlay;
 pub use promql::{SampleValue, VectorSample};
 pub use set::RuleSet;
 pub use silence::{Silence, SilenceMatcher, SilenceRequest, SilenceStatus};

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use obs_types::{
@@ -7,19 +8,21 @@ use obs_types::{
 };
 
 /// A source with samples on top that are not stored yet: a later rule of a group sees what an
-/// earlier one recorded in the same step.
-pub(crate) struct Overlay<'a> {
+/// earlier one recorded in the same step, and rules see vm-obs' own samples while the disk takes
+/// none.
+pub struct Overlay<'a> {
     below: &'a dyn SeriesSource,
     /// Ascending in time per series; wins over a stored sample of the same time.
     above: BTreeMap<LabelSet, Column>,
 }
 
 impl<'a> Overlay<'a> {
-    pub(crate) fn new(below: &'a dyn SeriesSource) -> Self {
+    pub fn new(below: &'a dyn SeriesSource) -> Self {
         Self { below, above: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, batch: &[SeriesSamples]) {
+    /// Puts samples on top; of two at the same time, the later one given wins.
+    pub fn add(&mut self, batch: &[SeriesSamples]) {
         for series in batch {
             let column = self.above.entry(series.labels.clone()).or_default();
             column.floats.extend(series.samples.iter().map(|(t, v)| (t.0, *v)));
@@ -46,7 +49,13 @@ impl<'a> Overlay<'a> {
     }
 }
 
-#[derive(Default)]
+impl fmt::Debug for Overlay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlay").field("above", &self.above).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
 struct Column {
     floats: BTreeMap<i64, f64>,
     histograms: BTreeMap<i64, Arc<NativeHistogram>>,

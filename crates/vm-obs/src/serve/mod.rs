@@ -6,6 +6,7 @@
 
 mod args;
 mod engines;
+mod held;
 mod notify;
 mod own_metrics;
 mod sinks;
@@ -49,6 +50,7 @@ use crate::packs::{self, Pack};
 
 pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines};
+use held::Held;
 
 use tasks::{Tasks, World};
 
@@ -343,6 +345,11 @@ async fn serve(
         ("instance", http_address.to_string().as_str()),
         ("node", config.node.as_str()),
     ]);
+    let dropped = registry.counter(
+        "vmobs_own_samples_dropped_total",
+        "Samples of vm-obs and its host that storage refused for so long that they were let go.",
+        &[],
+    );
     let work = World {
         state,
         engines: engines.clone(),
@@ -353,6 +360,7 @@ async fn serve(
         running_since: started,
         hot_retention: config.hot_retention,
         own_labels,
+        held: Held::new(dropped),
     };
     let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
     scraper.apply(&loaded.scrape).await;

@@ -16,6 +16,7 @@ use obs_rules::{AlertRecord, BookChange, StepContext};
 use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 
 use super::engines::Engines;
+use super::held::Held;
 
 /// Threads that stop together.
 #[derive(Debug, Default)]
@@ -85,6 +86,8 @@ pub(super) struct World {
     pub hot_retention: DurationMs,
     /// `job` and `node` of vm-obs' own series.
     pub own_labels: LabelSet,
+    /// Own and host metrics that the engine did not take yet.
+    pub held: Held,
 }
 
 impl World {
@@ -105,11 +108,12 @@ impl World {
     pub(super) fn own_metrics(&self) {
         let labels: Vec<(&str, &str)> = self.own_labels.iter().collect();
         let batch = self.state.registry.to_batch(self.now(), &labels);
-        self.store(batch, "own metrics");
+        self.held.store(batch, "own metrics", self.sinks.metrics.as_ref());
     }
 
     pub(super) fn host_metrics(&self, collector: &HostCollector) {
-        self.store(collector.collect(self.now()), "host metrics");
+        let batch = collector.collect(self.now());
+        self.held.store(batch, "host metrics", self.sinks.metrics.as_ref());
     }
 
     /// Evaluates due rules, stores their samples, tells the notifier.
@@ -118,8 +122,8 @@ impl World {
         let clock = Arc::clone(&self.state.clock);
         let step_context = StepContext { query: &context, monotonic: &move || clock.monotonic() };
         let route = |alert: &AlertRecord| self.notifier.notified_names(alert);
-        let source = Arc::clone(&self.state.front.metrics);
-        match self.state.alerts.step(self.now(), source.as_ref(), &step_context, &route) {
+        let source = self.held.over(self.state.front.metrics.as_ref());
+        match self.state.alerts.step(self.now(), &source, &step_context, &route) {
             Ok(step) => self.settle(step),
             Err(e) => tracing::error!(error = %e, "rules not evaluated"),
         }

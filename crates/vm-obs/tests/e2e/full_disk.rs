@@ -1,20 +1,22 @@
-//! A full disk stops ingestion with 503, keeps reads going, and heals by itself.
+//! A full disk stops ingestion with 503, keeps reads going, tells the operators, and heals by
+//! itself.
 
 use std::path::Path;
 use std::process::Command;
 
-use obs_testkit::{Client, logs_push, wait_until};
+use obs_testkit::{Client, WebhookSink, logs_push, wait_until};
 
 use crate::support::{PATIENCE, Server, now_ms};
 
-/// A small file system in memory; unmounted when dropped.
+/// A small file system in memory; unmounted when dropped. More than the 256 MiB below which the
+/// alert about the disk fires, so that it fires only once nothing can be stored any more.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
     /// `None` where mounting is not allowed.
     fn mount(at: &'a Path) -> Option<Self> {
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=320m", "tmpfs"])
             .arg(at)
             .output()
             .ok()?
@@ -37,6 +39,19 @@ fn push(client: &mut Client, number: i64) -> (u16, String) {
     (reply.status, reply.text())
 }
 
+/// Whether the receiver hears of the alert about the disk.
+fn told(sink: &WebhookSink, status: &str) -> bool {
+    let found =
+        wait_until(PATIENCE, || {
+            sink.received().into_iter().find(|(_path, body)| {
+                body["alerts"].as_array().into_iter().flatten().any(|a| {
+                    a["labels"]["alertname"] == "StorageAlmostFull" && a["status"] == status
+                })
+            })
+        });
+    found.is_some()
+}
+
 #[test]
 fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,14 +59,26 @@ fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
         println!("skipped: no permission to mount a small disk");
         return;
     };
+    let sink = WebhookSink::start().unwrap();
+    let config = folder.path().join("config.yml");
+    std::fs::write(&config, "packs: [host]\nnotify: notify.yml\n").unwrap();
+    std::fs::write(
+        folder.path().join("notify.yml"),
+        format!(
+            "route: {{receiver: ops, group_wait: 0s, group_interval: 1s}}\n\
+             receivers:\n- name: ops\n  webhook_configs: [{{url: '{}', send_resolved: true}}]\n",
+            sink.url("/hook")
+        ),
+    )
+    .unwrap();
     let data = folder.path().join("data");
-    let mut server = Server::start(&data, &[]);
+    let mut server = Server::start(&data, &["--config", &config.display().to_string()]);
     let mut client = server.client();
     assert_eq!(push(&mut client, 0).0, 204);
 
     // Something else takes all the space.
     let ballast = folder.path().join("ballast");
-    let written = std::fs::write(&ballast, vec![1_u8; 64 << 20]);
+    let written = std::fs::write(&ballast, vec![1_u8; 400 << 20]);
     assert!(written.is_err(), "the disk was to be smaller than that");
     let refused = wait_until(PATIENCE, || {
         let mut last = (0, String::new());
@@ -74,6 +101,8 @@ fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
     assert!(health.status == 200 || health.status == 503, "{}", health.text());
     assert_ne!(health.json()["status"], "healthy", "a full disk is not healthy: {}", health.text());
 
+    assert!(told(&sink, "firing"), "nobody was told of the full disk: {:?}", sink.received());
+
     std::fs::remove_file(&ballast).unwrap();
     let accepted = wait_until(PATIENCE, || (push(&mut client, 777).0 == 204).then_some(()));
     assert!(accepted.is_some(), "writes do not come back after space is free again");
@@ -81,6 +110,13 @@ fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
         .query("/loki/api/v1/query_range", &[("query", "{app=\"full\"} |= \"line 777\"")])
         .unwrap();
     assert!(reply.text().contains("line 777"), "{}", reply.text());
+    assert!(told(&sink, "resolved"), "nobody was told of the end: {:?}", sink.received());
+    // What was told while the disk was full is on record now that it is not.
+    for kind in ["alert_fired", "alert_resolved"] {
+        server.eventually(&format!("/obs/receipts?type={kind}&limit=1000"), "receipts", |v| {
+            v["receipts"].to_string().contains("StorageAlmostFull")
+        });
+    }
     server.stop();
     drop(disk);
 }
