@@ -3,18 +3,14 @@ use std::sync::Arc;
 
 use obs_types::{
     ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData, SeriesSelect,
-    SeriesSource, SourceError, TimeRangeMs, TimestampMs,
+    SeriesSource, SourceError, TimeRangeMs,
 };
 
-use super::{Boundary, boundary_ms, union};
+use super::{Boundary, Tiers};
 
 /// Metrics of the hot engine, and before its boundary those of the archive.
 #[expect(missing_debug_implementations, reason = "sources are not printable")]
-pub struct TieredMetrics {
-    hot: Arc<dyn SeriesSource>,
-    cold: Arc<dyn SeriesSource>,
-    boundary: Boundary,
-}
+pub struct TieredMetrics(Tiers<dyn SeriesSource>);
 
 impl TieredMetrics {
     pub fn new(
@@ -22,13 +18,7 @@ impl TieredMetrics {
         cold: Arc<dyn SeriesSource>,
         boundary: Boundary,
     ) -> Self {
-        Self { hot, cold, boundary }
-    }
-
-    /// The part of the range for the archive and the part for the hot engine.
-    fn split(&self, range: TimeRangeMs) -> (TimeRangeMs, TimeRangeMs) {
-        let cut = TimestampMs(boundary_ms(&self.boundary)).clamp(range.start, range.end);
-        (TimeRangeMs::new(range.start, cut), TimeRangeMs::new(cut, range.end))
+        Self(Tiers { hot, cold, boundary })
     }
 }
 
@@ -53,17 +43,17 @@ impl SeriesSource for TieredMetrics {
         context: &QueryContext,
     ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
     {
-        let (old, new) = self.split(select.range);
+        let (old, new) = self.0.split(select.range);
         let hot = SeriesSelect { range: new, ..select.clone() };
         if old.is_empty() {
-            return self.hot.select(&hot, context);
+            return self.0.hot.select(&hot, context);
         }
         let cold = SeriesSelect { range: old, ..select.clone() };
         if new.is_empty() {
-            return self.cold.select(&cold, context);
+            return self.0.cold.select(&cold, context);
         }
         let mut before: BTreeMap<LabelSet, SeriesData> = BTreeMap::new();
-        for series in self.cold.select(&cold, context)? {
+        for series in self.0.cold.select(&cold, context)? {
             let mut series = series?;
             context.check()?;
             context.memory.grow(series.sample_count() * 16)?;
@@ -78,7 +68,7 @@ impl SeriesSource for TieredMetrics {
             before.insert(series.labels.clone(), series);
         }
         let mut merged = Vec::new();
-        for series in self.hot.select(&hot, context)? {
+        for series in self.0.hot.select(&hot, context)? {
             let mut series = series?;
             context.check()?;
             context.memory.grow(series.sample_count() * 16)?;
@@ -106,14 +96,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        let (old, new) = self.split(range);
-        if old.is_empty() {
-            return self.hot.series(matcher_sets, new, context);
-        }
-        union(
-            self.cold.series(matcher_sets, old, context),
-            self.hot.series(matcher_sets, new, context),
-        )
+        self.0.both(range, |s, part| s.series(matcher_sets, part, context))
     }
 
     fn label_names(
@@ -122,14 +105,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        let (old, new) = self.split(range);
-        if old.is_empty() {
-            return self.hot.label_names(matcher_sets, new, context);
-        }
-        union(
-            self.cold.label_names(matcher_sets, old, context),
-            self.hot.label_names(matcher_sets, new, context),
-        )
+        self.0.both(range, |s, part| s.label_names(matcher_sets, part, context))
     }
 
     fn label_values(
@@ -139,14 +115,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        let (old, new) = self.split(range);
-        if old.is_empty() {
-            return self.hot.label_values(name, matcher_sets, new, context);
-        }
-        union(
-            self.cold.label_values(name, matcher_sets, old, context),
-            self.hot.label_values(name, matcher_sets, new, context),
-        )
+        self.0.both(range, |s, part| s.label_values(name, matcher_sets, part, context))
     }
 
     /// Exemplars are kept by the hot engine alone.
@@ -156,11 +125,11 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<ExemplarSeries>, SourceError> {
-        self.hot.exemplars(matcher_sets, range, context)
+        self.0.hot.exemplars(matcher_sets, range, context)
     }
 
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
-        self.hot.metadata(family)
+        self.0.hot.metadata(family)
     }
 }
 
@@ -168,6 +137,7 @@ impl SeriesSource for TieredMetrics {
 mod tests {
     use super::*;
     use obs_promql::testing::MemorySource;
+    use obs_types::TimestampMs;
     use std::sync::atomic::AtomicI64;
 
     /// One series `up`, one sample a second over `range`.

@@ -6,24 +6,15 @@ use obs_types::{
     TimestampMs, Trace, TraceId, TraceSelect, TraceSource,
 };
 
-use super::{Boundary, boundary_ms};
+use super::{Boundary, Tiers};
 
 /// Traces of the hot engine, and before its boundary those of the archive.
 #[expect(missing_debug_implementations, reason = "sources are not printable")]
-pub struct TieredTraces {
-    hot: Arc<dyn TraceSource>,
-    cold: Arc<dyn TraceSource>,
-    boundary: Boundary,
-}
+pub struct TieredTraces(Tiers<dyn TraceSource>);
 
 impl TieredTraces {
     pub fn new(hot: Arc<dyn TraceSource>, cold: Arc<dyn TraceSource>, boundary: Boundary) -> Self {
-        Self { hot, cold, boundary }
-    }
-
-    fn split(&self, range: TimeRangeNs) -> (TimeRangeNs, TimeRangeNs) {
-        let cut = TimestampMs(boundary_ms(&self.boundary)).to_ns().clamp(range.start, range.end);
-        (TimeRangeNs::new(range.start, cut), TimeRangeNs::new(cut, range.end))
+        Self(Tiers { hot, cold, boundary })
     }
 }
 
@@ -71,15 +62,15 @@ impl TraceSource for TieredTraces {
     fn trace(&self, id: TraceId, context: &QueryContext) -> Result<Option<Trace>, SourceError> {
         // An id says nothing about its time. Retention drops whole hours, so a trace whose start
         // is past the boundary is complete in the hot tier.
-        let hot = self.hot.trace(id, context)?;
+        let hot = self.0.hot.trace(id, context)?;
         if let Some(trace) = &hot
             && let Some((start, _)) = trace.bounds()
-            && start.floor_to_ms().0 >= boundary_ms(&self.boundary)
+            && start.floor_to_ms().0 >= self.0.boundary().0
             && trace.root().is_some_and(|r| r.span.parent_span_id.is_zero())
         {
             return Ok(hot);
         }
-        Ok(match (hot, self.cold.trace(id, context)?) {
+        Ok(match (hot, self.0.cold.trace(id, context)?) {
             (Some(a), Some(b)) => Some(merge(a, b)),
             (a, b) => a.or(b),
         })
@@ -90,35 +81,35 @@ impl TraceSource for TieredTraces {
         select: &TraceSelect<'_>,
         context: &QueryContext,
     ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
-        let (old, new) = self.split(select.range);
-        let boundary = TimestampMs(boundary_ms(&self.boundary));
+        let (old, new) = self.0.split(select.range);
+        let boundary = self.0.boundary();
         let hot = TraceSelect { range: new, ..select.clone() };
         let cold = TraceSelect { range: old, ..select.clone() };
         if old.is_empty() {
-            let found = self.hot.select(&hot, context)?;
+            let found = self.0.hot.select(&hot, context)?;
             if new.start >= boundary.saturating_add(STRADDLE).to_ns() {
                 return Ok(found);
             }
             let context = context.clone();
             return Ok(Box::new(found.map(move |trace| match trace? {
                 trace if may_begin_earlier(&trace, boundary) => {
-                    other_half(trace, self.cold.as_ref(), &context)
+                    other_half(trace, self.0.cold.as_ref(), &context)
                 }
                 trace => Ok(trace),
             })));
         }
         if new.is_empty() {
-            let found = self.cold.select(&cold, context)?;
+            let found = self.0.cold.select(&cold, context)?;
             let context = context.clone();
             return Ok(Box::new(found.map(move |trace| match trace? {
                 trace if may_go_on(&trace, boundary) => {
-                    other_half(trace, self.hot.as_ref(), &context)
+                    other_half(trace, self.0.hot.as_ref(), &context)
                 }
                 trace => Ok(trace),
             })));
         }
         let mut older: BTreeMap<TraceId, Trace> = BTreeMap::new();
-        for trace in self.cold.select(&cold, context)? {
+        for trace in self.0.cold.select(&cold, context)? {
             let trace = trace?;
             context.check()?;
             context.memory.grow(trace.spans.len() * 512)?;
@@ -127,19 +118,19 @@ impl TraceSource for TieredTraces {
         // A trace that only one half of the range holds may still go on in the other tier,
         // outside the range.
         let mut all = Vec::new();
-        for trace in self.hot.select(&hot, context)? {
+        for trace in self.0.hot.select(&hot, context)? {
             let trace = trace?;
             all.push(match older.remove(&trace.id) {
                 Some(other) => merge(trace, other),
                 None if may_begin_earlier(&trace, boundary) => {
-                    other_half(trace, self.cold.as_ref(), context)?
+                    other_half(trace, self.0.cold.as_ref(), context)?
                 }
                 None => trace,
             });
         }
         for trace in older.into_values() {
             all.push(match may_go_on(&trace, boundary) {
-                true => other_half(trace, self.hot.as_ref(), context)?,
+                true => other_half(trace, self.0.hot.as_ref(), context)?,
                 false => trace,
             });
         }
@@ -152,17 +143,11 @@ impl TraceSource for TieredTraces {
         range: TimeRangeNs,
         context: &QueryContext,
     ) -> Result<Vec<(AttrScope, String)>, SourceError> {
-        let (old, new) = self.split(range);
-        let mut names = self.hot.tag_names(new, context)?;
-        if !old.is_empty() {
-            for name in self.cold.tag_names(old, context)? {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-            }
-            names.sort_by(|a, b| (a.0 as u8, &a.1).cmp(&(b.0 as u8, &b.1)));
-        }
-        Ok(names)
+        self.0.both_by(
+            range,
+            |s, part| s.tag_names(part, context),
+            |a, b| (a.0 as u8, &a.1).cmp(&(b.0 as u8, &b.1)),
+        )
     }
 
     fn tag_values(
@@ -172,16 +157,10 @@ impl TraceSource for TieredTraces {
         range: TimeRangeNs,
         context: &QueryContext,
     ) -> Result<Vec<AttrValue>, SourceError> {
-        let (old, new) = self.split(range);
-        let mut values = self.hot.tag_values(scope, name, new, context)?;
-        if !old.is_empty() {
-            for value in self.cold.tag_values(scope, name, old, context)? {
-                if !values.contains(&value) {
-                    values.push(value);
-                }
-            }
-            values.sort_by_key(|v| format!("{v:?}"));
-        }
-        Ok(values)
+        self.0.both_by(
+            range,
+            |s, part| s.tag_values(scope, name, part, context),
+            |a, b| format!("{a:?}").cmp(&format!("{b:?}")),
+        )
     }
 }
