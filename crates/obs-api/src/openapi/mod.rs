@@ -1,0 +1,192 @@
+//! The OpenAPI document of the `/obs` routes, made from tables; a test holds it against the router.
+
+mod alerts;
+mod ledger;
+mod server;
+mod slos;
+mod telemetry;
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+/// A parameter: name, where (`q` query, `p` path), type, description.
+type Parameter = (&'static str, char, &'static str, &'static str);
+/// A member of a JSON object: name and type.
+type Field = (&'static str, &'static str);
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    /// In groups, so that several routes share one.
+    parameters: &'static [&'static [Parameter]],
+    /// Members of the JSON body.
+    body: &'static [Field],
+    /// Top-level members of the answer; empty for a document of another kind.
+    answer: &'static [Field],
+}
+
+impl Route {
+    const fn new(
+        method: &'static str,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self { method, path, id, summary, parameters: &[], body: &[], answer: &[] }
+    }
+
+    const fn parameters(mut self, parameters: &'static [&'static [Parameter]]) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    const fn body(mut self, body: &'static [Field]) -> Self {
+        self.body = body;
+        self
+    }
+
+    const fn answer(mut self, answer: &'static [Field]) -> Self {
+        self.answer = answer;
+        self
+    }
+}
+
+const fn get(path: &'static str, id: &'static str, summary: &'static str) -> Route {
+    Route::new("get", path, id, summary)
+}
+
+const fn post(path: &'static str, id: &'static str, summary: &'static str) -> Route {
+    Route::new("post", path, id, summary)
+}
+
+const fn delete(path: &'static str, id: &'static str, summary: &'static str) -> Route {
+    Route::new("delete", path, id, summary)
+}
+
+const WINDOW: [Parameter; 3] = [
+    ("last", 'q', "string", "how far back from now, e.g. 15m, 24h, 7d"),
+    ("from", 'q', "string", "start: RFC 3339, YYYY-MM-DD or Unix seconds"),
+    ("to", 'q', "string", "end, by default now"),
+];
+const NODE: Parameter = ("node", 'q', "string", "node name, with or without did:vm:node:");
+const LIMIT: Parameter = ("limit", 'q', "integer", "most items of the answer");
+const ID: Parameter = ("id", 'p', "string", "identifier");
+
+const GROUPS: [&[Route]; 5] =
+    [telemetry::ROUTES, alerts::ROUTES, slos::ROUTES, ledger::ROUTES, server::ROUTES];
+
+fn routes() -> impl Iterator<Item = &'static Route> {
+    GROUPS.into_iter().flatten()
+}
+
+fn fields(all: &[(&str, &str)]) -> Value {
+    let properties: Map<String, Value> =
+        all.iter().map(|(n, t)| ((*n).to_owned(), json!({"type": t}))).collect();
+    json!({"type": "object", "properties": properties})
+}
+
+fn operation(route: &Route) -> Value {
+    let parameters: Vec<Value> = route
+        .parameters
+        .iter()
+        .copied()
+        .flatten()
+        .map(|(name, place, kind, text)| {
+            let path = *place == 'p';
+            json!({
+                "name": name, "in": if path { "path" } else { "query" }, "required": path,
+                "schema": {"type": kind}, "description": text,
+            })
+        })
+        .collect();
+    let content = if route.answer.is_empty() {
+        json!({"text/plain": {"schema": {"type": "string"}}})
+    } else {
+        json!({"application/json": {"schema": fields(route.answer)}})
+    };
+    let error = json!({"$ref": "#/components/responses/Error"});
+    let mut operation = json!({
+        "operationId": route.id,
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "the answer", "content": content},
+            "400": error, "404": error, "422": error, "503": error,
+        },
+    });
+    if !route.body.is_empty()
+        && let Some(map) = operation.as_object_mut()
+    {
+        let schema = fields(route.body);
+        map.insert(
+            "requestBody".to_owned(),
+            json!({"content": {"application/json": {"schema": schema}}}),
+        );
+    }
+    operation
+}
+
+/// OpenAPI 3.1 of every `/obs` route.
+pub(crate) fn build() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert(route.method.to_owned(), operation(route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "vm-obs", "version": env!("CARGO_PKG_VERSION"),
+            "description": "Native routes of the VaultMesh Observability Engine. The Prometheus, Loki and Tempo dialects are described by their own projects.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"responses": {"Error": {
+            "description": "why it was refused",
+            "content": {"application/json": {"schema": {
+                "type": "object",
+                "properties": {"error": {"type": "object", "properties": {"kind": {"type": "string"}, "message": {"type": "string"}}}},
+            }}},
+        }}},
+    })
+}
+
+pub(crate) async fn document() -> Json<Value> {
+    Json(build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `.route("…")` of the native router has an entry, and no entry is without one.
+    #[test]
+    fn the_document_and_the_router_agree() {
+        let source = include_str!("../obs/mod.rs");
+        let mut served: Vec<String> = source
+            .match_indices(".route(\"")
+            .filter_map(|(at, m)| {
+                let rest = source.get(at + m.len()..)?;
+                Some(format!("/obs{}", rest.split('"').next()?.replace("{fault}", "{id}")))
+            })
+            .collect();
+        served.sort();
+        let mut described: Vec<String> = routes().map(|r| r.path.to_owned()).collect();
+        described.sort();
+        described.dedup();
+        assert_eq!(served, described);
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let mut ids: Vec<&str> = routes().map(|r| r.id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+}
