@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use obs_types::{Direction, LogSelect, QueryContext, TimeRangeNs};
 use serde_json::{Value, json};
 
-use super::{answer, selectors, window};
+use super::labels::streams;
+use super::{answer, window};
 use crate::params::Params;
 use crate::run::run;
 use crate::{ApiError, ApiState};
@@ -25,11 +26,7 @@ struct Field {
 
 pub(super) async fn labels(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
-        let range = window(&params, &state)?;
-        let sets = selectors(params.all("query"))?;
-        let all =
-            run(&state, None, move |s, context| Ok(s.front.logs.streams(&sets, range, context)?))
-                .await?;
+        let all = streams(&state, &params, params.all("query")).await?;
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (name, value) in all.iter().flat_map(|s| s.iter()) {
             seen.entry(name).or_default().insert(value);

@@ -5,10 +5,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use obs_types::LabelSet;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{answer, selectors, window};
 use crate::params::Params;
+use crate::prometheus::labels_value;
 use crate::run::run;
 use crate::{ApiError, ApiState};
 
@@ -16,21 +17,33 @@ fn success(data: Value) -> Response {
     Json(json!({"status": "success", "data": data})).into_response()
 }
 
-/// The streams of the request's window and `query` selector.
-async fn streams(state: &Arc<ApiState>, params: &Params) -> Result<Vec<LabelSet>, ApiError> {
+/// The streams of the request's window and of the selectors in `texts`.
+pub(super) async fn streams(
+    state: &Arc<ApiState>,
+    params: &Params,
+    texts: impl Iterator<Item = &str>,
+) -> Result<Vec<LabelSet>, ApiError> {
     let range = window(params, state)?;
-    let sets =
-        selectors(params.all("query").chain(params.all("match[]")).chain(params.all("match")))?;
+    let sets = selectors(texts)?;
     run(state, None, move |s, context| Ok(s.front.logs.streams(&sets, range, context)?)).await
 }
 
+/// Answers with what `data` makes of the streams that `query`, `match` and `match[]` select.
+async fn of_streams(
+    state: &Arc<ApiState>,
+    params: &Params,
+    data: impl FnOnce(&[LabelSet]) -> Value,
+) -> Response {
+    let texts = params.all("query").chain(params.all("match[]")).chain(params.all("match"));
+    answer(streams(state, params, texts).await.map(|all| success(data(&all))))
+}
+
 pub(super) async fn names(State(state): State<Arc<ApiState>>, params: Params) -> Response {
-    let work = async {
-        let all = streams(&state, &params).await?;
+    of_streams(&state, &params, |all| {
         let names: BTreeSet<&str> = all.iter().flat_map(|s| s.iter().map(|(n, _)| n)).collect();
-        Ok(success(json!(names)))
-    };
-    answer(work.await)
+        json!(names)
+    })
+    .await
 }
 
 pub(super) async fn values(
@@ -38,24 +51,15 @@ pub(super) async fn values(
     Path(name): Path<String>,
     params: Params,
 ) -> Response {
-    let work = async {
-        let all = streams(&state, &params).await?;
+    of_streams(&state, &params, |all| {
         let values: BTreeSet<&str> = all.iter().filter_map(|s| s.get(&name)).collect();
-        Ok(success(json!(values)))
-    };
-    answer(work.await)
+        json!(values)
+    })
+    .await
 }
 
 pub(super) async fn series(State(state): State<Arc<ApiState>>, params: Params) -> Response {
-    let work = async {
-        let all = streams(&state, &params).await?;
-        let data: Vec<Value> = all
-            .iter()
-            .map(|s| Value::Object(s.iter().map(|(n, v)| (n.to_owned(), json!(v))).collect()))
-            .collect();
-        Ok(success(json!(data)))
-    };
-    answer(work.await)
+    of_streams(&state, &params, |all| all.iter().map(labels_value).collect()).await
 }
 
 pub(super) async fn stats(State(state): State<Arc<ApiState>>, params: Params) -> Response {
@@ -108,9 +112,7 @@ pub(super) async fn volume(State(state): State<Arc<ApiState>>, params: Params) -
             .iter()
             .take(limit)
             .map(|(labels, bytes)| {
-                let metric: Map<String, Value> =
-                    labels.iter().map(|(n, v)| (n.to_owned(), json!(v))).collect();
-                json!({"metric": metric, "value": [at, bytes.to_string()]})
+                json!({"metric": labels_value(labels), "value": [at, bytes.to_string()]})
             })
             .collect();
         Ok(success(json!({"resultType": "vector", "result": result})))

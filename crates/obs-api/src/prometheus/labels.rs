@@ -3,12 +3,20 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use obs_types::{Matcher, MetricMetadata, QueryContext, SeriesSource, SourceError, TimeRangeMs};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{answer, encode, matchers, success, window};
 use crate::params::Params;
 use crate::run::run;
 use crate::{ApiError, ApiState};
+
+/// Which series, and when.
+struct Selection {
+    sets: Vec<Vec<Matcher>>,
+    range: TimeRangeMs,
+}
 
 /// Cuts to the request's `limit` and says so.
 fn limited<T>(mut all: Vec<T>, params: &Params) -> Result<(Vec<T>, Vec<String>), ApiError> {
@@ -20,33 +28,37 @@ fn limited<T>(mut all: Vec<T>, params: &Params) -> Result<(Vec<T>, Vec<String>),
     Ok((all, Vec::new()))
 }
 
+/// Answers with what `ask` finds of the request's selectors and window, cut to its limit.
+async fn listed<T: Serialize + Send + 'static>(
+    state: &Arc<ApiState>,
+    params: &Params,
+    selectors_required: bool,
+    ask: impl FnOnce(&dyn SeriesSource, &Selection, &QueryContext) -> Result<Vec<T>, SourceError>
+    + Send
+    + 'static,
+) -> Result<Response, ApiError> {
+    let selection =
+        Selection { sets: matchers(params, selectors_required)?, range: window(params)? };
+    let found =
+        run(state, None, move |s, context| Ok(ask(s.front.metrics.as_ref(), &selection, context)?))
+            .await?;
+    let (found, warnings) = limited(found, params)?;
+    Ok(success(&json!(found).to_string(), &warnings, &[]))
+}
+
 pub(super) async fn series(State(state): State<Arc<ApiState>>, params: Params) -> Response {
-    let work = async {
-        let sets = matchers(&params, true)?;
-        let range = window(&params)?;
-        let found = run(&state, None, move |s, context| {
-            Ok(s.front.metrics.series(&sets, range, context)?)
-        })
-        .await?;
-        let (found, warnings) = limited(found, &params)?;
-        let data: Vec<Value> = found.iter().map(encode::labels_value).collect();
-        Ok(success(&json!(data).to_string(), &warnings, &[]))
-    };
-    answer(work.await)
+    let found = listed(&state, &params, true, |source, of, context| {
+        let found = source.series(&of.sets, of.range, context)?;
+        Ok(found.iter().map(encode::labels_value).collect())
+    });
+    answer(found.await)
 }
 
 pub(super) async fn names(State(state): State<Arc<ApiState>>, params: Params) -> Response {
-    let work = async {
-        let sets = matchers(&params, false)?;
-        let range = window(&params)?;
-        let found = run(&state, None, move |s, context| {
-            Ok(s.front.metrics.label_names(&sets, range, context)?)
-        })
-        .await?;
-        let (found, warnings) = limited(found, &params)?;
-        Ok(success(&json!(found).to_string(), &warnings, &[]))
-    };
-    answer(work.await)
+    let found = listed(&state, &params, false, |source, of, context| {
+        source.label_names(&of.sets, of.range, context)
+    });
+    answer(found.await)
 }
 
 /// A label name in the path may be escaped as `U__…` (UTF-8 names).
@@ -75,30 +87,28 @@ pub(super) async fn values(
     Path(name): Path<String>,
     params: Params,
 ) -> Response {
-    let work = async {
-        let name = unescape(&name)
-            .filter(|n| !n.is_empty())
-            .ok_or_else(|| ApiError::invalid(format!("invalid label name: {name:?}")))?;
-        let sets = matchers(&params, false)?;
-        let range = window(&params)?;
-        let found = run(&state, None, move |s, context| {
-            Ok(s.front.metrics.label_values(&name, &sets, range, context)?)
-        })
-        .await?;
-        let (found, warnings) = limited(found, &params)?;
-        Ok(success(&json!(found).to_string(), &warnings, &[]))
+    let Some(name) = unescape(&name).filter(|n| !n.is_empty()) else {
+        return ApiError::invalid(format!("invalid label name: {name:?}")).prometheus();
     };
-    answer(work.await)
+    let found = listed(&state, &params, false, move |source, of, context| {
+        source.label_values(&name, &of.sets, of.range, context)
+    });
+    answer(found.await)
+}
+
+/// Type, help and unit of every family, or of the one that the request names.
+pub(super) async fn found_metadata(
+    state: &Arc<ApiState>,
+    params: &Params,
+) -> Result<Vec<MetricMetadata>, ApiError> {
+    let metric = params.get("metric").map(str::to_owned);
+    run(state, None, move |s, _context| Ok(s.front.metrics.metadata(metric.as_deref())?)).await
 }
 
 pub(super) async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let limit = params.number("limit", 0)?.unwrap_or(usize::MAX);
-        let metric = params.get("metric").map(str::to_owned);
-        let found = run(&state, None, move |s, _context| {
-            Ok(s.front.metrics.metadata(metric.as_deref())?)
-        })
-        .await?;
+        let found = found_metadata(&state, &params).await?;
         let mut families: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for m in &found {
             families.entry(&m.family).or_default().push(json!({

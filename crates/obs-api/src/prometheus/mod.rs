@@ -20,7 +20,7 @@ use obs_types::{ErrorKind, Matcher, TimeRangeMs, TimestampMs};
 use crate::params::Params;
 use crate::{ApiError, ApiState};
 
-pub(crate) use encode::{histogram_json, number};
+pub(crate) use encode::{histogram_json, labels_value, number};
 
 /// The routes under `/api/v1`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {

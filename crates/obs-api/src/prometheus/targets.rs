@@ -7,10 +7,10 @@ use obs_collect::scrape::TargetStatus;
 use obs_query::format_time;
 use serde_json::{Value, json};
 
+use super::labels::found_metadata;
 use super::{answer, encode, success};
 use crate::ApiState;
 use crate::params::Params;
-use crate::run::run;
 
 fn active(t: &TargetStatus) -> Value {
     json!({
@@ -50,11 +50,7 @@ pub(super) async fn pools(State(state): State<Arc<ApiState>>) -> Response {
 pub(super) async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let limit = params.number("limit", 0)?.unwrap_or(usize::MAX);
-        let metric = params.get("metric").map(str::to_owned);
-        let found = run(&state, None, move |s, _context| {
-            Ok(s.front.metrics.metadata(metric.as_deref())?)
-        })
-        .await?;
+        let found = found_metadata(&state, &params).await?;
         let targets = (state.targets)();
         let data: Vec<Value> = found
             .iter()

@@ -37,20 +37,29 @@ fn protobuf(bytes: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, kind)], bytes).into_response()
 }
 
+/// The trace in the form that the client takes.
+async fn shown(
+    state: &Arc<ApiState>,
+    id: &str,
+    headers: &HeaderMap,
+    protobuf_of: fn(&Trace) -> Vec<u8>,
+    json_of: fn(&Trace) -> Value,
+) -> Response {
+    answer(load(state, id).await.map(|trace| {
+        if wants_protobuf(headers) {
+            protobuf(protobuf_of(&trace))
+        } else {
+            Json(json_of(&trace)).into_response()
+        }
+    }))
+}
+
 pub(super) async fn v1(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let work = async {
-        let trace = load(&state, &id).await?;
-        Ok(if wants_protobuf(&headers) {
-            protobuf(tempo_trace(&trace))
-        } else {
-            Json(json!({"batches": resource_spans(&trace)})).into_response()
-        })
-    };
-    answer(work.await)
+    shown(&state, &id, &headers, tempo_trace, |t| json!({"batches": resource_spans(t)})).await
 }
 
 pub(super) async fn v2(
@@ -58,17 +67,7 @@ pub(super) async fn v2(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let work = async {
-        let trace = load(&state, &id).await?;
-        Ok(if wants_protobuf(&headers) {
-            protobuf(tempo_trace_by_id(&trace, TraceStatus::Complete, ""))
-        } else {
-            Json(json!({
-                "trace": {"resourceSpans": resource_spans(&trace)},
-                "metrics": {},
-            }))
-            .into_response()
-        })
-    };
-    answer(work.await)
+    let message = |t: &Trace| tempo_trace_by_id(t, TraceStatus::Complete, "");
+    let json = |t: &Trace| json!({"trace": {"resourceSpans": resource_spans(t)}, "metrics": {}});
+    shown(&state, &id, &headers, message, json).await
 }
