@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::model::{Dashboard, Language, Query, Variable, VariableKind};
+use crate::model::{Dashboard, Query, Variable, VariableKind};
 
 /// Passes of substitution: a variable's value may name another variable, not without end.
 const PASSES: usize = 4;
@@ -25,12 +25,8 @@ pub struct QueryScope {
 pub struct PanelQuery {
     pub panel_id: i64,
     pub panel_title: String,
-    pub ref_id: String,
-    pub language: Language,
-    pub expr: String,
-    pub legend: String,
-    pub instant: bool,
-    pub hidden: bool,
+    /// The panel's query with its expression and legend filled in.
+    pub query: Query,
     /// At least the query's own interval.
     pub step_ms: i64,
 }
@@ -45,12 +41,11 @@ pub fn panel_queries(dashboard: &Dashboard, scope: &QueryScope) -> Vec<PanelQuer
             out.push(PanelQuery {
                 panel_id: panel.id,
                 panel_title: filler.fill(&panel.title),
-                ref_id: query.ref_id.clone(),
-                language: query.language.clone(),
-                expr: filler.fill(&query.expr),
-                legend: filler.fill(&query.legend),
-                instant: query.instant,
-                hidden: query.hidden,
+                query: Query {
+                    expr: filler.fill(&query.expr),
+                    legend: filler.fill(&query.legend),
+                    ..query.clone()
+                },
                 step_ms: filler.step_ms,
             });
         }

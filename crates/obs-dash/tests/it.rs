@@ -61,11 +61,15 @@ fn every_query_of_public_dashboards() {
         for q in &queries {
             for variable in dashboard.variables.iter().map(|v| &v.name) {
                 for form in [format!("${{{variable}}}"), format!("[[{variable}]]")] {
-                    assert!(!q.expr.contains(&form), "{name}: {form} is left in {}", q.expr);
+                    assert!(
+                        !q.query.expr.contains(&form),
+                        "{name}: {form} is left in {}",
+                        q.query.expr
+                    );
                 }
             }
-            assert!(!q.expr.contains("$__"), "{name}: {}", q.expr);
-            promql += usize::from(q.language == Language::PromQl);
+            assert!(!q.query.expr.contains("$__"), "{name}: {}", q.query.expr);
+            promql += usize::from(q.query.language == Language::PromQl);
         }
         total += queries.len();
 
@@ -74,7 +78,7 @@ fn every_query_of_public_dashboards() {
         let again = Dashboard::from_grafana_value(&dashboard.to_grafana()).unwrap();
         let exprs = |d: &Dashboard| -> Vec<(i64, String, Language)> {
             let all = panel_queries(d, &scope());
-            all.into_iter().map(|q| (q.panel_id, q.expr, q.language)).collect()
+            all.into_iter().map(|q| (q.panel_id, q.query.expr, q.query.language)).collect()
         };
         assert_eq!(exprs(&again), exprs(&dashboard), "{name}: through Grafana's JSON");
     }
@@ -112,8 +116,10 @@ fn every_generation_of_grafana() {
     assert_eq!(d.variables.len(), 2);
     assert_eq!(d.variables[1].options, ["prod", "dev"]);
     let queries = panel_queries(&d, &scope());
-    let seen: Vec<_> =
-        queries.iter().map(|q| (q.language.as_str(), q.expr.as_str(), q.ref_id.as_str())).collect();
+    let seen: Vec<_> = queries
+        .iter()
+        .map(|q| (q.query.language.as_str(), q.query.expr.as_str(), q.query.ref_id.as_str()))
+        .collect();
     assert_eq!(
         seen,
         [
@@ -167,7 +173,7 @@ fn variables_are_filled_in() {
         for (name, all) in values {
             scope.values.insert((*name).to_owned(), all.iter().map(|s| (*s).to_owned()).collect());
         }
-        panel_queries(&d, &scope).remove(0).expr
+        panel_queries(&d, &scope).remove(0).query.expr
     };
     assert_eq!(fill("rate(a[$__rate_interval])", &[]), "rate(a[60s])");
     assert_eq!(fill("rate(a[${__interval}])", &[]), "rate(a[30s])");
