@@ -79,3 +79,23 @@ export function Budget(props: { percent: number | null }): JSX.Element {
     </div>
   );
 }
+
+/** A table of what was loaded, one row for each of `rows`; a heading that starts with `#` is of numbers. */
+export function TableView<T, R>(props: {
+  of: Loaded<T>;
+  head: string[];
+  rows: (data: T) => R[];
+  none: ComponentChildren;
+  row: (row: R) => JSX.Element;
+}): JSX.Element {
+  return (
+    <View of={props.of} empty={(d) => props.rows(d).length === 0} none={props.none}>
+      {(d) => (
+        <table>
+          <thead><tr>{props.head.map((h, i) => (h.startsWith("#") ? <th class="num" key={i}>{h.slice(1)}</th> : <th key={i}>{h}</th>))}</tr></thead>
+          <tbody>{props.rows(d).map(props.row)}</tbody>
+        </table>
+      )}
+    </View>
+  );
+}

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { get, send } from "../api/client";
 import type { AlertObject, Silence } from "../api/types";
 import { Page } from "../components/shell";
-import { Badge, Card, Chips, View } from "../components/ui";
+import { Badge, Card, Chips, TableView } from "../components/ui";
 import { formatAge, formatTime } from "../lib/time";
 import { formatValue } from "../lib/units";
 import { useLoad } from "../state/load";
@@ -39,54 +39,36 @@ export function Alerts(): JSX.Element {
     }>
       <div class="stack">
         <Card flush>
-          <View of={alerts} empty={(d) => d.alerts.length === 0} none="No alert in this state.">
-            {(d) => (
-              <table>
-                <thead><tr><th>Severity</th><th>Alert</th><th>Status</th><th class="num">Value</th><th>Since</th><th>Delivered to</th><th></th></tr></thead>
-                <tbody>
-                  {d.alerts.map((a) => (
-                    <tr key={a.alert_id} style={id === a.alert_id ? "background:var(--raised)" : ""}>
-                      <td><Badge word={a.severity} /></td>
-                      <td>
-                        <b>{a.name}</b> <span class="muted mono">{a.alert_id}</span>
-                        <div>{a.annotations["summary"]}</div>
-                        <div class="mono muted">{a.rule.expression}</div>
-                        <Chips labels={a.labels} />
-                        {a.acknowledged && <div class="info">acknowledged by {a.acknowledged.by}: {a.acknowledged.comment}</div>}
-                      </td>
-                      <td><Badge word={a.status} />{a.silenced && <div class="muted">silenced</div>}</td>
-                      <td class="num">{formatValue(a.current_value)}</td>
-                      <td>{formatAge(a.fired_at, now.value)}{a.resolved_at && <div class="muted">resolved {formatAge(a.resolved_at, now.value)}</div>}</td>
-                      <td class="muted">{a.notified.join(", ") || "–"}</td>
-                      <td class="row">
-                        {a.status === "firing" && !a.acknowledged && <button class="small" onClick={() => setAck(a)}>Ack</button>}
-                        {a.status !== "resolved" && <button class="small" onClick={() => setSilence({ node: a.node, name: a.name })}>Silence</button>}
-                        <a href={`/correlate?timestamp=${encodeURIComponent(a.fired_at ?? "")}`}>correlate</a>
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            )}
-          </View>
+          <TableView of={alerts} head={["Severity", "Alert", "Status", "#Value", "Since", "Delivered to", ""]} rows={(d) => d.alerts} none="No alert in this state." row={(a) => (
+            <tr key={a.alert_id} style={id === a.alert_id ? "background:var(--raised)" : ""}>
+              <td><Badge word={a.severity} /></td>
+              <td>
+                <b>{a.name}</b> <span class="muted mono">{a.alert_id}</span>
+                <div>{a.annotations["summary"]}</div>
+                <div class="mono muted">{a.rule.expression}</div>
+                <Chips labels={a.labels} />
+                {a.acknowledged && <div class="info">acknowledged by {a.acknowledged.by}: {a.acknowledged.comment}</div>}
+              </td>
+              <td><Badge word={a.status} />{a.silenced && <div class="muted">silenced</div>}</td>
+              <td class="num">{formatValue(a.current_value)}</td>
+              <td>{formatAge(a.fired_at, now.value)}{a.resolved_at && <div class="muted">resolved {formatAge(a.resolved_at, now.value)}</div>}</td>
+              <td class="muted">{a.notified.join(", ") || "–"}</td>
+              <td class="row">
+                {a.status === "firing" && !a.acknowledged && <button class="small" onClick={() => setAck(a)}>Ack</button>}
+                {a.status !== "resolved" && <button class="small" onClick={() => setSilence({ node: a.node, name: a.name })}>Silence</button>}
+                <a href={`/correlate?timestamp=${encodeURIComponent(a.fired_at ?? "")}`}>correlate</a>
+              </td>
+            </tr>
+          )} />
         </Card>
         <Card title="Silences" flush>
-          <View of={silences} empty={(d) => d.silences.length === 0} none="No silence.">
-            {(d) => (
-              <table>
-                <thead><tr><th>Matches</th><th>Reason</th><th>By</th><th>Ends</th><th>Status</th><th></th></tr></thead>
-                <tbody>
-                  {d.silences.map((s) => (
-                    <tr key={s.id}>
-                      <td class="mono">{s.matchers.map((m) => `${m.name}${m.op}"${m.value}"`).join(", ")}</td>
-                      <td>{s.reason}</td><td class="muted">{s.created_by}</td><td>{formatTime(s.ends_at)}</td><td><Badge word={s.status} /></td>
-                      <td>{s.status === "active" && <button class="small" onClick={() => void send("DELETE", `/obs/silences/${s.id}`).then(done)}>Expire</button>}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            )}
-          </View>
+          <TableView of={silences} head={["Matches", "Reason", "By", "Ends", "Status", ""]} rows={(d) => d.silences} none="No silence." row={(s) => (
+            <tr key={s.id}>
+              <td class="mono">{s.matchers.map((m) => `${m.name}${m.op}"${m.value}"`).join(", ")}</td>
+              <td>{s.reason}</td><td class="muted">{s.created_by}</td><td>{formatTime(s.ends_at)}</td><td><Badge word={s.status} /></td>
+              <td>{s.status === "active" && <button class="small" onClick={() => void send("DELETE", `/obs/silences/${s.id}`).then(done)}>Expire</button>}</td>
+            </tr>
+          )} />
         </Card>
       </div>
       {ack && <AckDialog alert={ack} done={done} />}

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { get, getText, send } from "../api/client";
 import type { LedgerHead, Receipt, Verdict } from "../api/types";
 import { Page } from "../components/shell";
-import { Card, Stat, View } from "../components/ui";
+import { Card, Stat, TableView, View } from "../components/ui";
 import { base64, parseCheckpoint, treeRoot, verifySignature } from "../lib/merkle";
 import { formatAge, formatTime } from "../lib/time";
 import { useLoad } from "../state/load";
@@ -79,23 +79,14 @@ export function Ledger(): JSX.Element {
                 {Object.entries(l.receipts_by_type).map(([t, n]) => <option key={t} value={t}>{t} ({n})</option>)}
               </select>
             }>
-              <View of={receipts} empty={(d) => d.receipts.length === 0} none="No receipt yet; the first hour is sealed five minutes after it ends.">
-                {(d) => (
-                  <table>
-                    <thead><tr><th class="num">Seq</th><th>Time</th><th>Type</th><th>About</th></tr></thead>
-                    <tbody>
-                      {d.receipts.map((r) => (
-                        <tr key={r.seq} style="cursor:pointer" onClick={() => setOpen(open === r.seq ? null : r.seq)}>
-                          <td class="num mono">{r.seq}</td>
-                          <td class="mono">{formatTime(r.timestamp)}</td>
-                          <td><code>{r.type}</code></td>
-                          <td>{open === r.seq ? <pre>{JSON.stringify(r, null, 2)}</pre> : <span class="mono muted">{about(r)}</span>}</td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                )}
-              </View>
+              <TableView of={receipts} head={["#Seq", "Time", "Type", "About"]} rows={(d) => d.receipts} none="No receipt yet; the first hour is sealed five minutes after it ends." row={(r) => (
+                <tr key={r.seq} style="cursor:pointer" onClick={() => setOpen(open === r.seq ? null : r.seq)}>
+                  <td class="num mono">{r.seq}</td>
+                  <td class="mono">{formatTime(r.timestamp)}</td>
+                  <td><code>{r.type}</code></td>
+                  <td>{open === r.seq ? <pre>{JSON.stringify(r, null, 2)}</pre> : <span class="mono muted">{about(r)}</span>}</td>
+                </tr>
+              )} />
             </Card>
           </div>
         )}

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { get, send } from "../api/client";
 import type { DemoState, Health } from "../api/types";
 import { Page } from "../components/shell";
-import { Badge, Card, Chips, View } from "../components/ui";
+import { Badge, Card, Chips, TableView, View } from "../components/ui";
 import { formatAge, formatDuration } from "../lib/time";
 import { useLoad } from "../state/load";
 import { now } from "../state/range";
@@ -39,21 +39,12 @@ export function Targets(): JSX.Element {
           </Card>
         )}
         <Card title="Scrape targets" flush>
-          <View of={targets} empty={(d) => d.targets.length === 0} none="Nothing is scraped; add scrape_configs to the configuration.">
-            {(d) => (
-              <table>
-                <thead><tr><th>Job</th><th>Target</th><th>Health</th><th>Labels</th><th>Last scrape</th><th class="num">Took</th></tr></thead>
-                <tbody>
-                  {d.targets.map((t) => (
-                    <tr key={t.url + t.job}>
-                      <td>{t.job}</td><td class="mono">{t.url}{t.last_error && <div class="bad">{t.last_error}</div>}</td><td><Badge word={t.health} /></td>
-                      <td><Chips labels={t.labels} /></td><td>{formatAge(t.last_scrape, now.value)}</td><td class="num">{formatDuration(t.scrape_duration_ms)}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            )}
-          </View>
+          <TableView of={targets} head={["Job", "Target", "Health", "Labels", "Last scrape", "#Took"]} rows={(d) => d.targets} none="Nothing is scraped; add scrape_configs to the configuration." row={(t) => (
+            <tr key={t.url + t.job}>
+              <td>{t.job}</td><td class="mono">{t.url}{t.last_error && <div class="bad">{t.last_error}</div>}</td><td><Badge word={t.health} /></td>
+              <td><Chips labels={t.labels} /></td><td>{formatAge(t.last_scrape, now.value)}</td><td class="num">{formatDuration(t.scrape_duration_ms)}</td>
+            </tr>
+          )} />
         </Card>
         <Card title="Components" flush>
           <View of={health}>

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { get } from "../api/client";
 import type { TraceAnalysis, TraceObject, TraceSummary } from "../api/types";
 import { Page } from "../components/shell";
-import { Badge, Card, Stat, View } from "../components/ui";
+import { Badge, Card, Stat, TableView, View } from "../components/ui";
 import { formatDuration, formatTime } from "../lib/time";
 import { Waterfall } from "../panels/waterfall";
 import { useLoad } from "../state/load";
@@ -43,26 +43,17 @@ export function TracesExplore(): JSX.Element {
           </div>
         </form>
         <Card flush>
-          <View of={found} empty={(d) => d.traces.length === 0} none="The query is valid and matches no trace in this range.">
-            {(d) => (
-              <table>
-                <thead><tr><th>Start</th><th>Trace</th><th>Services</th><th>Status</th><th class="num">Spans</th><th class="num">Duration</th><th style="width:20%"></th></tr></thead>
-                <tbody>
-                  {d.traces.map((t) => (
-                    <tr key={t.trace_id}>
-                      <td class="muted mono">{formatTime(t.start_time, true).slice(11, -4)}</td>
-                      <td><a href={`/trace/${t.trace_id}`}>{t.name}</a><div class="muted mono">{t.trace_id.slice(0, 16)}</div></td>
-                      <td>{t.services.join(", ")}</td>
-                      <td><Badge word={t.status} /></td>
-                      <td class="num">{t.span_count}</td>
-                      <td class="num">{formatDuration(t.duration_ms)}</td>
-                      <td><div class="bar"><i class={t.status === "error" ? "bad" : ""} style={`width:${(t.duration_ms / longest) * 100}%`} /></div></td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            )}
-          </View>
+          <TableView of={found} head={["Start", "Trace", "Services", "Status", "#Spans", "#Duration", ""]} rows={(d) => d.traces} none="The query is valid and matches no trace in this range." row={(t) => (
+            <tr key={t.trace_id}>
+              <td class="muted mono">{formatTime(t.start_time, true).slice(11, -4)}</td>
+              <td><a href={`/trace/${t.trace_id}`}>{t.name}</a><div class="muted mono">{t.trace_id.slice(0, 16)}</div></td>
+              <td>{t.services.join(", ")}</td>
+              <td><Badge word={t.status} /></td>
+              <td class="num">{t.span_count}</td>
+              <td class="num">{formatDuration(t.duration_ms)}</td>
+              <td style="width:20%"><div class="bar"><i class={t.status === "error" ? "bad" : ""} style={`width:${(t.duration_ms / longest) * 100}%`} /></div></td>
+            </tr>
+          )} />
         </Card>
       </div>
     </Page>
