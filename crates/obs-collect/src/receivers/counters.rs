@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use obs_types::IngestOutcome;
-use obs_wire::otlp::Signal;
+use obs_wire::otlp::{DeltaState, DeltaStats, Signal};
 
 use crate::registry::{DURATION_BOUNDS, Registry};
 
@@ -58,5 +58,42 @@ impl Counters {
                 &DURATION_BOUNDS,
             )
             .observe(took.as_secs_f64());
+    }
+}
+
+/// What the totals of OTLP's delta streams hold and what became of them.
+pub(super) fn register_deltas(registry: &Registry, receiver: &str, state: &Arc<DeltaState>) {
+    type Read = fn(&DeltaStats) -> f64;
+    let labels = [("receiver", receiver)];
+    let asked = |read: Read| {
+        let state = Arc::clone(state);
+        move || read(&state.stats())
+    };
+    let gauges: [(&str, &str, Read); 2] = [
+        ("vmobs_otlp_delta_streams", "Delta streams with a running total.", |s| s.streams as f64),
+        ("vmobs_otlp_delta_bytes", "Bytes that running totals take.", |s| s.bytes as f64),
+    ];
+    for (name, help, read) in gauges {
+        registry.gauge_callback(name, help, &labels, asked(read));
+    }
+    let counters: [(&str, &str, Read); 3] = [
+        (
+            "vmobs_otlp_delta_gaps_total",
+            "Delta points that did not start where the one before ended.",
+            |s| s.gaps as f64,
+        ),
+        (
+            "vmobs_otlp_delta_resets_total",
+            "Running totals that began again because bucket bounds changed.",
+            |s| s.resets as f64,
+        ),
+        (
+            "vmobs_otlp_delta_expired_total",
+            "Running totals forgotten because no point came.",
+            |s| s.expired as f64,
+        ),
+    ];
+    for (name, help, read) in counters {
+        registry.counter_callback(name, help, &labels, asked(read));
     }
 }

@@ -22,6 +22,7 @@ use axum::routing::post;
 use obs_disk::Clock;
 use obs_types::{LogSink, MetricSink, TraceSink};
 use obs_wire::WireCaps;
+use obs_wire::otlp::{DeltaLimits, DeltaState};
 
 use self::counters::Counters;
 use crate::registry::Registry;
@@ -51,6 +52,8 @@ pub struct ReceiverLimits {
     pub queue_timeout: Duration,
     /// How long a sender may take for its body.
     pub body_timeout: Duration,
+    /// Running totals of OTLP's delta streams, for each router.
+    pub deltas: DeltaLimits,
 }
 
 impl Default for ReceiverLimits {
@@ -60,6 +63,7 @@ impl Default for ReceiverLimits {
             requests_in_flight_max: 32,
             queue_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
+            deltas: DeltaLimits::default(),
         }
     }
 }
@@ -71,16 +75,22 @@ pub(crate) struct Shared {
     counters: Counters,
     clock: Arc<dyn Clock>,
     turns: tokio::sync::Semaphore,
+    deltas: Arc<DeltaState>,
 }
 
 impl Shared {
+    /// `receiver` is the label of what each router keeps for itself.
     fn new(
+        receiver: &'static str,
         sinks: Sinks,
         limits: ReceiverLimits,
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
+        let deltas = Arc::new(DeltaState::new(limits.deltas));
+        counters::register_deltas(&registry, receiver, &deltas);
         Arc::new(Self {
+            deltas,
             sinks,
             limits,
             counters: Counters::new(registry),
@@ -99,7 +109,7 @@ pub fn http_router(
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
 ) -> Router {
-    let shared = Shared::new(sinks, limits, registry, clock);
+    let shared = Shared::new("http", sinks, limits, registry, clock);
     Router::new()
         .route("/api/v1/write", post(remote_write::write))
         .route("/loki/api/v1/push", post(loki::push))
@@ -130,7 +140,7 @@ pub fn otlp_http_router(
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
 ) -> Router {
-    otlp_http_routes().with_state(Shared::new(sinks, limits, registry, clock))
+    otlp_http_routes().with_state(Shared::new("otlp_http", sinks, limits, registry, clock))
 }
 
 /// The three OTLP services over gRPC, for port 4317. The router needs HTTP/2 with prior knowledge,
@@ -141,7 +151,7 @@ pub fn otlp_grpc(
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
 ) -> Router {
-    otlp_grpc::routes().with_state(Shared::new(sinks, limits, registry, clock))
+    otlp_grpc::routes().with_state(Shared::new("otlp_grpc", sinks, limits, registry, clock))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What OTLP over HTTP and over gRPC share: decoding each signal into its sink, and gRPC's codes.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use obs_types::IngestOutcome;
 use obs_wire::WireError;
@@ -18,10 +20,11 @@ impl Intake<'_> {
     ) -> Result<IngestOutcome, Failure> {
         match self.signal {
             Signal::Metrics => {
+                let deltas = Arc::clone(&self.shared.deltas);
                 self.store(
                     input,
                     encoding,
-                    move |plain, caps, _now| decode_metrics(plain, format, caps),
+                    move |plain, caps, now| decode_metrics(plain, format, caps, &deltas, now),
                     |sinks, batch| sinks.metrics.append(batch),
                 )
                 .await

@@ -430,3 +430,35 @@ async fn overload_and_slow_senders_are_refused() {
         assert!(own.contains(&format!("reason=\"{reason}\"}} 1")), "{own}");
     }
 }
+
+#[tokio::test]
+async fn delta_sums_of_otlp_become_totals() {
+    let server = Server::start().await;
+    let send = async |start: u64, end: u64, value: u64| {
+        let body = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+            {"name": "jobs", "sum": {"isMonotonic": true, "aggregationTemporality": 1,
+                "dataPoints": [{"startTimeUnixNano": (start * 1_000_000).to_string(),
+                    "timeUnixNano": (end * 1_000_000).to_string(),
+                    "asInt": value.to_string()}]}}]}]}]});
+        let post = server.post("/v1/metrics").header("content-type", "application/json");
+        let (status, _, reply) = server.send(post.body(body.to_string())).await;
+        assert_eq!(status, 200);
+        serde_json::from_slice::<serde_json::Value>(&reply).unwrap()
+    };
+    assert_eq!(send(1, 2, 5).await, serde_json::json!({}));
+    // A sender that got no answer sends the same again.
+    server.break_down(Some(IngestError::Overloaded { reason: "queue".into() }));
+    let post = server.post("/v1/metrics").header("content-type", "application/json");
+    assert_eq!(server.send(post.body("{}")).await.0, 429);
+    server.break_down(None);
+    assert_eq!(send(1, 2, 5).await, serde_json::json!({}));
+    assert_eq!(send(2, 3, 4).await, serde_json::json!({}));
+    let late = send(1, 2, 5).await;
+    assert_eq!(late["partialSuccess"]["rejectedDataPoints"], "1");
+    assert!(late["partialSuccess"]["errorMessage"].as_str().unwrap().contains("out_of_order"));
+    let kept = server.memory.metrics.lock().unwrap();
+    let values: Vec<f64> = kept.iter().map(|s| s.samples[0].1).collect();
+    assert_eq!(values, [5.0, 5.0, 9.0]);
+    let own = server.own_metrics();
+    assert!(own.contains("vmobs_otlp_delta_streams{receiver=\"http\"} 1"), "{own}");
+}

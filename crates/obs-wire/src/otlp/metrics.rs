@@ -2,9 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use obs_types::{
-    Attributes, BucketSpan, CounterResetHint, Exemplar, IngestOutcome, LabelSet, LabelSetBuilder,
-    METRIC_NAME, MetricBatch, MetricKind, MetricMetadata, NativeHistogram, RejectReason,
-    SeriesSamples, TimestampMs, stale_nan,
+    Attributes, Exemplar, IngestOutcome, LabelSet, LabelSetBuilder, METRIC_NAME, MetricBatch,
+    MetricKind, MetricMetadata, RejectReason, SeriesSamples, TimestampMs, TimestampNs, stale_nan,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -12,24 +11,30 @@ use opentelemetry_proto::tonic::metrics::v1 as proto;
 use proto::metric::Data;
 
 use super::attributes::{attributes_from_otlp, value_to_text};
+use super::delta::{DeltaState, Total, Window};
+use super::exponential::Exponential;
 use super::{Mistakes, OtlpFormat, decode_request, label_name, metric_name, shapes};
 use crate::caps::Budget;
 use crate::float::canonical_bound;
 use crate::{Decoded, WireCaps, WireError};
 
 /// Bit 0 of a data point's flags: no value, the series ended.
-const NO_RECORDED_VALUE: u32 = 1;
-/// `aggregation_temporality` of sums since a fixed start; the other kind cannot be a Prometheus
-/// counter without keeping state.
+pub(super) const NO_RECORDED_VALUE: u32 = 1;
+/// `aggregation_temporality` of sums since a fixed start.
 const CUMULATIVE: i32 = proto::AggregationTemporality::Cumulative as i32;
+/// Of sums since the last point.
+const DELTA: i32 = proto::AggregationTemporality::Delta as i32;
 
 /// Reads an `ExportMetricsServiceRequest` into Prometheus series: `job` is
 /// `service.namespace/service.name`, `instance` is `service.instance.id`, other resource attributes
-/// go to `target_info`. Delta sums and histograms are dropped as unsupported.
+/// go to `target_info`. Delta sums and histograms become totals in `deltas`; `now` is the time that
+/// idle ones are measured by.
 pub fn decode_metrics(
     body: &[u8],
     format: OtlpFormat,
     caps: &WireCaps,
+    deltas: &DeltaState,
+    now: TimestampNs,
 ) -> Result<Decoded<MetricBatch>, WireError> {
     let request: ExportMetricsServiceRequest = decode_request(
         "OTLP metrics request",
@@ -48,6 +53,8 @@ pub fn decode_metrics(
         latest: None,
         labels_max: caps.labels_max,
         budget: Budget::new("OTLP metrics request", caps),
+        deltas,
+        now,
     };
     for resource_metrics in request.resource_metrics {
         let attributes = resource_metrics.resource.unwrap_or_default().attributes;
@@ -79,7 +86,7 @@ fn identity(resource: &Attributes) -> Vec<(&'static str, String)> {
     out
 }
 
-struct Builder {
+struct Builder<'d> {
     batch: MetricBatch,
     outcome: IngestOutcome,
     places: HashMap<LabelSet, usize>,
@@ -89,14 +96,17 @@ struct Builder {
     latest: Option<TimestampMs>,
     labels_max: usize,
     budget: Budget,
+    deltas: &'d DeltaState,
+    now: TimestampNs,
 }
 
 struct Family<'a> {
     name: &'a str,
     original: &'a str,
+    delta: bool,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn metric(&mut self, metric: proto::Metric) -> Result<(), WireError> {
         let kind = match &metric.data {
             Some(Data::Gauge(_)) => MetricKind::Gauge,
@@ -118,8 +128,8 @@ impl Builder {
         let (points, temporality) = shape(metric.data.as_ref());
         let refusal = if name.is_empty() {
             Some((RejectReason::MissingName, format!("metric named {:?}", metric.name)))
-        } else if temporality.is_some_and(|t| t != CUMULATIVE) {
-            let text = format!("{} is not cumulative (aggregation temporality)", metric.name);
+        } else if temporality.is_some_and(|t| t != CUMULATIVE && t != DELTA) {
+            let text = format!("{} is neither cumulative nor delta", metric.name);
             Some((RejectReason::Unsupported, text))
         } else {
             None
@@ -138,7 +148,8 @@ impl Builder {
                 unit: metric.unit,
             });
         }
-        let family = Family { name: &name, original: &metric.name };
+        let delta = temporality == Some(DELTA);
+        let family = Family { name: &name, original: &metric.name, delta };
         match metric.data {
             Some(Data::Gauge(g)) => self.numbers(&family, g.data_points),
             Some(Data::Sum(s)) => self.numbers(&family, s.data_points),
@@ -162,8 +173,9 @@ impl Builder {
     ) -> Result<(), WireError> {
         for point in points {
             let Some(at) = self.time(family, point.time_unix_nano) else { continue };
-            let value = match point.value {
-                _ if point.flags & NO_RECORDED_VALUE != 0 => stale_nan(),
+            let stale = point.flags & NO_RECORDED_VALUE != 0;
+            let mut value = match point.value {
+                _ if stale => stale_nan(),
                 Some(proto::number_data_point::Value::AsDouble(d)) => d,
                 Some(proto::number_data_point::Value::AsInt(i)) => i as f64,
                 None => {
@@ -174,6 +186,12 @@ impl Builder {
                 }
             };
             let Some(labels) = self.labels(family, point.attributes) else { continue };
+            let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
+            match self.total(family, &labels, covers, || Total::Number(value)) {
+                None => continue,
+                Some(Some(Total::Number(total))) => value = total,
+                Some(_) => {}
+            }
             let exemplars = point.exemplars.into_iter().filter_map(exemplar).collect();
             let series = self.series(&labels, family.name, "", None)?;
             series.samples.push((at, value));
@@ -186,7 +204,7 @@ impl Builder {
     fn histogram(
         &mut self,
         family: &Family<'_>,
-        point: proto::HistogramDataPoint,
+        mut point: proto::HistogramDataPoint,
     ) -> Result<(), WireError> {
         let Some(at) = self.time(family, point.time_unix_nano) else { return Ok(()) };
         let stale = point.flags & NO_RECORDED_VALUE != 0;
@@ -204,7 +222,17 @@ impl Builder {
             return Ok(());
         }
         let value = |v: f64| if stale { stale_nan() } else { v };
-        let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
+        let attributes = std::mem::take(&mut point.attributes);
+        let Some(labels) = self.labels(family, attributes) else { return Ok(()) };
+        let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
+        match self.total(family, &labels, covers, || Total::classic(&point)) {
+            None => return Ok(()),
+            Some(Some(Total::Classic { counts, count, sum, .. })) => {
+                (point.bucket_counts, point.count, point.sum) = (counts, count, sum);
+            }
+            Some(_) => {}
+        }
+        let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
         let mut exemplars: Vec<Exemplar> =
             point.exemplars.into_iter().filter_map(exemplar).collect();
         let mut running = 0_u64;
@@ -232,16 +260,30 @@ impl Builder {
         point: proto::ExponentialHistogramDataPoint,
     ) -> Result<(), WireError> {
         let Some(at) = self.time(family, point.time_unix_nano) else { return Ok(()) };
-        let histogram = match native_histogram(&point) {
-            Ok(histogram) => histogram,
+        let invalid = |why: String| format!("{}: {why}", family.original);
+        let read = match Exponential::from_point(&point) {
+            Ok(read) => read,
             Err(why) => {
-                self.outcome.reject(RejectReason::InvalidHistogram, || {
-                    format!("{}: {why}", family.original)
-                });
+                self.outcome.reject(RejectReason::InvalidHistogram, || invalid(why));
                 return Ok(());
             }
         };
         let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
+        let stale = point.flags & NO_RECORDED_VALUE != 0;
+        let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
+        let histogram =
+            match self.total(family, &labels, covers, || Total::Exponential(read.clone())) {
+                None => return Ok(()),
+                Some(Some(Total::Exponential(total))) => total.to_native(),
+                Some(_) => read.to_native(),
+            };
+        let histogram = match histogram {
+            Ok(histogram) => histogram,
+            Err(why) => {
+                self.outcome.reject(RejectReason::InvalidHistogram, || invalid(why));
+                return Ok(());
+            }
+        };
         let series = self.series(&labels, family.name, "", None)?;
         series.histograms.push((at, Arc::new(histogram)));
         series.exemplars.extend(point.exemplars.into_iter().filter_map(exemplar));
@@ -298,6 +340,34 @@ impl Builder {
         }
         self.series(&builder, "target_info", "", None)?.samples.push((at, 1.0));
         Ok(())
+    }
+
+    /// The total of a delta family's stream with `point` in it; `Some(None)` where the point stands
+    /// for itself. `None` if it was refused. `covers` is start, end and whether it has no value.
+    fn total(
+        &mut self,
+        family: &Family<'_>,
+        labels: &LabelSetBuilder,
+        (start, end, stale): (u64, u64, bool),
+        point: impl FnOnce() -> Total,
+    ) -> Option<Option<Total>> {
+        if !family.delta {
+            return Some(None);
+        }
+        let mut builder = labels.clone();
+        builder.set(METRIC_NAME, family.name);
+        let key = builder.build();
+        if stale {
+            self.deltas.end(&key);
+            return Some(None);
+        }
+        match self.deltas.add(&key, Window { start, end, now: self.now }, point()) {
+            Ok(total) => Some(Some(total)),
+            Err((reason, example)) => {
+                self.outcome.reject(reason, || example);
+                None
+            }
+        }
     }
 
     fn time(&mut self, family: &Family<'_>, nanos: u64) -> Option<TimestampMs> {
@@ -408,72 +478,4 @@ fn exemplar(e: proto::Exemplar) -> Option<Exemplar> {
         builder.set("span_id", hex(&e.span_id));
     }
     Some(crate::exemplar(builder.build(), value, at))
-}
-
-/// Finest resolution of a native histogram; finer ones are merged down to it.
-const SCHEMA_MAX: i32 = 8;
-/// Coarsest resolution; there is nothing to split a coarser one into.
-const SCHEMA_MIN: i32 = -4;
-/// What OpenTelemetry's zero bucket means when a point names no threshold.
-const ZERO_THRESHOLD_DEFAULT: f64 = 1e-128;
-
-fn native_histogram(p: &proto::ExponentialHistogramDataPoint) -> Result<NativeHistogram, String> {
-    if p.scale < SCHEMA_MIN {
-        return Err(format!("scale {} is below {SCHEMA_MIN}", p.scale));
-    }
-    let schema = p.scale.min(SCHEMA_MAX);
-    let shift = u32::try_from(p.scale - schema).unwrap_or(0).min(31);
-    let side = |b: &Option<proto::exponential_histogram_data_point::Buckets>| match b {
-        Some(b) => buckets(b.offset, &b.bucket_counts, shift),
-        None => Ok((Vec::new(), Vec::new())),
-    };
-    let (positive_spans, positive_buckets) = side(&p.positive)?;
-    let (negative_spans, negative_buckets) = side(&p.negative)?;
-    let stale = p.flags & NO_RECORDED_VALUE != 0;
-    let out = NativeHistogram {
-        counter_reset_hint: CounterResetHint::Unknown,
-        schema,
-        zero_threshold: if p.zero_threshold == 0.0 {
-            ZERO_THRESHOLD_DEFAULT
-        } else {
-            p.zero_threshold
-        },
-        zero_count: p.zero_count as f64,
-        count: p.count as f64,
-        sum: if stale { stale_nan() } else { p.sum.unwrap_or(0.0) },
-        positive_spans,
-        negative_spans,
-        positive_buckets,
-        negative_buckets,
-        custom_values: Vec::new(),
-    };
-    out.validate().map(|()| out)
-}
-
-/// OTLP's bucket `i` covers `(base^i, base^(i+1)]`, a native one `(base^(i-1), base^i]`, so every
-/// index moves by one; `shift` merges 2^shift neighbours. Runs of empty buckets are left out.
-fn buckets(offset: i32, counts: &[u64], shift: u32) -> Result<(Vec<BucketSpan>, Vec<f64>), String> {
-    let mut merged: Vec<(i32, f64)> = Vec::new();
-    for (i, count) in counts.iter().enumerate().filter(|(_, c)| **c > 0) {
-        let at = i32::try_from(i)
-            .ok()
-            .and_then(|i| offset.checked_add(i))
-            .and_then(|i| (i >> shift).checked_add(1))
-            .ok_or_else(|| format!("bucket offset {offset} is out of range"))?;
-        match merged.last_mut() {
-            Some((last, sum)) if *last == at => *sum += *count as f64,
-            _ => merged.push((at, *count as f64)),
-        }
-    }
-    let mut spans: Vec<BucketSpan> = Vec::new();
-    let mut end = 0_i32;
-    for (at, _) in &merged {
-        match spans.last_mut() {
-            Some(span) if *at == end => span.length += 1,
-            Some(_) => spans.push(BucketSpan { offset: at - end, length: 1 }),
-            None => spans.push(BucketSpan { offset: *at, length: 1 }),
-        }
-        end = at.saturating_add(1);
-    }
-    Ok((spans, merged.into_iter().map(|(_, c)| c).collect()))
 }

@@ -5,6 +5,8 @@
 //! Source: OTLP specification 1.x; Prometheus' and Loki's published mappings of attributes.
 
 mod attributes;
+mod delta;
+mod exponential;
 mod lenient_json;
 mod logs;
 mod metric_name;
@@ -16,6 +18,7 @@ mod traces;
 pub use self::attributes::{
     attributes_from_otlp, attributes_to_otlp, value_to_json, value_to_text,
 };
+pub use self::delta::{DeltaLimits, DeltaState, DeltaStats};
 pub use self::logs::decode_logs;
 pub use self::metric_name::{label_name, metric_name};
 pub use self::metrics::decode_metrics;

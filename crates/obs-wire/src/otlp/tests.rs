@@ -39,12 +39,23 @@ fn published_examples_are_read() {
         assert_eq!(logs.batch[0].timestamp, TimestampNs(1_544_712_660_300_000_000));
         assert!(logs.batch[0].metadata.get("scope_name").is_some());
     }
-    let metrics = decode_metrics(&example("metrics.json").unwrap(), OtlpFormat::Json, &caps());
+    let metrics = metrics_of(&example("metrics.json").unwrap(), OtlpFormat::Json, &caps());
     let metrics = metrics.unwrap();
     let names: Vec<&str> = metrics.batch.series.iter().map(|s| s.labels.metric_name()).collect();
     assert!(names.contains(&"my_gauge_ratio"), "{names:?}");
     // The example's counter and histogram are delta.
-    assert!(metrics.outcome.rejected[&RejectReason::Unsupported].count >= 1);
+    assert!(names.contains(&"my_counter_total"), "{names:?}");
+    assert_eq!(metrics.outcome.rejected_count(), 0);
+}
+
+/// As the first request of its sender.
+fn metrics_of(
+    body: &[u8],
+    format: OtlpFormat,
+    caps: &WireCaps,
+) -> Result<Decoded, crate::WireError> {
+    let deltas = DeltaState::new(DeltaLimits::default());
+    decode_metrics(body, format, caps, &deltas, TimestampNs(0))
 }
 
 fn metrics_json(metric: serde_json::Value) -> Decoded {
@@ -57,7 +68,7 @@ fn metrics_json(metric: serde_json::Value) -> Decoded {
         ]},
         "scopeMetrics": [{"metrics": [metric]}],
     }]});
-    decode_metrics(body.to_string().as_bytes(), OtlpFormat::Json, &caps()).unwrap()
+    metrics_of(body.to_string().as_bytes(), OtlpFormat::Json, &caps()).unwrap()
 }
 
 type Decoded = crate::Decoded<obs_types::MetricBatch>;
@@ -116,10 +127,10 @@ fn sums_gauges_summaries_and_bad_points() {
     }]}}));
     assert!(shown(&summary)[0].contains("quantile=\"0.5\""));
 
-    let delta = metrics_json(serde_json::json!({"name": "d", "sum": {
-        "aggregationTemporality": 1, "dataPoints": [{"timeUnixNano": "1", "asInt": "5"}]}}));
-    assert_eq!(delta.outcome.rejected[&RejectReason::Unsupported].count, 1);
-    assert!(delta.batch.series.is_empty());
+    let unspecified = metrics_json(serde_json::json!({"name": "d", "sum": {
+        "aggregationTemporality": 0, "dataPoints": [{"timeUnixNano": "1", "asInt": "5"}]}}));
+    assert_eq!(unspecified.outcome.rejected[&RejectReason::Unsupported].count, 1);
+    assert!(unspecified.batch.series.is_empty());
 
     let broken = metrics_json(serde_json::json!({"name": "h", "histogram": {
         "aggregationTemporality": 2, "dataPoints": [{
@@ -147,6 +158,57 @@ fn exponential_histograms_become_native() {
     assert_eq!((h.schema, h.positive_buckets.as_slice()), (8, [3.0, 3.0].as_slice()));
     assert_eq!(point(-5, 0).outcome.rejected[&RejectReason::InvalidHistogram].count, 1);
     assert_eq!(point(0, i32::MAX).outcome.rejected[&RejectReason::InvalidHistogram].count, 1);
+}
+
+#[test]
+fn delta_points_become_totals() {
+    let deltas = DeltaState::new(DeltaLimits::default());
+    let send = |from: u64, to: u64, n: u64, flags: u32| {
+        let times = |mut point: serde_json::Value| {
+            point["startTimeUnixNano"] = (from * 1_000_000).to_string().into();
+            point["timeUnixNano"] = (to * 1_000_000).to_string().into();
+            point["flags"] = flags.into();
+            serde_json::json!([point])
+        };
+        let text = n.to_string();
+        let body = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+            {"name": "jobs", "sum": {"isMonotonic": true, "aggregationTemporality": 1,
+                "dataPoints": times(serde_json::json!({"asInt": text}))}},
+            {"name": "h", "histogram": {"aggregationTemporality": 1, "dataPoints":
+                times(serde_json::json!({"count": text, "sum": 1.5, "explicitBounds": [1.0],
+                    "bucketCounts": [text, "0"]}))}},
+            {"name": "e", "exponentialHistogram": {"aggregationTemporality": 1, "dataPoints":
+                times(serde_json::json!({"count": text, "sum": 1.5, "scale": 0,
+                    "positive": {"offset": 0, "bucketCounts": [text]}}))}},
+        ]}]}]});
+        let body = body.to_string();
+        decode_metrics(body.as_bytes(), OtlpFormat::Json, &caps(), &deltas, TimestampNs(0)).unwrap()
+    };
+    assert_eq!(send(1, 2, 3, 0).outcome.rejected_count(), 0);
+    let got = send(2, 3, 4, 0);
+    assert_eq!(
+        shown(&got),
+        [
+            "jobs_total [7.0]",
+            "h_bucket{le=\"1.0\"} [7.0]",
+            "h_bucket{le=\"+Inf\"} [7.0]",
+            "h_count [7.0]",
+            "h_sum [3.0]",
+            "e []"
+        ]
+    );
+    let native = &got.batch.series[5].histograms[0].1;
+    assert_eq!((native.count, native.sum, &native.positive_buckets), (7.0, 3.0, &vec![7.0]));
+    let late = send(1, 2, 3, 0);
+    assert_eq!(late.outcome.rejected[&RejectReason::OutOfOrder].count, 3);
+    assert!(late.batch.series.is_empty());
+    assert_eq!(deltas.stats().streams, 3);
+    // No recorded value: the series ends and so does its total.
+    let ended = send(3, 4, 0, 1);
+    assert!(obs_types::is_stale(ended.batch.series[0].samples[0].1));
+    assert!(ended.batch.series[5].histograms[0].1.is_stale());
+    assert_eq!(deltas.stats().streams, 0);
+    assert_eq!(shown(&send(4, 5, 1, 0))[0], "jobs_total [1.0]");
 }
 
 fn traces_json() -> String {
@@ -242,7 +304,7 @@ fn amplification_and_nesting_are_capped() {
         let run = |body: &[u8], format| match signal {
             0 => decode_logs(body, format, &small, TimestampNs(0)).err(),
             1 => decode_traces(body, format, &small).err(),
-            _ => decode_metrics(body, format, &small).err(),
+            _ => metrics_of(body, format, &small).err(),
         };
         assert_eq!(run(&many, OtlpFormat::Protobuf).unwrap().reason(), "too_many_messages");
         assert!(run(deep.as_bytes(), OtlpFormat::Json).is_some());
@@ -292,7 +354,7 @@ fn shared_attributes_cannot_be_multiplied() {
         "resource": resource, "scopeMetrics": [{"metrics": [{"name": "h", "histogram": {
             "aggregationTemporality": 2, "dataPoints": [{"timeUnixNano": "1000000", "count": "0",
                 "explicitBounds": bounds, "bucketCounts": vec!["0"; 51]}]}}]}]}]});
-    let got = decode_metrics(histogram.to_string().as_bytes(), OtlpFormat::Json, &small);
+    let got = metrics_of(histogram.to_string().as_bytes(), OtlpFormat::Json, &small);
     assert_eq!(got.unwrap_err().reason(), "bomb");
 
     let attributes: Vec<_> = (0..4).map(|i| serde_json::json!({"key": i.to_string()})).collect();
@@ -300,7 +362,7 @@ fn shared_attributes_cannot_be_multiplied() {
         {"name": "g", "gauge": {"dataPoints": [
             {"timeUnixNano": "1000000", "asInt": "1", "attributes": attributes},
             {"timeUnixNano": "1000000", "asInt": "1"}]}}]}]}]});
-    let got = decode_metrics(wide.to_string().as_bytes(), OtlpFormat::Json, &small).unwrap();
+    let got = metrics_of(wide.to_string().as_bytes(), OtlpFormat::Json, &small).unwrap();
     assert_eq!(got.outcome.rejected[&RejectReason::TooManyLabels].count, 1);
     assert_eq!(got.batch.series.len(), 1);
 }
@@ -326,7 +388,7 @@ proptest! {
         for format in [OtlpFormat::Protobuf, OtlpFormat::Json] {
             drop(decode_logs(&bytes, format, &caps(), TimestampNs(0)));
             drop(decode_traces(&bytes, format, &caps()));
-            drop(decode_metrics(&bytes, format, &caps()));
+            drop(metrics_of(&bytes, format, &caps()));
         }
     }
 
