@@ -6,11 +6,11 @@ use obs_types::{NativeHistogram, SeriesData};
 
 use super::selector::{data_time, window};
 use super::{Evaluator, Matrix, Series, Steps, failed, hist_size, total};
+use crate::EngineError;
 use crate::annotations::{Annotations, HistogramOp};
 use crate::ast::*;
-use crate::functions::{over_time, rate};
+use crate::functions::{Answer, over_time, pairs, rate, trend};
 use crate::histogram::{Accumulator, Incompatible, detect_reset, scale};
-use crate::{EngineError, SampleValue};
 
 /// The samples of one series in one window, without staleness markers.
 #[derive(Clone, Copy, Debug)]
@@ -41,21 +41,20 @@ pub(crate) struct RangeArgs<'a> {
     pub(crate) scalars: &'a [f64],
 }
 
-pub(crate) type RangeFn =
-    fn(&Window<'_>, &RangeArgs<'_>, &mut Annotations) -> Result<Option<SampleValue>, EngineError>;
+pub(crate) type RangeFn = fn(&Window<'_>, &RangeArgs<'_>, &mut Annotations) -> Answer;
 
 fn range_fn(name: &str) -> Option<RangeFn> {
     Some(match name {
         "rate" => rate::rate,
         "increase" => rate::increase,
         "delta" => rate::delta,
-        "irate" => rate::irate,
-        "idelta" => rate::idelta,
-        "resets" => rate::resets,
-        "changes" => rate::changes,
-        "deriv" => rate::deriv,
-        "predict_linear" => rate::predict_linear,
-        "double_exponential_smoothing" => rate::double_exponential_smoothing,
+        "irate" => pairs::irate,
+        "idelta" => pairs::idelta,
+        "resets" => pairs::resets,
+        "changes" => pairs::changes,
+        "deriv" => trend::deriv,
+        "predict_linear" => trend::predict_linear,
+        "double_exponential_smoothing" => trend::double_exponential_smoothing,
         "avg_over_time" => over_time::avg,
         "sum_over_time" => over_time::sum,
         "count_over_time" => over_time::count,

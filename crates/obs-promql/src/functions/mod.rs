@@ -4,10 +4,28 @@ pub(crate) mod elementwise;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 pub(crate) mod over_time;
+pub(crate) mod pairs;
 pub(crate) mod rate;
 pub(crate) mod time;
+pub(crate) mod trend;
+
+use std::sync::Arc;
+
+use obs_types::NativeHistogram;
 
 use crate::ast::ValueType;
+use crate::{EngineError, SampleValue};
+
+/// What a range function says of one window: nothing, a float or a histogram.
+pub(crate) type Answer = Result<Option<SampleValue>, EngineError>;
+
+fn float(v: f64) -> Answer {
+    Ok(Some(SampleValue::Float(v)))
+}
+
+fn hist(h: NativeHistogram) -> Answer {
+    Ok(Some(SampleValue::Histogram(Arc::new(h))))
+}
 
 /// The signature of a function.
 #[derive(Debug, PartialEq, Eq)]

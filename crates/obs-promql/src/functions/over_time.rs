@@ -4,20 +4,11 @@ use std::sync::Arc;
 
 use obs_types::{CounterResetHint, NativeHistogram};
 
+use super::{Answer, float, hist};
+use crate::SampleValue;
 use crate::annotations::{Annotations, HistogramOp};
 use crate::eval::{RangeArgs, Window};
 use crate::histogram::{Accumulator, divide, kahan};
-use crate::{EngineError, SampleValue};
-
-type Answer = Result<Option<SampleValue>, EngineError>;
-
-fn float(v: f64) -> Answer {
-    Ok(Some(SampleValue::Float(v)))
-}
-
-fn hist(h: NativeHistogram) -> Answer {
-    Ok(Some(SampleValue::Histogram(Arc::new(h))))
-}
 
 /// For functions of floats only: `false` if there is none; histograms beside them are told.
 fn floats_only(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> bool {

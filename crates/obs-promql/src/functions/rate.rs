@@ -1,24 +1,13 @@
-//! Change over a window: rates, differences, resets, trends.
-
-use std::sync::Arc;
+//! Change over a window: `rate`, `increase`, `delta`.
 
 use obs_types::{CounterResetHint, NativeHistogram};
 
+use super::{Answer, float, hist};
 use crate::annotations::{Annotations, HistogramOp};
 use crate::eval::{RangeArgs, Window, interpolate, interpolate_hist};
-use crate::histogram::{Accumulator, detect_reset, divide, kahan, same, scale};
-use crate::{EngineError, SampleValue};
+use crate::histogram::{Accumulator, detect_reset, divide, scale};
 
-type Answer = Result<Option<SampleValue>, EngineError>;
-const GAUGE: CounterResetHint = CounterResetHint::Gauge;
-
-fn float(v: f64) -> Answer {
-    Ok(Some(SampleValue::Float(v)))
-}
-
-fn hist(h: NativeHistogram) -> Answer {
-    Ok(Some(SampleValue::Histogram(Arc::new(h))))
-}
+pub(super) const GAUGE: CounterResetHint = CounterResetHint::Gauge;
 
 /// What of a change is asked for.
 #[derive(Clone, Copy)]
@@ -56,7 +45,7 @@ fn change(w: &Window<'_>, a: &RangeArgs<'_>, c: Change, annos: &mut Annotations)
 }
 
 /// Whether a start timestamp tells of a reset between two samples.
-fn start_reset(prev_st: i64, prev_t: i64, st: i64, t: i64) -> bool {
+pub(super) fn start_reset(prev_st: i64, prev_t: i64, st: i64, t: i64) -> bool {
     if st == 0 || st >= t || st < prev_t {
         return false;
     }
@@ -399,204 +388,4 @@ fn extended_hist(
     }
     h.counter_reset_hint = GAUGE;
     hist(h)
-}
-
-/// A sample of either kind.
-#[derive(Clone, Copy)]
-struct Point<'a> {
-    t: i64,
-    f: f64,
-    h: Option<&'a Arc<NativeHistogram>>,
-    st: i64,
-}
-
-/// Floats and histograms of the window in order of time, from the given indices on.
-fn points<'a>(w: &Window<'a>, (mut i, mut j): (usize, usize)) -> Vec<Point<'a>> {
-    let mut out = Vec::with_capacity(w.ft.len() + w.ht.len());
-    while i < w.ft.len() || j < w.ht.len() {
-        if j >= w.ht.len() || i < w.ft.len() && w.ft[i] < w.ht[j] {
-            let st = w.fst.get(i).copied().unwrap_or(0);
-            out.push(Point { t: w.ft[i], f: w.fv[i], h: None, st });
-            i += 1;
-        } else {
-            let st = w.hst.get(j).copied().unwrap_or(0);
-            out.push(Point { t: w.ht[j], f: 0.0, h: Some(&w.hv[j]), st });
-            j += 1;
-        }
-    }
-    out
-}
-
-pub(crate) fn irate(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    last_two(w, a, true, annos)
-}
-
-pub(crate) fn idelta(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    last_two(w, a, false, annos)
-}
-
-fn last_two(w: &Window<'_>, a: &RangeArgs<'_>, rate: bool, annos: &mut Annotations) -> Answer {
-    let from = (w.ft.len().saturating_sub(2), w.ht.len().saturating_sub(2));
-    let all = points(w, from);
-    let [.., p, q] = all.as_slice() else { return Ok(None) };
-    let interval = (q.t - p.t) as f64 / 1000.0;
-    if interval == 0.0 {
-        return Ok(None);
-    }
-    let reset = start_reset(p.st, p.t, q.st, q.t);
-    match (p.h, q.h) {
-        (None, None) => {
-            let v = if rate && (q.f < p.f || reset) { q.f } else { q.f - p.f };
-            float(if rate { v / interval } else { v })
-        }
-        (Some(before), Some(now)) => {
-            let gauges = [before, now].map(|h| h.counter_reset_hint == GAUGE);
-            if rate && gauges.contains(&true) {
-                annos.not_counter(a.name, a.pos);
-            }
-            if !rate && gauges.contains(&false) {
-                annos.not_gauge(a.name, a.pos);
-            }
-            let mut acc = Accumulator::new(now);
-            if !rate || !reset && !detect_reset(now, before) {
-                match acc.sub(before) {
-                    Ok(n) if n.bounds_reconciled => {
-                        annos.bounds_reconciled(HistogramOp::Sub, a.pos);
-                    }
-                    Ok(_) => {}
-                    Err(_) => {
-                        annos.mixed_schemas(a.name, a.pos);
-                        return Ok(None);
-                    }
-                }
-            }
-            let mut h = acc.finish();
-            h.counter_reset_hint = GAUGE;
-            if rate {
-                divide(&mut h, interval);
-            }
-            hist(h)
-        }
-        _ => {
-            annos.mixed_floats_histograms(a.name, a.pos);
-            Ok(None)
-        }
-    }
-}
-
-/// Where counting starts: for an anchored window at the newest sample at or before its start.
-fn anchor(w: &Window<'_>, a: &RangeArgs<'_>) -> Option<(usize, usize)> {
-    if !a.anchored {
-        return Some((0, 0));
-    }
-    let f = w.ft.partition_point(|t| *t <= a.range_start);
-    let h = w.ht.partition_point(|t| *t <= a.range_start);
-    if f >= w.ft.len() && h >= w.ht.len() {
-        return None;
-    }
-    Some(match (f.checked_sub(1), h.checked_sub(1)) {
-        (None, None) => (0, 0),
-        (Some(i), j) if j.is_none_or(|j| w.ft[i] >= w.ht[j]) => (i, h),
-        (_, Some(j)) => (f, j),
-        (Some(i), None) => (i, h),
-    })
-}
-
-fn count_pairs(
-    w: &Window<'_>,
-    a: &RangeArgs<'_>,
-    differs: impl Fn(&Point<'_>, &Point<'_>) -> bool,
-) -> Answer {
-    let Some(from) = anchor(w, a) else { return Ok(None) };
-    let all = points(w, from);
-    float(all.windows(2).filter(|p| differs(&p[0], &p[1])).count() as f64)
-}
-
-pub(crate) fn resets(w: &Window<'_>, a: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
-    count_pairs(w, a, |p, q| {
-        let by_start = start_reset(p.st, p.t, q.st, q.t);
-        match (p.h, q.h) {
-            (None, None) => q.f < p.f || by_start,
-            (Some(before), Some(now)) => by_start || detect_reset(now, before),
-            _ => true,
-        }
-    })
-}
-
-pub(crate) fn changes(w: &Window<'_>, a: &RangeArgs<'_>, _: &mut Annotations) -> Answer {
-    count_pairs(w, a, |p, q| match (p.h, q.h) {
-        (None, None) => q.f != p.f && !(q.f.is_nan() && p.f.is_nan()),
-        (Some(before), Some(now)) => !same(now, before),
-        _ => true,
-    })
-}
-
-/// Slope and value at `at` of the least-squares line.
-fn regression(w: &Window<'_>, at: i64) -> (f64, f64) {
-    let first = w.fv.first().copied().unwrap_or(f64::NAN);
-    if w.fv.iter().all(|v| *v == first) {
-        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
-    }
-    let (mut sx, mut sy, mut sxy, mut sxx) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
-    for (t, y) in w.ft.iter().zip(w.fv) {
-        let x = (t - at) as f64 / 1000.0;
-        for (sum, inc) in [(&mut sx, x), (&mut sy, *y), (&mut sxy, x * y), (&mut sxx, x * x)] {
-            *sum = kahan(inc, sum.0, sum.1);
-        }
-    }
-    let [sx, sy, sxy, sxx] = [sx, sy, sxy, sxx].map(|(s, c): (f64, f64)| s + c);
-    let n = w.fv.len() as f64;
-    let slope = (sxy - sx * sy / n) / (sxx - sx * sx / n);
-    (slope, sy / n - slope * sx / n)
-}
-
-/// Whether there are floats enough for a trend; histograms beside floats are told.
-fn enough(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> bool {
-    if !w.fv.is_empty() && !w.hv.is_empty() {
-        annos.ignored_in_mixed_range(a.name, a.pos);
-    }
-    w.fv.len() >= 2
-}
-
-pub(crate) fn deriv(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    if !enough(w, a, annos) {
-        return Ok(None);
-    }
-    float(regression(w, w.ft.first().copied().unwrap_or(0)).0)
-}
-
-pub(crate) fn predict_linear(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
-    if !enough(w, a, annos) {
-        return Ok(None);
-    }
-    let (slope, now) = regression(w, a.ts);
-    float(slope * a.scalars.first().copied().unwrap_or(f64::NAN) + now)
-}
-
-pub(crate) fn double_exponential_smoothing(
-    w: &Window<'_>,
-    a: &RangeArgs<'_>,
-    annos: &mut Annotations,
-) -> Answer {
-    let [sf, tf] = [0, 1].map(|i| a.scalars.get(i).copied().unwrap_or(f64::NAN));
-    for (what, v) in [("smoothing", sf), ("trend", tf)] {
-        if v <= 0.0 || v >= 1.0 {
-            let short = if what == "smoothing" { "sf" } else { "tf" };
-            return Err(EngineError::Execution(format!(
-                "invalid {what} factor. Expected: 0 < {short} < 1, got: {v:.6}"
-            )));
-        }
-    }
-    if !enough(w, a, annos) {
-        return Ok(None);
-    }
-    let (mut s0, mut s1, mut b) = (0.0, w.fv[0], w.fv[1] - w.fv[0]);
-    for (i, v) in w.fv.iter().enumerate().skip(1) {
-        if i > 1 {
-            b = tf * (s1 - s0) + (1.0 - tf) * b;
-        }
-        let next = sf * v + (1.0 - sf) * (s1 + b);
-        (s0, s1) = (s1, next);
-    }
-    float(s1)
 }

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use obs_types::METRIC_NAME;
+
 use super::*;
 use crate::{pretty, selectors, tree_json};
 

@@ -1,0 +1,182 @@
+//! The engine: settings, and queries at an instant or over a range.
+
+use obs_types::{QueryContext, SeriesSource, TimestampMs};
+
+use super::Evaluator;
+use super::series::{Matrix, Steps};
+use crate::ast::*;
+use crate::parser::{ParserOptions, parse};
+use crate::prepare::{QueryRange, prepare};
+use crate::{EngineError, MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};
+
+/// Settings of an engine. The default is what Prometheus 3 ships with.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How far an instant selector looks back for a sample.
+    pub lookback_ms: i64,
+    /// Most samples held at once by one query.
+    pub samples_max: usize,
+    /// Step of subqueries that name none.
+    pub default_subquery_step_ms: i64,
+    /// `promql-delayed-name-removal`
+    pub delayed_name_removal: bool,
+    /// `use-start-timestamps`
+    pub use_start_timestamps: bool,
+    /// `type-and-unit-labels`
+    pub type_and_unit_labels: bool,
+    pub parser: ParserOptions,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback_ms: 300_000,
+            samples_max: 50_000_000,
+            default_subquery_step_ms: 60_000,
+            delayed_name_removal: false,
+            use_start_timestamps: false,
+            type_and_unit_labels: false,
+            parser: ParserOptions::default(),
+        }
+    }
+}
+
+/// Runs queries; holds settings only, so it is shared freely.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+impl Engine {
+    pub fn new(options: EngineOptions) -> Self {
+        Self { options }
+    }
+
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Parses with this engine's language options.
+    pub fn parse(&self, query: &str) -> Result<Expr, EngineError> {
+        Ok(parse(query, &self.options.parser)?)
+    }
+
+    /// The value at one instant.
+    pub fn instant(
+        &self,
+        source: &dyn SeriesSource,
+        query: &str,
+        at: TimestampMs,
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        let expr = self.parse(query)?;
+        self.instant_expr(source, &expr, query, at, context)
+    }
+
+    /// The value at `start`, `start + step`, … up to and including `end`, as a matrix. `Err` for
+    /// a step below 1 ms and for expressions that are neither scalar nor instant vector.
+    pub fn range(
+        &self,
+        source: &dyn SeriesSource,
+        query: &str,
+        start: TimestampMs,
+        end: TimestampMs,
+        step_ms: i64,
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        let expr = self.parse(query)?;
+        self.range_expr(source, &expr, query, (start, end, step_ms), context)
+    }
+
+    /// Like [`Engine::instant`] with a parsed query; `query` is its text, for line and column of
+    /// warnings.
+    pub fn instant_expr(
+        &self,
+        source: &dyn SeriesSource,
+        expr: &Expr,
+        query: &str,
+        at: TimestampMs,
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        let t = at.0;
+        let prepared = prepare(expr, QueryRange { start: t, end: t, step: 0 })?;
+        if let ExprKind::String(s) = &unwrapped(&prepared).kind {
+            let value = Value::String { timestamp_ms: t, value: s.clone() };
+            return Ok(QueryResult {
+                value,
+                warnings: Vec::new(),
+                infos: Vec::new(),
+                stats: QueryStats::default(),
+            });
+        }
+        let mut ev = Evaluator::new(&self.options, source, context);
+        let matrix = ev.run(&prepared, Steps { start: t, end: t, step: 1 })?;
+        let value = match expr.value_type() {
+            ValueType::Scalar => Value::Scalar {
+                timestamp_ms: t,
+                value: matrix.first().and_then(|s| s.floats.first()).map_or(f64::NAN, |p| p.1),
+            },
+            ValueType::Vector => Value::Vector(
+                matrix
+                    .into_iter()
+                    .filter_map(|s| {
+                        let value = match (s.hists.into_iter().next(), s.floats.first()) {
+                            (Some((_, h)), _) => SampleValue::Histogram(h),
+                            (None, Some((_, f))) => SampleValue::Float(*f),
+                            (None, None) => return None,
+                        };
+                        Some(VectorSample { labels: s.labels, timestamp_ms: t, value })
+                    })
+                    .collect(),
+            ),
+            ValueType::Matrix | ValueType::String => Value::Matrix(sorted(matrix)),
+        };
+        Ok(ev.finish(value, query))
+    }
+
+    /// Like [`Engine::range`] with a parsed query and `(start, end, step_ms)`.
+    pub fn range_expr(
+        &self,
+        source: &dyn SeriesSource,
+        expr: &Expr,
+        query: &str,
+        (start, end, step_ms): (TimestampMs, TimestampMs, i64),
+        context: &QueryContext,
+    ) -> Result<QueryResult, EngineError> {
+        if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+            return Err(EngineError::Execution(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                expr.value_type().documented()
+            )));
+        }
+        if step_ms < 1 {
+            return Err(EngineError::Execution(
+                "zero or negative query resolution step widths are not accepted".into(),
+            ));
+        }
+        let prepared = prepare(expr, QueryRange { start: start.0, end: end.0, step: step_ms })?;
+        let mut ev = Evaluator::new(&self.options, source, context);
+        let steps = Steps { start: start.0, end: end.0, step: step_ms };
+        if steps.count() > self.options.samples_max {
+            return Err(EngineError::TooManySamples);
+        }
+        let matrix = ev.run(&prepared, steps)?;
+        Ok(ev.finish(Value::Matrix(sorted(matrix)), query))
+    }
+}
+
+fn unwrapped(e: &Expr) -> &Expr {
+    match &e.kind {
+        ExprKind::Paren(inner) | ExprKind::StepInvariant(inner) => unwrapped(inner),
+        _ => e,
+    }
+}
+
+fn sorted(matrix: Matrix) -> Vec<MatrixSeries> {
+    let mut out: Vec<MatrixSeries> = matrix
+        .into_iter()
+        .map(|s| MatrixSeries { labels: s.labels, floats: s.floats, histograms: s.hists })
+        .collect();
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    out
+}
