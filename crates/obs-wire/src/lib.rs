@@ -1,6 +1,6 @@
 //! Every foreign byte format, in and out.
 //!
-//! Lives here: the exposition formats, remote write, OTLP, Loki's push formats, JSON lines, ENGINE's
+//! Lives here: the exposition formats, remote write and read, Prometheus' block files, OTLP, Loki's push formats, JSON lines, ENGINE's
 //! JSON objects, capped decompression: bytes to the batches of `obs-types` and back.
 //! Not here: HTTP and gRPC themselves (`obs-collect`, `obs-api`), enrichment of logs (`obs-logs`).
 //! Every decoder takes caps and returns an error that names the place; no input panics.
@@ -18,8 +18,10 @@ mod loki_labels;
 mod loki_push;
 pub mod otlp;
 mod protobuf;
+pub mod remote_read;
 pub mod remote_write;
 mod time;
+pub mod tsdb;
 
 pub use caps::{Decoded, WireCaps};
 pub use engine::{decode_engine_logs, decode_engine_metrics, decode_engine_traces};

@@ -55,7 +55,7 @@ impl ExpositionWriter {
         self.metadata(name, kind, &family.help, &family.unit);
         for sample in &family.samples {
             let full = format!("{}{}", family.name, sample.suffix);
-            self.series(&full, &sample.labels);
+            self.series(&full, &sample.labels, &[]);
             self.value(sample.value, sample.timestamp);
             if let (true, Some(exemplar)) = (self.openmetrics, &sample.exemplar) {
                 self.exemplar(exemplar);
@@ -88,7 +88,18 @@ impl ExpositionWriter {
 
     /// One sample line; `labels` carry the name.
     pub fn sample(&mut self, labels: &LabelSet, value: f64, timestamp: Option<TimestampMs>) {
-        self.series(labels.metric_name(), labels);
+        self.sample_with(labels, &[], value, timestamp);
+    }
+
+    /// [`Self::sample`] with more labels behind those of the series; their values may be empty.
+    pub fn sample_with(
+        &mut self,
+        labels: &LabelSet,
+        extra: &[(&str, &str)],
+        value: f64,
+        timestamp: Option<TimestampMs>,
+    ) {
+        self.series(labels.metric_name(), labels, extra);
         self.value(value, timestamp);
         self.out.push('\n');
     }
@@ -106,7 +117,7 @@ impl ExpositionWriter {
         self.out.write_fmt(text).unwrap_or_default();
     }
 
-    fn series(&mut self, name: &str, labels: &LabelSet) {
+    fn series(&mut self, name: &str, labels: &LabelSet, extra: &[(&str, &str)]) {
         let plain = is_plain_name(name);
         let mut first = true;
         if plain {
@@ -116,7 +127,8 @@ impl ExpositionWriter {
             self.out.push_str(&quote(name));
             first = false;
         }
-        for (label, value) in labels.iter().filter(|(n, _)| *n != METRIC_NAME) {
+        let own = labels.iter().filter(|(n, _)| *n != METRIC_NAME);
+        for (label, value) in own.chain(extra.iter().copied()) {
             self.out.push(if first { '{' } else { ',' });
             first = false;
             if is_plain_name(label) && !label.contains(':') {

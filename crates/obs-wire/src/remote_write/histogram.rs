@@ -5,7 +5,7 @@ use obs_types::{BucketSpan, CounterResetHint, NativeHistogram};
 use super::messages;
 
 /// `Err` says what is wrong with the shape.
-pub(super) fn from_wire(h: &messages::Histogram) -> Result<NativeHistogram, String> {
+pub(crate) fn from_wire(h: &messages::Histogram) -> Result<NativeHistogram, String> {
     let spans = |all: &[messages::BucketSpan]| -> Vec<BucketSpan> {
         all.iter().map(|s| BucketSpan { offset: s.offset, length: s.length }).collect()
     };
@@ -45,7 +45,7 @@ pub(super) fn from_wire(h: &messages::Histogram) -> Result<NativeHistogram, Stri
 }
 
 /// Always as a float histogram, because that is how we hold it.
-pub(super) fn to_wire(h: &NativeHistogram, timestamp: i64) -> messages::Histogram {
+pub(crate) fn to_wire(h: &NativeHistogram, timestamp: i64) -> messages::Histogram {
     let spans = |all: &[BucketSpan]| {
         all.iter().map(|s| messages::BucketSpan { offset: s.offset, length: s.length }).collect()
     };

@@ -1,146 +1,146 @@
 //! The messages of `prompb`, as far as they are read or written whole.
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Label {
+pub(crate) struct Label {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) value: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     #[prost(double, tag = "1")]
-    pub(super) value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "2")]
-    pub(super) timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Exemplar {
+pub(crate) struct Exemplar {
     #[prost(message, repeated, tag = "1")]
-    pub(super) labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(double, tag = "2")]
-    pub(super) value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "3")]
-    pub(super) timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct BucketSpan {
+pub(crate) struct BucketSpan {
     #[prost(sint32, tag = "1")]
-    pub(super) offset: i32,
+    pub(crate) offset: i32,
     #[prost(uint32, tag = "2")]
-    pub(super) length: u32,
+    pub(crate) length: u32,
 }
 
 /// The two `oneof`s of the schema are pairs of optional fields here, which is the same on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     #[prost(uint64, optional, tag = "1")]
-    pub(super) count_int: Option<u64>,
+    pub(crate) count_int: Option<u64>,
     #[prost(double, optional, tag = "2")]
-    pub(super) count_float: Option<f64>,
+    pub(crate) count_float: Option<f64>,
     #[prost(double, tag = "3")]
-    pub(super) sum: f64,
+    pub(crate) sum: f64,
     #[prost(sint32, tag = "4")]
-    pub(super) schema: i32,
+    pub(crate) schema: i32,
     #[prost(double, tag = "5")]
-    pub(super) zero_threshold: f64,
+    pub(crate) zero_threshold: f64,
     #[prost(uint64, optional, tag = "6")]
-    pub(super) zero_count_int: Option<u64>,
+    pub(crate) zero_count_int: Option<u64>,
     #[prost(double, optional, tag = "7")]
-    pub(super) zero_count_float: Option<f64>,
+    pub(crate) zero_count_float: Option<f64>,
     #[prost(message, repeated, tag = "8")]
-    pub(super) negative_spans: Vec<BucketSpan>,
+    pub(crate) negative_spans: Vec<BucketSpan>,
     #[prost(sint64, repeated, tag = "9")]
-    pub(super) negative_deltas: Vec<i64>,
+    pub(crate) negative_deltas: Vec<i64>,
     #[prost(double, repeated, tag = "10")]
-    pub(super) negative_counts: Vec<f64>,
+    pub(crate) negative_counts: Vec<f64>,
     #[prost(message, repeated, tag = "11")]
-    pub(super) positive_spans: Vec<BucketSpan>,
+    pub(crate) positive_spans: Vec<BucketSpan>,
     #[prost(sint64, repeated, tag = "12")]
-    pub(super) positive_deltas: Vec<i64>,
+    pub(crate) positive_deltas: Vec<i64>,
     #[prost(double, repeated, tag = "13")]
-    pub(super) positive_counts: Vec<f64>,
+    pub(crate) positive_counts: Vec<f64>,
     #[prost(int32, tag = "14")]
-    pub(super) reset_hint: i32,
+    pub(crate) reset_hint: i32,
     #[prost(int64, tag = "15")]
-    pub(super) timestamp: i64,
+    pub(crate) timestamp: i64,
     #[prost(double, repeated, tag = "16")]
-    pub(super) custom_values: Vec<f64>,
+    pub(crate) custom_values: Vec<f64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct MetricMetadata {
+pub(crate) struct MetricMetadata {
     #[prost(int32, tag = "1")]
-    pub(super) kind: i32,
+    pub(crate) kind: i32,
     #[prost(string, tag = "2")]
-    pub(super) metric_family_name: String,
+    pub(crate) metric_family_name: String,
     #[prost(string, tag = "4")]
-    pub(super) help: String,
+    pub(crate) help: String,
     #[prost(string, tag = "5")]
-    pub(super) unit: String,
+    pub(crate) unit: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    pub(super) labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     #[prost(message, repeated, tag = "3")]
-    pub(super) exemplars: Vec<Exemplar>,
+    pub(crate) exemplars: Vec<Exemplar>,
     #[prost(message, repeated, tag = "4")]
-    pub(super) histograms: Vec<Histogram>,
+    pub(crate) histograms: Vec<Histogram>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct WriteRequest {
+pub(crate) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    pub(super) timeseries: Vec<TimeSeries>,
+    pub(crate) timeseries: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
-    pub(super) metadata: Vec<MetricMetadata>,
+    pub(crate) metadata: Vec<MetricMetadata>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct RequestV2 {
+pub(crate) struct RequestV2 {
     #[prost(string, repeated, tag = "4")]
-    pub(super) symbols: Vec<String>,
+    pub(crate) symbols: Vec<String>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) timeseries: Vec<TimeSeriesV2>,
+    pub(crate) timeseries: Vec<TimeSeriesV2>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct TimeSeriesV2 {
+pub(crate) struct TimeSeriesV2 {
     #[prost(uint32, repeated, tag = "1")]
-    pub(super) labels_refs: Vec<u32>,
+    pub(crate) labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     #[prost(message, repeated, tag = "3")]
-    pub(super) histograms: Vec<Histogram>,
+    pub(crate) histograms: Vec<Histogram>,
     #[prost(message, repeated, tag = "4")]
-    pub(super) exemplars: Vec<ExemplarV2>,
+    pub(crate) exemplars: Vec<ExemplarV2>,
     #[prost(message, optional, tag = "5")]
-    pub(super) metadata: Option<MetadataV2>,
+    pub(crate) metadata: Option<MetadataV2>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct ExemplarV2 {
+pub(crate) struct ExemplarV2 {
     #[prost(uint32, repeated, tag = "1")]
-    pub(super) labels_refs: Vec<u32>,
+    pub(crate) labels_refs: Vec<u32>,
     #[prost(double, tag = "2")]
-    pub(super) value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "3")]
-    pub(super) timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct MetadataV2 {
+pub(crate) struct MetadataV2 {
     #[prost(int32, tag = "1")]
-    pub(super) kind: i32,
+    pub(crate) kind: i32,
     #[prost(uint32, tag = "3")]
-    pub(super) help_ref: u32,
+    pub(crate) help_ref: u32,
     #[prost(uint32, tag = "4")]
-    pub(super) unit_ref: u32,
+    pub(crate) unit_ref: u32,
 }

@@ -4,8 +4,8 @@
 //! one allocation per series. Everything rarer goes through message structs.
 //! Source: Prometheus remote write specifications 1.0 and 2.0.
 
-mod histogram;
-mod messages;
+pub(crate) mod histogram;
+pub(crate) mod messages;
 mod v1;
 mod v2;
 
