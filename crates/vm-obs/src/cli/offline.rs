@@ -14,12 +14,12 @@ use obs_archive::{Archive, Signal};
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, RealDisk, SystemClock};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::{AlertService, DayIds, SloService};
+use obs_ops::DayIds;
 use obs_rules::GroupOptions;
 use obs_types::{DurationMs, LabelSet, NodeName, TimestampMs};
 use tokio::sync::Semaphore;
 
-use crate::serve::{Access, Engines};
+use crate::serve::{Access, Engines, ServiceSettings, open_services};
 
 /// Queries that run at a time; a command asks one question.
 const QUERY_PLACES: usize = 2;
@@ -36,29 +36,24 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     engines.boundary.store(sealed_until(&engines.archive).0, Ordering::Release);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let node = NodeName::new("local");
-    let alerts = AlertService::open(
-        data.clone(),
-        Arc::clone(&disk),
-        Arc::clone(&ledger),
-        Arc::clone(&operations),
-        &node,
-        GroupOptions {
-            interval: DurationMs::MINUTE,
-            query_offset: DurationMs(0),
-            external_labels: LabelSet::empty(),
-            external_url: String::new(),
-        },
-        &[],
-        Vec::new(),
-        now,
-    )?;
-    let slos = SloService::open(
-        data.clone(),
-        Arc::clone(&disk),
-        Arc::clone(&ledger),
+    let (alerts, slos) = open_services(
+        &data,
+        &disk,
+        &ledger,
         operations,
-        Vec::new(),
-        now,
+        ServiceSettings {
+            node: node.clone(),
+            options: GroupOptions {
+                interval: DurationMs::MINUTE,
+                query_offset: DurationMs(0),
+                external_labels: LabelSet::empty(),
+                external_url: String::new(),
+            },
+            rules: &[],
+            inhibit: Vec::new(),
+            slos: Vec::new(),
+            now,
+        },
     )?;
     let state = ApiState {
         front: engines.front(&clock),
@@ -69,8 +64,8 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         traces: Arc::clone(&engines.traces),
         archive: Arc::clone(&engines.archive),
         ledger,
-        alerts: Arc::new(alerts),
-        slos: Arc::new(slos),
+        alerts,
+        slos,
         dashboards: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),

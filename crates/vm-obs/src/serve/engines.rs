@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use anyhow::Context;
+use obs_analysis::slo::Slo;
 use obs_archive::Archive;
 use obs_disk::{Clock, Disk, WalConfig};
+use obs_ledger::Ledger;
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
+use obs_ops::{AlertService, DayIds, SloService};
 use obs_query::{QueryFront, QueryLimits, TieredLogs, TieredMetrics, TieredTraces};
+use obs_rules::{GroupOptions, InhibitRule, RuleFile};
 use obs_traces::TracesEngine;
-use obs_types::TimestampMs;
+use obs_types::{NodeName, TimestampMs};
 
 /// Whether the data folder may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +117,46 @@ impl Engines {
             tracing::error!(error = %e, "trace engine not closed cleanly; its log is replayed at the next start");
         }
     }
+}
+
+/// What alerts and objectives are opened with, beside the data folder and its ledger.
+pub(crate) struct ServiceSettings<'a> {
+    pub node: NodeName,
+    pub options: GroupOptions,
+    pub rules: &'a [RuleFile],
+    pub inhibit: Vec<InhibitRule>,
+    pub slos: Vec<Slo>,
+    pub now: TimestampMs,
+}
+
+/// Alerts and objectives with the state that the data folder holds of them.
+pub(crate) fn open_services(
+    data: &Path,
+    disk: &Arc<dyn Disk>,
+    ledger: &Arc<Ledger>,
+    operations: Arc<DayIds>,
+    settings: ServiceSettings<'_>,
+) -> anyhow::Result<(Arc<AlertService>, Arc<SloService>)> {
+    let alerts = AlertService::open(
+        data.to_owned(),
+        Arc::clone(disk),
+        Arc::clone(ledger),
+        Arc::clone(&operations),
+        &settings.node,
+        settings.options,
+        settings.rules,
+        settings.inhibit,
+        settings.now,
+    )?;
+    let slos = SloService::open(
+        data.to_owned(),
+        Arc::clone(disk),
+        Arc::clone(ledger),
+        operations,
+        settings.slos,
+        settings.now,
+    )?;
+    Ok((Arc::new(alerts), Arc::new(slos)))
 }
 
 /// The secret that salts record trees; made at the first start. A reader without it can still read

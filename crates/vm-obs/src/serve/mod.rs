@@ -33,9 +33,7 @@ use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
 use obs_dash::Dashboard;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::{
-    AlertService, AnomalyService, DayIds, SealService, SealSettings, SloService, record_config,
-};
+use obs_ops::{AnomalyService, DayIds, SealService, SealSettings, record_config};
 use obs_rules::{GroupOptions, ReadOptions, RuleFile};
 use obs_types::{LabelSet, NodeName};
 use serde_json::json;
@@ -49,7 +47,7 @@ use crate::demo;
 use crate::packs::{self, Pack};
 
 pub(crate) use args::ServeArgs;
-pub(crate) use engines::{Access, Engines};
+pub(crate) use engines::{Access, Engines, ServiceSettings, open_services};
 use held::Held;
 
 use tasks::{Tasks, World};
@@ -220,30 +218,25 @@ async fn serve(
     record_config(&ledger, &operations, &std::mem::take(&mut loaded.texts), &summary, started)?;
     let external_url = format!("http://{}", http.local_addr()?);
     let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
-    let alerts = Arc::new(AlertService::open(
-        data.clone(),
-        Arc::clone(&disk),
-        Arc::clone(&ledger),
-        Arc::clone(&operations),
-        &node,
-        GroupOptions {
-            interval: config.evaluation_interval,
-            query_offset: obs_types::DurationMs(0),
-            external_labels: loaded.scrape.external_labels.clone(),
-            external_url,
-        },
-        &loaded.rules,
-        notify_config.inhibit.clone(),
-        started,
-    )?);
-    let slos = Arc::new(SloService::open(
-        data.clone(),
-        Arc::clone(&disk),
-        Arc::clone(&ledger),
+    let (alerts, slos) = engines::open_services(
+        &data,
+        &disk,
+        &ledger,
         operations,
-        std::mem::take(&mut loaded.slos),
-        started,
-    )?);
+        ServiceSettings {
+            node,
+            options: GroupOptions {
+                interval: config.evaluation_interval,
+                query_offset: obs_types::DurationMs(0),
+                external_labels: loaded.scrape.external_labels.clone(),
+                external_url,
+            },
+            rules: &loaded.rules,
+            inhibit: notify_config.inhibit.clone(),
+            slos: std::mem::take(&mut loaded.slos),
+            now: started,
+        },
+    )?;
     let anomalies =
         Arc::new(AnomalyService::open(Arc::clone(&ledger), std::mem::take(&mut loaded.watches))?);
     let seals = Arc::new(SealService::open(SealSettings {
