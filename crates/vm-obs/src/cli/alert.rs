@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use obs_disk::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
 
-use super::args::{Format, FormatArgs, ServerArgs};
+use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters, encoded, put};
 use super::human;
 use super::out::Out;
@@ -42,9 +42,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Args, Debug)]
@@ -52,9 +50,7 @@ pub(crate) struct ShowArgs {
     /// Alert id, such as alert-2025-12-06-001
     id: String,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Args, Debug)]
@@ -74,9 +70,7 @@ pub(crate) struct AckArgs {
     #[arg(long)]
     suppress_escalation: bool,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Args, Debug)]
@@ -100,17 +94,13 @@ pub(crate) struct SilenceArgs {
     #[arg(long, value_name = "WHO")]
     by: Option<String>,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SilencesArgs {
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Args, Debug)]
@@ -123,11 +113,15 @@ pub(crate) struct UnsilenceArgs {
 
 pub(crate) async fn run(command: AlertCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
-        AlertCommand::List(args) => list(&args, &Client::server(&args.server)?, out).await,
-        AlertCommand::Show(args) => show(&args, &Client::server(&args.server)?, out).await,
-        AlertCommand::Ack(args) => ack(&args, &Client::server(&args.server)?, out).await,
-        AlertCommand::Silence(args) => silence(&args, &Client::server(&args.server)?, out).await,
-        AlertCommand::Silences(args) => silences(&args, &Client::server(&args.server)?, out).await,
+        AlertCommand::List(args) => list(&args, &Client::server(&args.ask.server)?, out).await,
+        AlertCommand::Show(args) => show(&args, &Client::server(&args.ask.server)?, out).await,
+        AlertCommand::Ack(args) => ack(&args, &Client::server(&args.ask.server)?, out).await,
+        AlertCommand::Silence(args) => {
+            silence(&args, &Client::server(&args.ask.server)?, out).await
+        }
+        AlertCommand::Silences(args) => {
+            silences(&args, &Client::server(&args.ask.server)?, out).await
+        }
         AlertCommand::Unsilence(args) => {
             let client = Client::server(&args.server)?;
             let answer = client.delete(&format!("/obs/silences/{}", encoded(&args.id))).await?;
@@ -144,7 +138,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
     put(&mut parameters, "node", args.node.as_deref());
     put(&mut parameters, "name", args.name.as_deref());
     let answer = client.get("/obs/alerts", &parameters).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let now = SystemClock::new().now();
@@ -157,7 +151,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
             .map(|name| human::text(alert, name))
             .find(|t| !t.is_empty())
             .unwrap_or_default();
-        let fired = if args.format.format == Format::Table {
+        let fired = if args.ask.format.format == Format::Table {
             human::age(fired, now)
         } else {
             fired.to_owned()
@@ -173,7 +167,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
             note(alert),
         ]);
     }
-    Ok(table.write(args.format.format, "no alerts", out)?)
+    Ok(table.write(args.ask.format.format, "no alerts", out)?)
 }
 
 fn value(alert: &Value) -> String {
@@ -194,10 +188,10 @@ fn note(alert: &Value) -> String {
 async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
     let path = format!("/obs/alerts/{}", encoded(&args.id));
     let answer = client.get(&path, &Parameters::new()).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
-    fields(&answer.json).write(args.format.format, "", out)?;
+    fields(&answer.json).write(args.ask.format.format, "", out)?;
     Ok(())
 }
 
@@ -238,7 +232,7 @@ async fn ack(args: &AckArgs, client: &Client, out: &mut Out) -> anyhow::Result<(
     }
     let path = format!("/obs/alerts/{}/ack", encoded(&args.id));
     let answer = client.post(&path, &Value::Object(body)).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     Ok(out.line(&format!(
@@ -286,7 +280,7 @@ async fn silence(args: &SilenceArgs, client: &Client, out: &mut Out) -> anyhow::
         body.insert("by".to_owned(), json!(by));
     }
     let answer = client.post("/obs/alerts/silence", &Value::Object(body)).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let silence = answer.json.get("silence").unwrap_or(&Value::Null);
@@ -300,7 +294,7 @@ async fn silence(args: &SilenceArgs, client: &Client, out: &mut Out) -> anyhow::
 
 async fn silences(args: &SilencesArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
     let answer = client.get("/obs/silences", &Parameters::new()).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let mut table = Table::new(&["id", "status", "matchers", "ends", "by", "reason"]);
@@ -318,7 +312,7 @@ async fn silences(args: &SilencesArgs, client: &Client, out: &mut Out) -> anyhow
             human::text(silence, "reason").to_owned(),
         ]);
     }
-    Ok(table.write(args.format.format, "no silences", out)?)
+    Ok(table.write(args.ask.format.format, "no silences", out)?)
 }
 
 #[cfg(test)]

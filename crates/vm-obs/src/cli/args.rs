@@ -1,8 +1,14 @@
 //! Arguments that several verbs share.
 
+use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use obs_disk::{Clock, SystemClock};
+use obs_types::{DurationMs, TimestampNs};
+
+use super::out::Out;
 
 /// Which server answers.
 #[derive(Args, Clone, Debug, Default)]
@@ -51,6 +57,20 @@ impl WindowArgs {
         }
         out
     }
+
+    /// The instants themselves; `default_back` where nothing says where the window starts.
+    pub(crate) fn resolve(
+        &self,
+        default_back: DurationMs,
+    ) -> anyhow::Result<(TimestampNs, TimestampNs)> {
+        Ok(obs_query::parse_window(
+            self.last.as_deref(),
+            self.from.as_deref(),
+            self.to.as_deref(),
+            default_back,
+            SystemClock::new().now(),
+        )?)
+    }
 }
 
 /// How an answer is written.
@@ -69,4 +89,51 @@ pub(crate) struct FormatArgs {
     /// How to write the answer
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
+}
+
+/// What a verb that asks a server takes.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AskServer {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// What a verb that asks a server or a data folder takes.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AskSource {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// What a verb that asks for a window of time takes.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AskWindow {
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// Where a document goes.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct OutputArgs {
+    /// Write to this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    pub(crate) fn write(&self, document: &[u8], out: &mut Out) -> anyhow::Result<()> {
+        match &self.output {
+            Some(file) => std::fs::write(file, document)
+                .with_context(|| format!("cannot write {}", file.display())),
+            None => Ok(out.write_all(document)?),
+        }
+    }
 }

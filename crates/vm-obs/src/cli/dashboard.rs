@@ -1,13 +1,9 @@
 //! `vm-obs dashboard …`
 
-use std::io::Write;
-use std::path::PathBuf;
-
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::args::{Format, FormatArgs, ServerArgs};
+use super::args::{AskServer, Format, OutputArgs, ServerArgs};
 use super::client::{Client, Parameters, encoded};
 use super::human;
 use super::out::Out;
@@ -16,7 +12,7 @@ use super::table::Table;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DashboardCommand {
     /// Installed dashboards
-    List(ListArgs),
+    List(AskServer),
     /// One dashboard with its panels and their queries
     Show(ShowArgs),
     /// One dashboard as a file, for Grafana or as vm-obs sees it
@@ -24,21 +20,11 @@ pub(crate) enum DashboardCommand {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
     /// Id, such as system-overview
     id: String,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -55,9 +41,8 @@ pub(crate) struct ExportArgs {
     id: String,
     #[arg(long, value_enum, default_value_t)]
     format: ExportFormat,
-    /// Write to this file instead of standard output
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -70,7 +55,7 @@ pub(crate) async fn run(command: DashboardCommand, out: &mut Out) -> anyhow::Res
     }
 }
 
-async fn list(args: &ListArgs, out: &mut Out) -> anyhow::Result<()> {
+async fn list(args: &AskServer, out: &mut Out) -> anyhow::Result<()> {
     let client = Client::server(&args.server)?;
     let answer = client.get("/obs/dashboards", &Parameters::new()).await?;
     if args.format.format == Format::Json {
@@ -92,20 +77,20 @@ async fn list(args: &ListArgs, out: &mut Out) -> anyhow::Result<()> {
 }
 
 async fn show(args: &ShowArgs, out: &mut Out) -> anyhow::Result<()> {
-    let client = Client::server(&args.server)?;
+    let client = Client::server(&args.ask.server)?;
     let path = format!("/obs/dashboards/{}", encoded(&args.id));
     let answer = client.get(&path, &Parameters::new()).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
-    if args.format.format == Format::Table {
+    if args.ask.format.format == Format::Table {
         let title = human::text(&answer.json, "title");
         let id = encoded(human::text(&answer.json, "id"));
         let link = client.base().map_or_else(String::new, |b| format!("  {b}/dashboards/{id}"));
         out.foreign_line(&format!("{title}{link}"))?;
         out.line("")?;
     }
-    Ok(panels(&answer.json).write(args.format.format, "the dashboard has no panels", out)?)
+    Ok(panels(&answer.json).write(args.ask.format.format, "the dashboard has no panels", out)?)
 }
 
 /// One row per query; a panel without one has a row of its own.
@@ -132,12 +117,7 @@ async fn export(args: &ExportArgs, out: &mut Out) -> anyhow::Result<()> {
     let path = format!("/obs/dashboards/{}{tail}", encoded(&args.id));
     let answer = client.get(&path, &Parameters::new()).await?;
     let text = format!("{:#}\n", answer.json);
-    match &args.output {
-        Some(file) => {
-            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
-        }
-        None => Ok(out.write_all(text.as_bytes())?),
-    }
+    args.output.write(text.as_bytes(), out)
 }
 
 #[cfg(test)]

@@ -3,17 +3,16 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::args::{Format, ServerArgs};
+use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters, encoded};
 use super::human;
 use super::out::Out;
-use super::status::StatusArgs;
 use super::table::Table;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DemoCommand {
     /// Faults of the demo world
-    List(StatusArgs),
+    List(AskServer),
     /// Break something: pod-drift, treaty-drops, anchor-backlog, node-down
     Break {
         /// Name of the fault

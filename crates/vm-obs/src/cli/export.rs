@@ -5,7 +5,6 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use obs_disk::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::args::{SourceArgs, WindowArgs};
@@ -47,14 +46,7 @@ pub(crate) struct ExportArgs {
 type Series = BTreeMap<String, (Value, Vec<(i64, String)>)>;
 
 pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
-    let now = SystemClock::new().now();
-    let (start, end) = obs_query::parse_window(
-        args.window.last.as_deref(),
-        args.window.from.as_deref(),
-        args.window.to.as_deref(),
-        obs_types::DurationMs::HOUR,
-        now,
-    )?;
+    let (start, end) = args.window.resolve(obs_types::DurationMs::HOUR)?;
     let (start, end) = (start.floor_to_ms().0, end.floor_to_ms().0);
     let selectors: Vec<&str> = match args.matches.as_slice() {
         [] => vec!["{__name__=~\".+\"}"],

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use obs_types::TimestampNs;
+use obs_types::{DurationMs, TimestampNs};
 use serde_json::Value;
 
-use super::args::{Format, FormatArgs, ServerArgs, SourceArgs, WindowArgs};
+use super::args::{AskWindow, Format, ServerArgs};
 use super::client::{Client, Parameters, put};
 use super::human;
 use super::out::Out;
@@ -67,11 +67,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
     #[command(flatten)]
-    window: WindowArgs,
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskWindow,
 }
 
 #[derive(Args, Debug)]
@@ -84,11 +80,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
     #[command(flatten)]
-    window: WindowArgs,
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskWindow,
 }
 
 #[derive(Args, Debug)]
@@ -111,27 +103,27 @@ pub(crate) struct TailArgs {
 pub(crate) async fn run(command: LogsCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
         LogsCommand::Query(args) => {
-            let client = Client::source(&args.source)?;
+            let client = Client::source(&args.ask.source)?;
             let mut parameters = Parameters::new();
             args.lines.put(&mut parameters);
             put(&mut parameters, "trace_id", args.trace_id.as_deref());
             put(&mut parameters, "query", args.query.as_deref());
-            parameters.extend(args.window.parameters("1h"));
+            parameters.extend(args.ask.window.parameters("1h"));
             match args.query.as_deref() {
                 // A query for lines begins with its stream selector; everything else computes.
                 Some(query) if !query.trim_start().starts_with('{') => {
                     series(query, &args, &client, out).await
                 }
-                _ => show(parameters, args.limit, args.format.format, &client, out).await,
+                _ => show(parameters, args.limit, args.ask.format.format, &client, out).await,
             }
         }
         LogsCommand::Search(args) => {
-            let client = Client::source(&args.source)?;
+            let client = Client::source(&args.ask.source)?;
             let mut parameters = Parameters::new();
             args.lines.put(&mut parameters);
             parameters.push(("contains", args.text.clone()));
-            parameters.extend(args.window.parameters("24h"));
-            show(parameters, args.limit, args.format.format, &client, out).await
+            parameters.extend(args.ask.window.parameters("24h"));
+            show(parameters, args.limit, args.ask.format.format, &client, out).await
         }
         LogsCommand::Tail(args) => tail(&args, &Client::server(&args.server)?, out).await,
     }
@@ -208,21 +200,14 @@ async fn series(
     client: &Client,
     out: &mut Out,
 ) -> anyhow::Result<()> {
-    let now = obs_disk::Clock::now(&obs_disk::SystemClock::new());
-    let (start, end) = obs_query::parse_window(
-        args.window.last.as_deref(),
-        args.window.from.as_deref(),
-        args.window.to.as_deref(),
-        obs_types::DurationMs::HOUR,
-        now,
-    )?;
+    let (start, end) = args.ask.window.resolve(DurationMs::HOUR)?;
     let parameters = vec![
         ("query", query.to_owned()),
         ("start", start.0.to_string()),
         ("end", end.0.to_string()),
     ];
     let answer = client.get("/loki/api/v1/query_range", &parameters).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let mut table = Table::new(&["series", ">last", ">min", ">avg", ">max", ">points"]);
@@ -242,7 +227,7 @@ async fn series(
             values.len().to_string(),
         ]);
     }
-    Ok(table.write(args.format.format, &format!("no values for {query}"), out)?)
+    Ok(table.write(args.ask.format.format, &format!("no values for {query}"), out)?)
 }
 
 async fn tail(args: &TailArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::args::{Format, FormatArgs, SourceArgs, WindowArgs};
+use super::args::{AskSource, AskWindow, Format};
 use super::client::{Client, Parameters, put};
 use super::export;
 use super::human;
@@ -38,11 +38,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "DURATION")]
     step: Option<String>,
     #[command(flatten)]
-    window: WindowArgs,
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskWindow,
 }
 
 #[derive(Args, Debug)]
@@ -54,15 +50,13 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     category: Option<String>,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskSource,
 }
 
 pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
-        MetricsCommand::Query(args) => query(&args, &Client::source(&args.source)?, out).await,
-        MetricsCommand::List(args) => list(&args, &Client::source(&args.source)?, out).await,
+        MetricsCommand::Query(args) => query(&args, &Client::source(&args.ask.source)?, out).await,
+        MetricsCommand::List(args) => list(&args, &Client::source(&args.ask.source)?, out).await,
         MetricsCommand::Export(args) => {
             export::run(&args, &Client::source(&args.source)?, out).await
         }
@@ -76,14 +70,14 @@ async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Resu
     put(&mut parameters, "query", args.query.as_deref());
     put(&mut parameters, "category", args.category.as_deref());
     put(&mut parameters, "step", args.step.as_deref());
-    parameters.extend(args.window.parameters("1h"));
+    parameters.extend(args.ask.window.parameters("1h"));
     let answer = client.get("/obs/metrics", &parameters).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     if args.metric.is_none() && args.query.is_none() {
         return Ok(snapshots(&answer.json).write(
-            args.format.format,
+            args.ask.format.format,
             "no node reports metrics yet",
             out,
         )?);
@@ -91,7 +85,7 @@ async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Resu
     for warning in human::list(&answer.json, "warnings").iter().filter_map(Value::as_str) {
         eprintln!("warning: {warning}");
     }
-    let table = match args.format.format {
+    let table = match args.ask.format.format {
         Format::Csv => points(&answer.json),
         _ => series(&answer.json, out.terminal),
     };
@@ -99,7 +93,7 @@ async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Resu
         "no samples for {} in this window; `vm-obs metrics list` names what there is",
         human::text(&answer.json, "query")
     );
-    Ok(table.write(args.format.format, &empty, out)?)
+    Ok(table.write(args.ask.format.format, &empty, out)?)
 }
 
 /// One row per node and metric.
@@ -199,7 +193,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
     put(&mut parameters, "node", args.node.as_deref());
     put(&mut parameters, "category", args.category.as_deref());
     let answer = client.get("/obs/metrics/names", &parameters).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let mut table = Table::new(&["metric", "category", "kind", "unit", "help"]);
@@ -209,7 +203,7 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
                 .map(|name| human::text(metric, name).to_owned()),
         );
     }
-    Ok(table.write(args.format.format, "no metrics in the last hour", out)?)
+    Ok(table.write(args.ask.format.format, "no metrics in the last hour", out)?)
 }
 
 #[cfg(test)]

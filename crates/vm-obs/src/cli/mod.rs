@@ -85,9 +85,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Demo(demo::DemoCommand),
     /// Health of the server; exit 1 unless it is healthy
-    Health(status::StatusArgs),
+    Health(args::AskServer),
     /// What the server holds and how much comes in
-    Status(status::StatusArgs),
+    Status(args::AskServer),
     /// Scrape targets
     #[command(subcommand)]
     Targets(status::TargetsCommand),

@@ -3,18 +3,17 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::args::Format;
+use super::args::{AskServer, Format};
 use super::client::{Client, Parameters};
 use super::human;
 use super::out::Out;
-use super::status::StatusArgs;
 use super::table::Table;
 use crate::packs::{self, Pack};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackCommand {
     /// Packs of this binary, and which of them the server runs with
-    List(StatusArgs),
+    List(AskServer),
 }
 
 pub(crate) async fn run(command: PackCommand, out: &mut Out) -> anyhow::Result<()> {

@@ -1,13 +1,12 @@
 //! `vm-obs query` and `vm-obs prove`: what the ledger holds, and proof that it does.
 
 use std::io::Write;
-use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::args::{SourceArgs, WindowArgs};
+use super::args::{OutputArgs, SourceArgs, WindowArgs};
 use super::client::{Client, Parameters, put};
 use super::human;
 use super::out::Out;
@@ -59,9 +58,8 @@ pub(crate) enum ProveCommand {
 pub(crate) struct ProveArgs {
     /// Number of the receipt (its field `seq`)
     seq: u64,
-    /// Write to this file instead of standard output
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -195,12 +193,7 @@ pub(crate) async fn prove(command: ProveCommand, out: &mut Out) -> anyhow::Resul
     let ProveCommand::Receipt(args) = command;
     let client = Client::source(&args.source)?;
     let proof = client.text("/obs/ledger/proof", &vec![("seq", args.seq.to_string())]).await?;
-    match &args.output {
-        Some(file) => {
-            std::fs::write(file, proof).with_context(|| format!("cannot write {}", file.display()))
-        }
-        None => Ok(out.write_all(proof.as_bytes())?),
-    }
+    args.output.write(proof.as_bytes(), out)
 }
 
 #[cfg(test)]

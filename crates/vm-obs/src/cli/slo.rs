@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::alert::fields;
-use super::args::{Format, FormatArgs, ServerArgs};
+use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters, encoded};
 use super::human;
 use super::out::Out;
@@ -16,21 +16,13 @@ use super::table::Table;
 #[derive(Debug, Subcommand)]
 pub(crate) enum SloCommand {
     /// Objectives with what was achieved and what is left of the error budget
-    List(ListArgs),
+    List(AskServer),
     /// One objective
     Show(ShowArgs),
     /// All objectives over a period, as a report
     Report(ReportArgs),
     /// Define an objective, or change the one of the same id; leaves a receipt
     Create(CreateArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
 }
 
 #[derive(Args, Debug)]
@@ -41,9 +33,7 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "DURATION")]
     period: Option<String>,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    server: ServerArgs,
+    ask: AskServer,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -90,15 +80,15 @@ pub(crate) async fn run(command: SloCommand, out: &mut Out) -> anyhow::Result<()
             Ok(table.write(args.format.format, "no objectives are defined", out)?)
         }
         SloCommand::Show(args) => {
-            let client = Client::server(&args.server)?;
+            let client = Client::server(&args.ask.server)?;
             let mut parameters = Parameters::new();
             super::client::put(&mut parameters, "period", args.period.as_deref());
             let path = format!("/obs/slos/{}", encoded(&args.id));
             let answer = client.get(&path, &parameters).await?;
-            if args.format.format == Format::Json {
+            if args.ask.format.format == Format::Json {
                 return Ok(out.line(answer.text.trim_end())?);
             }
-            Ok(fields(&answer.json).write(args.format.format, "", out)?)
+            Ok(fields(&answer.json).write(args.ask.format.format, "", out)?)
         }
         SloCommand::Report(args) => report(&args, out).await,
         SloCommand::Create(args) => create(&args, out).await,

@@ -2,32 +2,24 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use obs_disk::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use super::args::{Format, FormatArgs, ServerArgs};
+use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters};
 use super::human;
 use super::out::Out;
 use super::table::Table;
 
-#[derive(Args, Debug)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(super) format: FormatArgs,
-    #[command(flatten)]
-    pub(super) server: ServerArgs,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetsCommand {
     /// Scrape targets with their health
-    List(StatusArgs),
+    List(AskServer),
 }
 
 /// Exit 1 unless the server is healthy.
-pub(crate) async fn health(args: &StatusArgs, out: &mut Out) -> anyhow::Result<ExitCode> {
+pub(crate) async fn health(args: &AskServer, out: &mut Out) -> anyhow::Result<ExitCode> {
     let client = Client::server(&args.server)?;
     let answer = client.get("/obs/health", &Parameters::new()).await?;
     let status = human::text(&answer.json, "status");
@@ -54,7 +46,7 @@ fn components(health: &Value) -> Table {
     table
 }
 
-pub(crate) async fn status(args: &StatusArgs, out: &mut Out) -> anyhow::Result<()> {
+pub(crate) async fn status(args: &AskServer, out: &mut Out) -> anyhow::Result<()> {
     let client = Client::server(&args.server)?;
     let health = client.get("/obs/health", &Parameters::new()).await?.json;
     let ledger = client.get("/obs/ledger", &Parameters::new()).await?.json;

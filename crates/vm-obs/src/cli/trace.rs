@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::args::{Format, FormatArgs, SourceArgs, WindowArgs};
+use super::args::{AskSource, AskWindow, Format};
 use super::client::{Client, Parameters, encoded, put};
 use super::human;
 use super::out::Out;
@@ -26,9 +26,7 @@ pub(crate) struct ShowArgs {
     /// Trace id, also with the prefix trace-
     id: String,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskSource,
 }
 
 #[derive(Args, Debug)]
@@ -56,11 +54,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
     #[command(flatten)]
-    window: WindowArgs,
-    #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskWindow,
 }
 
 #[derive(Args, Debug)]
@@ -71,18 +65,16 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long)]
     find_bottleneck: bool,
     #[command(flatten)]
-    format: FormatArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    ask: AskSource,
 }
 
 pub(crate) async fn run(command: TraceCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
         TraceCommand::Show(args) => {
-            let client = Client::source(&args.source)?;
+            let client = Client::source(&args.ask.source)?;
             let path = format!("/obs/traces/{}", encoded(&args.id));
             let answer = client.get(&path, &Parameters::new()).await?;
-            match args.format.format {
+            match args.ask.format.format {
                 Format::Json => Ok(out.line(answer.text.trim_end())?),
                 Format::Table => Ok(tree(&answer.json, out)?),
                 format => Ok(spans(&answer.json).write(format, "", out)?),
@@ -94,7 +86,7 @@ pub(crate) async fn run(command: TraceCommand, out: &mut Out) -> anyhow::Result<
 }
 
 async fn search(args: &SearchArgs, out: &mut Out) -> anyhow::Result<()> {
-    let client = Client::source(&args.source)?;
+    let client = Client::source(&args.ask.source)?;
     let mut parameters = Parameters::new();
     put(&mut parameters, "service", args.service.as_deref());
     put(&mut parameters, "name", args.name.as_deref());
@@ -103,9 +95,9 @@ async fn search(args: &SearchArgs, out: &mut Out) -> anyhow::Result<()> {
     put(&mut parameters, "query", args.query.as_deref());
     parameters.extend(args.attribute.iter().map(|a| ("attribute", a.clone())));
     parameters.push(("limit", args.limit.to_string()));
-    parameters.extend(args.window.parameters("1h"));
+    parameters.extend(args.ask.window.parameters("1h"));
     let answer = client.get("/obs/traces", &parameters).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
     let mut table = Table::new(&[
@@ -131,7 +123,7 @@ async fn search(args: &SearchArgs, out: &mut Out) -> anyhow::Result<()> {
         ]);
     }
     let empty = format!("no traces for {}", human::text(&answer.json, "query"));
-    Ok(table.write(args.format.format, &empty, out)?)
+    Ok(table.write(args.ask.format.format, &empty, out)?)
 }
 
 fn duration(span: &Value) -> String {
@@ -139,13 +131,13 @@ fn duration(span: &Value) -> String {
 }
 
 async fn analyze(args: &AnalyzeArgs, out: &mut Out) -> anyhow::Result<()> {
-    let client = Client::source(&args.source)?;
+    let client = Client::source(&args.ask.source)?;
     let path = format!("/obs/traces/{}/analysis", encoded(&args.id));
     let answer = client.get(&path, &Parameters::new()).await?;
-    if args.format.format == Format::Json {
+    if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
-    if args.find_bottleneck && args.format.format == Format::Table {
+    if args.find_bottleneck && args.ask.format.format == Format::Table {
         let Some(step) = answer.json.get("bottleneck").filter(|b| b.is_object()) else {
             return Ok(out.line("the trace has no span that took any time")?);
         };
@@ -162,7 +154,7 @@ async fn analyze(args: &AnalyzeArgs, out: &mut Out) -> anyhow::Result<()> {
             reason => Ok(out.foreign_line(&format!("why: {reason}"))?),
         };
     }
-    if args.format.format == Format::Table {
+    if args.ask.format.format == Format::Table {
         for line in human::text(&answer.json, "text").lines() {
             out.foreign_line(line)?;
         }
@@ -178,7 +170,7 @@ async fn analyze(args: &AnalyzeArgs, out: &mut Out) -> anyhow::Result<()> {
             human::cell(step.get("share_percent")),
         ]);
     }
-    Ok(table.write(args.format.format, "", out)?)
+    Ok(table.write(args.ask.format.format, "", out)?)
 }
 
 fn spans(trace: &Value) -> Table {
