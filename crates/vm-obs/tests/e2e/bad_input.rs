@@ -4,7 +4,7 @@
 use obs_testkit::{Client, SeriesSamples, logs_push, remote_write, trace_export};
 use serde_json::json;
 
-use crate::support::{Server, counter, now_ms, run};
+use crate::support::{Server, counter, now_ms, serve_fails};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -266,21 +266,7 @@ fn one_data_folder_has_one_server() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
-    let second = [
-        "serve",
-        "--data",
-        &data.display().to_string(),
-        "--http",
-        "127.0.0.1:0",
-        "--otlp-grpc",
-        "127.0.0.1:0",
-        "--otlp-http",
-        "127.0.0.1:0",
-    ]
-    .map(str::to_owned);
-    let second: Vec<&str> = second.iter().map(String::as_str).collect();
-    let (code, text) = run(&second);
-    assert_ne!(code, 0);
+    let (_code, text) = serve_fails(&data, &[]);
     assert!(text.contains("LOCK is in use by process"), "{text}");
     assert_eq!(server.client().get("/-/ready").unwrap().status, 200);
     assert!(

@@ -1,25 +1,13 @@
 //! A mistake in a configuration names file, place and what was expected, before anything starts.
 
-use crate::support::run;
+use crate::support::{run, serve_fails};
 
 fn start_with(file: &str, text: &str, flag: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(file);
     std::fs::write(&path, text).unwrap();
     let data = folder.path().join("data");
-    run(&[
-        "serve",
-        flag,
-        &path.display().to_string(),
-        "--data",
-        &data.display().to_string(),
-        "--http",
-        "127.0.0.1:0",
-        "--otlp-grpc",
-        "127.0.0.1:0",
-        "--otlp-http",
-        "127.0.0.1:0",
-    ])
+    serve_fails(&data, &[flag, &path.display().to_string()])
 }
 
 #[test]

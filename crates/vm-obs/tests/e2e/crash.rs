@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use obs_testkit::{Client, Seeded, logs_push, remote_write, trace_export};
+use obs_testkit::{Client, HttpError, Reply, Seeded, logs_push, remote_write, trace_export};
 use serde_json::{Value, json};
 
 use crate::support::{Server, now_ms, run};
@@ -91,54 +91,53 @@ fn write_and_kill(mut server: Server, round: u64, seed: u64) -> Acknowledged {
     })
 }
 
-fn write_samples(address: &str, round: u64) -> Vec<(i64, f64)> {
+/// Writes until the server is killed: what `write` sent and the server acknowledged, by number.
+fn until_killed<T>(
+    address: &str,
+    what: &str,
+    mut write: impl FnMut(&mut Client, i64) -> (T, Result<Reply, HttpError>),
+) -> Vec<T> {
     let mut client = Client::new(address);
     let mut out = Vec::new();
-    let start = now_ms() - 10_000;
     for number in 0_i64.. {
+        match write(&mut client, number) {
+            (sent, Ok(reply)) if (200..300).contains(&reply.status) => out.push(sent),
+            (_, Ok(reply)) => panic!("{what}: {}: {}", reply.status, reply.text()),
+            (_, Err(_killed)) => break,
+        }
+    }
+    out
+}
+
+fn write_samples(address: &str, round: u64) -> Vec<(i64, f64)> {
+    let start = now_ms() - 10_000;
+    until_killed(address, "remote write", |client, number| {
         let sample = (start + number, number as f64);
         let labels = vec![
             ("__name__".to_owned(), "crash_sequence".to_owned()),
             ("round".to_owned(), round.to_string()),
         ];
-        match client.remote_write("/api/v1/write", &remote_write(&[(labels, vec![sample])])) {
-            Ok(reply) if (200..300).contains(&reply.status) => out.push(sample),
-            Ok(reply) => panic!("remote write: {}: {}", reply.status, reply.text()),
-            Err(_killed) => break,
-        }
-    }
-    out
+        let body = remote_write(&[(labels, vec![sample])]);
+        (sample, client.remote_write("/api/v1/write", &body))
+    })
 }
 
 fn write_lines(address: &str, round: u64) -> Vec<String> {
-    let mut client = Client::new(address);
-    let mut out = Vec::new();
-    for number in 0_i64.. {
+    until_killed(address, "push", |client, number| {
         let line = format!("round {round} line {number}");
         let labels = [("service_name", "crash"), ("round", &round.to_string())];
         let body = logs_push(&labels, &[(now_ms() * 1_000_000 + number, line.clone())]);
-        match client.post_json("/loki/api/v1/push", &body) {
-            Ok(reply) if (200..300).contains(&reply.status) => out.push(line),
-            Ok(reply) => panic!("push: {}: {}", reply.status, reply.text()),
-            Err(_killed) => break,
-        }
-    }
-    out
+        (line, client.post_json("/loki/api/v1/push", &body))
+    })
 }
 
 fn write_traces(address: &str, round: u64) -> Vec<String> {
-    let mut client = Client::new(address);
-    let mut out = Vec::new();
-    for number in 1_u64.. {
-        let id = format!("{:016x}{number:016x}", round + 1);
+    until_killed(address, "traces", |client, number| {
+        let id = format!("{:016x}{:016x}", round + 1, number + 1);
         let body = trace_export("crash", &id, now_ms() * 1_000_000, 2);
-        match client.post_json("/v1/traces", &body) {
-            Ok(reply) if (200..300).contains(&reply.status) => out.push(id),
-            Ok(reply) => panic!("traces: {}: {}", reply.status, reply.text()),
-            Err(_killed) => break,
-        }
-    }
-    out
+        let reply = client.post_json("/v1/traces", &body);
+        (id, reply)
+    })
 }
 
 /// Everything acknowledged must be there; more may be, because a write can be stored and its answer

@@ -24,16 +24,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on free ports and waits until `addresses.json` is there.
     pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
-        let mut arguments: Vec<String> = vec!["serve".to_owned()];
-        for (flag, value) in [
-            ("--data", data.display().to_string().as_str()),
-            ("--http", "127.0.0.1:0"),
-            ("--otlp-grpc", "127.0.0.1:0"),
-            ("--otlp-http", "127.0.0.1:0"),
-        ] {
-            arguments.extend([flag.to_owned(), value.to_owned()]);
-        }
-        arguments.extend(more.iter().map(|m| (*m).to_owned()));
+        let arguments = serve_arguments(data, more);
         std::fs::create_dir_all(data).unwrap();
         let addresses = data.join("addresses.json");
         // Left behind by a killed predecessor.
@@ -108,6 +99,26 @@ impl Server {
         assert!(status.success(), "{status}:\n{}", self.program.output_tail());
         assert!(!self.data.join("addresses.json").exists(), "addresses.json is left behind");
     }
+}
+
+/// `serve` over `data` on free ports of the loopback address.
+pub(crate) fn serve_arguments(data: &Path, more: &[&str]) -> Vec<String> {
+    let data = data.display().to_string();
+    let fixed = ["serve", "--data", &data, "--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"];
+    fixed
+        .iter()
+        .chain(&["--otlp-http", "127.0.0.1:0"])
+        .chain(more)
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// A start that must fail: exit code, output and errors together.
+pub(crate) fn serve_fails(data: &Path, more: &[&str]) -> (i32, String) {
+    let arguments = serve_arguments(data, more);
+    let (code, text) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_ne!(code, 0, "{arguments:?}: {text}");
+    (code, text)
 }
 
 /// Runs the program to its end: exit code, output and errors together.

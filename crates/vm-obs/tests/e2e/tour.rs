@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use obs_testkit::{WebhookSink, wait_until};
+use obs_testkit::{Client, WebhookSink, wait_until};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Server, VM_OBS, run, shorten};
@@ -209,12 +209,16 @@ fn loki_routes(server: &Server) {
         ("format_query", vec![("query", "{a=\"b\"}")], "/data"),
         ("status/buildinfo", vec![], "/version"),
     ] {
-        let path = format!("/loki/api/v1/{path}");
-        let reply = client.query(&path, &parameters).unwrap();
-        let json = reply.json();
-        let filled = json.pointer(member).is_some_and(some);
-        assert!(reply.status == 200 && filled, "{path} {parameters:?}: {}", shorten(&reply.text()));
+        filled(&mut client, &format!("/loki/api/v1/{path}"), &parameters, member);
     }
+}
+
+/// The answer is a success, and its `member` holds something.
+fn filled(client: &mut Client, path: &str, parameters: &[(&str, &str)], member: &str) {
+    let reply = client.query(path, parameters).unwrap();
+    let json = reply.json();
+    let filled = json.pointer(member).is_some_and(some);
+    assert!(reply.status == 200 && filled, "{path} {parameters:?}: {}", shorten(&reply.text()));
 }
 
 fn tempo_routes(server: &Server, trace_id: &str) {
@@ -236,11 +240,7 @@ fn tempo_routes(server: &Server, trace_id: &str) {
         ("metrics/query_range".to_owned(), vec![("q", "{ } | rate()"), ("step", "60s")], "/series"),
         ("status/buildinfo".to_owned(), vec![], "/version"),
     ] {
-        let path = format!("/tempo/api/{path}");
-        let reply = client.query(&path, &parameters).unwrap();
-        let json = reply.json();
-        let filled = json.pointer(member).is_some_and(some);
-        assert!(reply.status == 200 && filled, "{path} {parameters:?}: {}", shorten(&reply.text()));
+        filled(&mut client, &format!("/tempo/api/{path}"), &parameters, member);
     }
 }
 
