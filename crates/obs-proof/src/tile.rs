@@ -32,6 +32,27 @@ impl TileName {
         let partial = if self.width < 256 { format!(".p/{}", self.width) } else { String::new() };
         format!("tile/{level}/{digits}{partial}")
     }
+
+    /// Reads such a path; `None` for any other spelling.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (level, rest) = path.strip_prefix("tile/")?.split_once('/')?;
+        let level = match level {
+            "entries" => None,
+            number => Some(number.parse().ok().filter(|level| *level < 64)?),
+        };
+        let (digits, width) = match rest.split_once(".p/") {
+            Some((digits, width)) => (digits, width.parse().ok()?),
+            None => (rest, 256),
+        };
+        let mut index: u64 = 0;
+        for group in digits.split('/') {
+            let group = group.strip_prefix('x').unwrap_or(group);
+            index = index.checked_mul(1_000)?.checked_add(group.parse().ok()?)?;
+        }
+        let name = Self { level, index, width };
+        // Whatever was accepted above, only the one spelling is a path.
+        (name.width > 0 && name.path() == path).then_some(name)
+    }
 }
 
 /// The hashes in a tile's bytes.
@@ -136,6 +157,32 @@ mod tests {
         assert_eq!(path(Some(0), 0, 256), "tile/0/000");
         assert_eq!(path(Some(1), 1_234_067, 256), "tile/1/x001/x234/067");
         assert_eq!(path(None, 1, 44), "tile/entries/001.p/44");
+    }
+
+    #[test]
+    fn paths_are_read_back_in_their_one_spelling() {
+        for (level, index, width) in
+            [(Some(0), 0, 256), (Some(63), 1_234_067, 1), (None, 999, 44), (None, 1_000, 256)]
+        {
+            let name = TileName { level, index, width };
+            assert_eq!(TileName::parse(&name.path()), Some(name));
+        }
+        for path in [
+            "tile/0/0",
+            "tile/0/x000",
+            "tile/0/x000/001",
+            "tile/00/001",
+            "tile/64/001",
+            "tile/0/001.p/0",
+            "tile/0/001.p/256",
+            "tile/0/001.p/07",
+            "tile/0/+01",
+            "tile/0/../x",
+            "tile/entries/",
+            "0/000",
+        ] {
+            assert_eq!(TileName::parse(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use obs_archive::Signal;
 use obs_ledger::LedgerError;
+use obs_proof::tile::TileName;
 use serde_json::{Value, json};
 
 use crate::params::Params;
@@ -58,13 +59,36 @@ pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Result<Res
     blocking(&state, |s| plain(s.ledger.head().checkpoint)).await
 }
 
+/// Tiles and entry bundles of the C2SP tlog-tiles layout, from what the newest checkpoint signs.
+pub(super) async fn tile(
+    State(state): State<Arc<ApiState>>,
+    Path(path): Path<String>,
+) -> Result<Response, ApiError> {
+    let missing = || ApiError::not_found(format!("the log has no tile {path:?}"));
+    let name = TileName::parse(&format!("tile/{path}")).ok_or_else(missing)?;
+    let bytes = run(&state, None, move |s, _context| match name.level {
+        Some(_) => Ok(s.ledger.tile(name)),
+        None => Ok(s.ledger.entries(name)?),
+    })
+    .await?
+    .ok_or_else(missing)?;
+    // A tile of that name never changes.
+    let cache = HeaderValue::from_static("public, max-age=31536000, immutable");
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)], bytes).into_response())
+}
+
+/// The parameter `seq`.
+pub(super) fn sequence(params: &Params) -> Result<u64, ApiError> {
+    let seq = params.required("seq")?;
+    seq.parse().map_err(|_e| ApiError::invalid(format!("seq {seq:?} is not a number")))
+}
+
 pub(super) async fn proof(
     State(state): State<Arc<ApiState>>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let seq = params.required("seq")?;
-    let seq: u64 =
-        seq.parse().map_err(|_e| ApiError::invalid(format!("seq {seq:?} is not a number")))?;
+    let seq = sequence(&params)?;
     let text = run(&state, None, move |s, _context| Ok(s.ledger.tlog_proof(seq)?)).await?;
     Ok(plain(text))
 }

@@ -8,6 +8,7 @@ mod health;
 mod ledger;
 mod logs;
 mod metrics;
+mod proof;
 mod receipts;
 mod slos;
 mod targets;
@@ -50,7 +51,12 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/ledger/checkpoint", get(ledger::checkpoint))
         .route("/ledger/proof", get(ledger::proof))
         .route("/ledger/receipts.jsonl", get(ledger::lines))
+        .route("/ledger/tile/{*path}", get(ledger::tile))
         .route("/ledger/verify", post(ledger::verify))
+        .route("/proof/log", get(proof::log))
+        .route("/proof/sample", get(proof::sample))
+        .route("/proof/span", get(proof::span))
+        .route("/proof/receipt", get(proof::receipt))
         .route("/dashboards", get(dashboards::list))
         .route("/dashboards/{id}", get(dashboards::show))
         .route("/dashboards/{id}/grafana", get(dashboards::grafana))

@@ -24,6 +24,37 @@ pub(super) const ROUTES: &[Route] = &[
     get("/obs/ledger/checkpoint", "ledgerCheckpoint", "Signed checkpoint (C2SP signed note)"),
     get("/obs/ledger/proof", "ledgerProof", "Inclusion proof of a receipt (C2SP tlog-proof)")
         .parameters(&[&[("seq", 'q', "integer", "sequence number of the receipt")]]),
+    get(
+        "/obs/ledger/tile/{*path}",
+        "ledgerTile",
+        "Tile or entry bundle of the log (C2SP tlog-tiles)",
+    )
+    .parameters(&[&[("path", 'p', "string", "L/N, L/N.p/W or entries/N")]]),
+    get("/obs/proof/log", "proveLog", "Proof file of a log line in a sealed hour").parameters(&[
+        &[
+            ("time", 'q', "string", "instant of the line, to the nanosecond"),
+            ("query", 'q', "string", "stream selector"),
+            ("line", 'q', "string", "the line, where several have that instant"),
+            ("contains", 'q', "string", "a part of the line"),
+        ],
+    ]),
+    get("/obs/proof/sample", "proveSample", "Proof file of a series' samples in a sealed hour")
+        .parameters(&[&[
+            ("time", 'q', "string", "an instant in the hour"),
+            ("series", 'q', "string", "selector that matches one series"),
+            ("revision", 'q', "integer", "file of late data; 0 is the hour's own"),
+        ]]),
+    get("/obs/proof/span", "proveSpan", "Proof file of a span in a sealed hour").parameters(&[&[
+        ("trace", 'q', "string", "trace id"),
+        ("span", 'q', "string", "span id"),
+        ("time", 'q', "string", "end of the span; without it all hours are looked through"),
+    ]]),
+    get("/obs/proof/receipt", "proveReceipt", "Proof file of a receipt").parameters(&[&[(
+        "seq",
+        'q',
+        "integer",
+        "sequence number of the receipt",
+    )]]),
     get("/obs/ledger/receipts.jsonl", "ledgerLines", "Raw lines of the log")
         .parameters(&[&[("from", 'q', "integer", "first sequence number"), LIMIT]]),
     post("/obs/ledger/verify", "verifyLedger", "Verify ledger and sealed files on the server")

@@ -1,6 +1,6 @@
 //! Reading and proving: receipts, proofs and tiles of what the newest checkpoint signs.
 
-use obs_proof::tile::TileName;
+use obs_proof::tile::{TILE_WIDTH, TileName, write_entries};
 use obs_proof::tlog_proof::TlogProof;
 use obs_proof::vmproof::{ProvenRecord, VmProof};
 use obs_proof::{Hash, canonical};
@@ -108,6 +108,25 @@ impl Ledger {
     pub fn tile(&self, name: TileName) -> Option<Vec<u8>> {
         let core = self.core();
         tiles::bytes(&core.log.state.tree, core.committed.size, name)
+    }
+
+    /// A C2SP entry bundle: 256 lines, or the first `name.width` of them; `None` if the signed log
+    /// does not have as many.
+    pub fn entries(&self, name: TileName) -> Result<Option<Vec<u8>>, LedgerError> {
+        let width = u64::from(name.width);
+        let Some(first) = name.index.checked_mul(TILE_WIDTH) else { return Ok(None) };
+        let size = self.core().committed.size;
+        let end = first.checked_add(width).filter(|end| *end <= size);
+        if name.level.is_some() || width == 0 || width > TILE_WIDTH || end.is_none() {
+            return Ok(None);
+        }
+        let mut lines: Vec<String> = Vec::new();
+        self.read(first, &mut |_seq, line| {
+            lines.push(line.to_owned());
+            (lines.len() as u64) < width
+        })?;
+        let bytes: Vec<&[u8]> = lines.iter().map(|l| l.as_bytes()).collect();
+        Ok(Some(write_entries(&bytes)?))
     }
 }
 

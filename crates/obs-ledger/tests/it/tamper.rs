@@ -7,7 +7,8 @@ use std::sync::Arc;
 use obs_disk::RealDisk;
 use obs_ledger::{DeletedFile, Gap, Ledger, Receipt, Retention, SealLink, SealRelation};
 use obs_proof::verify::{
-    Code, Parsed, RecordReader, RecordSink, SealedFile, VerifyOptions, verify, verify_with,
+    Code, Depth, Parsed, RecordReader, RecordSink, RecordsRead, SealedFile, VerifyOptions, verify,
+    verify_with,
 };
 use obs_types::TimestampMs;
 
@@ -272,11 +273,14 @@ impl RecordReader for Plain {
         path: &Path,
         _file: &SealedFile,
         sink: &mut dyn RecordSink,
-    ) -> Result<bool, String> {
+    ) -> Result<RecordsRead, String> {
+        if path.extension().is_some_and(|e| e == "unknown") {
+            return Ok(RecordsRead::Unknown);
+        }
         sink.begin([9; 32]);
         let bytes = fs::read(path).map_err(|e| e.to_string())?;
         bytes.split(|b| *b == b'\n').for_each(|r| sink.record(r));
-        Ok(true)
+        Ok(RecordsRead::Streamed)
     }
 }
 
@@ -303,4 +307,24 @@ fn records_are_checked_where_a_reader_decodes_them() {
         assert_eq!(report.exit_code(), u8::from(!good), "{report}");
         assert_eq!((report.records, report.has(Code::RecordsMismatch)), (3, !good));
     }
+}
+
+/// Whoever asks for records gets no OK from somebody who has not looked at them.
+#[test]
+fn records_that_nobody_decodes_are_not_ok() {
+    let path = "telemetry/logs/2025-12-06/hour-14.unknown";
+    let dir = store(|d| {
+        sealed(d, path, b"x");
+        vec![log_batch(seal("logs", 0, 0, path, b"x"))]
+    });
+    let with = |depth: Depth| {
+        let options = VerifyOptions { depth, ..VerifyOptions::new(dir.path()) };
+        verify_with(&options, Some(&mut Plain)).unwrap()
+    };
+    for depth in [Depth::Receipts, Depth::Files, Depth::Deepest] {
+        assert_eq!(with(depth).exit_code(), 0, "{depth:?}");
+    }
+    let report = with(Depth::Records);
+    assert!(report.exit_code() == 2 && report.has(Code::RecordsNotChecked), "{report}");
+    assert!(verify(&options(dir.path(), &["--records"])).is_err());
 }

@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use std::path::{Component, Path};
 
 use super::seals::Seals;
-use super::{Code, Finding, VerifyOptions, VerifyReport};
+use super::{Code, Depth, Finding, VerifyOptions, VerifyReport};
 use crate::Hash;
-use crate::hash::blake3_text;
+use crate::hash::{blake3_text, sha256_text};
 use crate::record::{RecordScope, RecordTreeBuilder};
 
 /// A sealed file as its receipt describes it.
@@ -39,16 +39,27 @@ pub trait RecordSink {
     fn record(&mut self, record: &[u8]);
 }
 
+/// What a reader made of a sealed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordsRead {
+    /// It does not know this kind of file.
+    Unknown,
+    /// The sink has got all records.
+    Streamed,
+    /// It built the record tree itself.
+    Tree { count: u64, root: Hash },
+}
+
 /// Decodes sealed files, so that their records can be checked and not only their bytes. This
 /// crate knows no Parquet and no gzip; whoever does brings one of these.
 pub trait RecordReader {
-    /// `Ok(false)` if this kind of file is not known. `Err` says why it cannot be decoded.
+    /// `Err` says why the file cannot be decoded.
     fn read(
         &mut self,
         path: &Path,
         file: &SealedFile,
         sink: &mut dyn RecordSink,
-    ) -> Result<bool, String>;
+    ) -> Result<RecordsRead, String>;
 }
 
 impl Seals {
@@ -61,6 +72,10 @@ impl Seals {
         report: &mut VerifyReport,
     ) {
         let (from, to) = (options.from.unwrap_or(i64::MIN), options.to.unwrap_or(i64::MAX));
+        let required = options.depth == Depth::Records;
+        if options.depth == Depth::Files {
+            reader = None;
+        }
         for file in &self.files {
             if file.period.is_some_and(|(start, end)| end <= from || start >= to) {
                 continue;
@@ -77,7 +92,7 @@ impl Seals {
                     if let (Some(reader), true) =
                         (reader.as_deref_mut(), file.record_root.is_some())
                     {
-                        check_records(&path, file, reader, report);
+                        check_records(&path, file, reader, required, report);
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => self.missing(file, report),
@@ -179,23 +194,37 @@ fn check_records(
     path: &Path,
     file: &SealedFile,
     reader: &mut dyn RecordReader,
+    required: bool,
     report: &mut VerifyReport,
 ) {
     let part = |p: &Option<String>| p.clone().unwrap_or_default();
     let scope = RecordScope::new(part(&file.leaf), part(&file.stream), part(&file.hour));
     let mut sink = TreeSink { scope, builder: None };
-    let finding = match (reader.read(path, file, &mut sink), sink.builder) {
-        (Ok(false), _) => return,
-        (Err(reason), _) => Finding::new(Code::RecordsUnreadable, reason),
-        (Ok(true), None) => Finding::new(Code::RecordsUnreadable, "holds no hour key"),
-        (Ok(true), Some(builder)) => {
+    let unreadable = |reason: String| Finding::new(Code::RecordsUnreadable, reason);
+    let outcome = match (reader.read(path, file, &mut sink), sink.builder) {
+        (Ok(RecordsRead::Tree { count, root }), _) => Ok((count, root)),
+        (Ok(RecordsRead::Streamed), Some(builder)) => {
             let tree = builder.finish();
-            report.records += tree.count;
-            if Some(tree.count) == file.record_count && Some(tree.root) == file.record_root {
+            Ok((tree.count, tree.root))
+        }
+        (Ok(RecordsRead::Streamed), None) => Err(unreadable("holds no hour key".to_owned())),
+        (Ok(RecordsRead::Unknown), _) if required => {
+            Err(Finding::new(Code::RecordsNotChecked, "no decoder for this kind of file"))
+        }
+        (Ok(RecordsRead::Unknown), _) => return,
+        (Err(reason), _) => Err(unreadable(reason)),
+    };
+    let finding = match outcome {
+        Ok((count, root)) => {
+            report.records += count;
+            if Some(count) == file.record_count && Some(root) == file.record_root {
                 return;
             }
-            Finding::new(Code::RecordsMismatch, "its records do not give the sealed root")
+            let found = sha256_text(&root);
+            let detail = format!("its {count} records give {found}, which is not the sealed root");
+            Finding::new(Code::RecordsMismatch, detail)
         }
+        Err(finding) => finding,
     };
     report.add(finding.seq(file.seq).path(&file.path));
 }

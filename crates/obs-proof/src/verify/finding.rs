@@ -82,6 +82,8 @@ codes! {
     /// A receipt of a format version that this verifier does not know.
     UnknownVersion Incomplete "UNKNOWN_VERSION",
     RecordsUnreadable Incomplete "RECORDS_UNREADABLE",
+    /// Records were to be checked and nobody decodes this kind of file.
+    RecordsNotChecked Incomplete "RECORDS_NOT_CHECKED",
     WitnessQuorumMissing Policy "WITNESS_QUORUM_MISSING",
     /// A cosignature in a trusted witness' name that does not verify: it counts for nothing.
     BadWitnessSignature Policy "BAD_WITNESS_SIGNATURE",

@@ -22,9 +22,9 @@ mod run;
 mod seals;
 mod trust;
 
-pub use files::{RecordReader, RecordSink, SealedFile};
+pub use files::{RecordReader, RecordSink, RecordsRead, SealedFile};
 pub use finding::{Class, Code, Finding};
-pub use options::{HELP, Parsed, UsageError, VerifyOptions};
+pub use options::{Depth, HELP, Parsed, UsageError, VerifyOptions};
 pub use proof_file::{Proven, ShownRecord};
 pub use report::{SealedHours, VerifyReport};
 pub use run::{verify, verify_with};

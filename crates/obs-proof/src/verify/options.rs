@@ -21,6 +21,9 @@ receipts, continuity of the sealed hours, hashes of the sealed files.
   --state FILE         checkpoint remembered from an earlier run: finds rollback and forks;
                        written anew after a good run
   --receipts-only      do not look at sealed files
+  --files              size and hash of the sealed files, not the records in them
+  --records            the records in the sealed files as well; an error where this program
+                       cannot decode them  [default: as deep as this program can]
   --json               report as JSON
   --help
 
@@ -34,6 +37,19 @@ Exit codes: 0 all that was asked for was checked and holds
             5 something could not be read
 The worst counts: 1, then 5, 2, 3.
 ";
+
+/// How much of a data folder is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The log alone.
+    Receipts,
+    /// Also size and hash of the sealed files.
+    Files,
+    /// Also the records in them; a file that nobody decodes is a finding.
+    Records,
+    /// Records where somebody decodes them.
+    Deepest,
+}
 
 /// What is to be verified and whom to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +65,7 @@ pub struct VerifyOptions {
     pub state: Option<PathBuf>,
     /// Whether a good run may write `state` anew.
     pub state_update: bool,
-    pub receipts_only: bool,
+    pub depth: Depth,
     pub json: bool,
 }
 
@@ -70,6 +86,8 @@ pub enum UsageError {
     Unknown(String),
     #[error("{flag} {value:?}: {reason}")]
     BadValue { flag: String, value: String, reason: String },
+    #[error("--records: this program decodes no sealed files; `vm-obs verify --records` does")]
+    NoDecoder,
     #[error("policy {path}: {reason}")]
     Policy { path: PathBuf, reason: String },
     #[error("state {path}: {reason}")]
@@ -89,7 +107,7 @@ impl VerifyOptions {
             expect_until: None,
             state: None,
             state_update: true,
-            receipts_only: false,
+            depth: Depth::Deepest,
             json: false,
         }
     }
@@ -109,7 +127,13 @@ impl VerifyOptions {
             };
             let is_switch = matches!(
                 flag.as_str(),
-                "--help" | "-h" | "--require-witness" | "--receipts-only" | "--json"
+                "--help"
+                    | "-h"
+                    | "--require-witness"
+                    | "--receipts-only"
+                    | "--files"
+                    | "--records"
+                    | "--json"
             );
             if let (true, Some(value)) = (is_switch, &inline) {
                 return Err(bad(&flag, value, "takes no value"));
@@ -123,7 +147,9 @@ impl VerifyOptions {
             match flag.as_str() {
                 "--help" | "-h" => return Ok(Parsed::Help),
                 "--require-witness" => out.require_witness = true,
-                "--receipts-only" => out.receipts_only = true,
+                "--receipts-only" => out.set_depth(&flag, Depth::Receipts)?,
+                "--files" => out.set_depth(&flag, Depth::Files)?,
+                "--records" => out.set_depth(&flag, Depth::Records)?,
                 "--json" => out.json = true,
                 "--policy" => out.policy = Some(value()?.into()),
                 "--state" => out.state = Some(value()?.into()),
@@ -142,6 +168,14 @@ impl VerifyOptions {
             out.dir = dir.into();
         }
         Ok(Parsed::Run(out))
+    }
+
+    fn set_depth(&mut self, flag: &str, depth: Depth) -> Result<(), UsageError> {
+        match self.depth == Depth::Deepest || self.depth == depth {
+            true => self.depth = depth,
+            false => return Err(bad(flag, "", "another depth was asked for as well")),
+        }
+        Ok(())
     }
 }
 
@@ -191,7 +225,7 @@ mod tests {
         assert_eq!(o.dir, PathBuf::from("d"));
         assert_eq!(o.policy, Some(PathBuf::from("p")));
         assert_eq!(o.from, Some(1_765_029_600_000));
-        assert!(o.require_witness && o.json && !o.receipts_only);
+        assert!(o.require_witness && o.json && o.depth == Depth::Deepest);
         assert_eq!(parse(&["-h"]), Ok(Parsed::Help));
     }
 
@@ -204,6 +238,8 @@ mod tests {
             &["--from", "yesterday"],
             &["--log-key", "x"],
             &["--json=yes"],
+            &["--files", "--records"],
+            &["--files=x"],
             &["a=b", "c"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");

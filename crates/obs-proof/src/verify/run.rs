@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::lines::{Ending, Lines};
 use super::seals::Seals;
 use super::{
-    Class, Code, Finding, RecordReader, UsageError, VerifyOptions, VerifyReport, proof_file, trust,
+    Class, Code, Depth, Finding, RecordReader, UsageError, VerifyOptions, VerifyReport, proof_file,
+    trust,
 };
 use crate::canonical::check_line;
 use crate::checkpoint::Checkpoint;
@@ -35,6 +36,9 @@ pub fn verify_with(
     if options.dir.is_file() {
         return proof_file::verify(options);
     }
+    if options.depth == Depth::Records && reader.is_none() {
+        return Err(UsageError::NoDecoder);
+    }
     let mut report = VerifyReport::default();
     let place = Place::find(&options.dir);
     let policy = trust::policy(options, &place.receipts, &mut report)?;
@@ -62,7 +66,7 @@ pub fn verify_with(
     pass.check_state(&mut report);
     pass.seals.check_hours(options, &mut report);
     match &place.data {
-        Some(data) if !options.receipts_only => {
+        Some(data) if options.depth != Depth::Receipts => {
             pass.seals.check_files(data, options, reader, &mut report);
         }
         _ if pass.seals.has_files() => report.add(Finding::new(

@@ -1,7 +1,7 @@
 //! Arguments that several verbs share.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -129,6 +129,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// The file, unless standard output is meant.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.output.as_deref()
+    }
+
     pub(crate) fn write(&self, document: &[u8], out: &mut Out) -> anyhow::Result<()> {
         match &self.output {
             Some(file) => std::fs::write(file, document)

@@ -18,6 +18,7 @@ mod metrics;
 mod offline;
 mod out;
 mod pack;
+mod prove;
 mod receipts;
 mod rules;
 mod slo;
@@ -74,7 +75,7 @@ pub(crate) enum Command {
     },
     /// Proofs that somebody else can check
     #[command(subcommand)]
-    Prove(receipts::ProveCommand),
+    Prove(prove::ProveCommand),
     /// Check rule files and run their unit tests
     #[command(subcommand)]
     Rules(rules::RulesCommand),
@@ -134,7 +135,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Query(args) => receipts::query(&args, out).await?,
         Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),
-        Command::Prove(command) => receipts::prove(command, out).await?,
+        Command::Prove(command) => prove::run(command, out).await?,
         Command::Rules(command) => return rules::run(command, out),
         Command::Pack(command) => pack::run(command, out).await?,
         Command::Demo(command) => demo::run(command, out).await?,

@@ -1,12 +1,12 @@
-//! `vm-obs query` and `vm-obs prove`: what the ledger holds, and proof that it does.
+//! `vm-obs query`: what the ledger holds.
 
 use std::io::Write;
 
 use anyhow::bail;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::args::{OutputArgs, SourceArgs, WindowArgs};
+use super::args::{SourceArgs, WindowArgs};
 use super::client::{Client, Parameters, put};
 use super::human;
 use super::out::Out;
@@ -44,22 +44,6 @@ pub(crate) struct QueryArgs {
     window: WindowArgs,
     #[arg(long, value_enum, default_value_t)]
     format: ReceiptFormat,
-    #[command(flatten)]
-    source: SourceArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ProveCommand {
-    /// Proof that a receipt is in the ledger, in the C2SP tlog-proof format
-    Receipt(ProveArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ProveArgs {
-    /// Number of the receipt (its field `seq`)
-    seq: u64,
-    #[command(flatten)]
-    output: OutputArgs,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -187,13 +171,6 @@ fn columns(receipts: &[Value]) -> Table {
         table.row(headers.iter().map(|name| human::cell(receipt.get(*name))));
     }
     table
-}
-
-pub(crate) async fn prove(command: ProveCommand, out: &mut Out) -> anyhow::Result<()> {
-    let ProveCommand::Receipt(args) = command;
-    let client = Client::source(&args.source)?;
-    let proof = client.text("/obs/ledger/proof", &vec![("seq", args.seq.to_string())]).await?;
-    args.output.write(proof.as_bytes(), out)
 }
 
 #[cfg(test)]

@@ -96,7 +96,12 @@ vm-obs verify
 vm-obs verify ./data --require-witness --json
 vm-obs verify --data ./data --policy policy.txt --expect-until 2025-12-06T14:00:00Z
 vm-obs verify --help
-vm-obs prove receipt 7 -o proof.txt
+vm-obs prove receipt 7 -o receipt-7.vmproof
+vm-obs prove receipt 7 --tlog --data d
+vm-obs prove log '{service_name="guardian"}' --time 2025-12-06T13:42:07.120Z --contains cycle -o x.vmproof
+vm-obs prove log --time 1765028527120000000 --line "cycle 1 done"
+vm-obs prove sample 'up{instance="brick-01:9100"}' --time 2025-12-06T13:30:00Z --revision 1
+vm-obs prove span 0123456789abcdef0123456789abcdef 0123456789abcdef --time 2025-12-06T13:30:00Z
 vm-obs rules check a.yml b.yml
 vm-obs rules test a.test.yml
 vm-obs pack list

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -354,6 +355,7 @@ async fn serve(
         hot_retention: config.hot_retention,
         own_labels,
         held: Held::new(dropped),
+        tiled: Arc::new(AtomicU64::new(tasks::NOTHING_TILED)),
     };
     let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
     scraper.apply(&loaded.scrape).await;
@@ -399,6 +401,9 @@ async fn serve(
     }
     tokio::task::spawn_blocking(move || engines.shutdown()).await?;
     ledger.shutdown()?;
+    if let Err(e) = ledger.write_tiles(false) {
+        tracing::warn!(error = %e, "tiles not written, the next start does it");
+    }
     Ok(())
 }
 
@@ -437,6 +442,7 @@ fn start_tasks(
     task!("anomalies", every(10), watch);
     task!("seal", every(1), seal);
     task!("seal-late", every(300), seal_late);
+    task!("tiles", every(10), tiles);
     task!("maintain", every(30), maintain);
     for (i, tail) in config.tail.iter().enumerate() {
         let state = data.join(format!("state/tail-{i}.json"));

@@ -2,7 +2,7 @@
 //! that stops and joins it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,12 @@ pub(super) struct World {
     pub own_labels: LabelSet,
     /// Own and host metrics that the engine did not take yet.
     pub held: Held,
+    /// Receipts that the tiles on disk cover.
+    pub tiled: Arc<AtomicU64>,
 }
+
+/// No tile was written by this process yet.
+pub(super) const NOTHING_TILED: u64 = u64::MAX;
 
 impl World {
     fn now(&self) -> TimestampMs {
@@ -172,6 +177,20 @@ impl World {
     pub(super) fn seal_late(&self) {
         if let Err(e) = self.seals.seal_late() {
             tracing::error!(error = %e, "late data not sealed, it is tried again");
+        }
+    }
+
+    /// The ledger's tiles beside its log, for whoever serves the folder as static files.
+    pub(super) fn tiles(&self) {
+        let size = self.state.ledger.head().size;
+        let before = self.tiled.load(Ordering::Relaxed);
+        if before == size {
+            return;
+        }
+        // The first run compares every tile with the log.
+        match self.state.ledger.write_tiles(before == NOTHING_TILED) {
+            Ok(_) => self.tiled.store(size, Ordering::Relaxed),
+            Err(e) => tracing::warn!(error = %e, "tiles not written, they are tried again"),
         }
     }
 
