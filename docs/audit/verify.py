@@ -3,7 +3,8 @@
 vmproof.md alone.
 
     verify.py [DIR|FILE.vmproof] [--policy F] [--log-key VKEY|F]... [--require-witness] [--state F]
-              [--from T] [--to T] [--expect-until T] [--receipts-only]
+              [--from T] [--to T] [--expect-until T] [--receipts-only] [--files]
+              [--cosigned-within 10m]
 
 Python 3.11 and its standard library are enough. The PyPI module `blake3`, where installed, only
 makes it faster (the code below hashes about 0.3 MB/s). It writes nothing, the --state file
@@ -20,7 +21,7 @@ for _exit, _names in {
        "PROOF_MALFORMED PROOF_MISMATCH RECORDS_MISMATCH",
     2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
        "SEAL_INCOMPLETE UNKNOWN_VERSION",
-    3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE", 5: "IO_ERROR"}.items():
+    3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE WITNESS_STALE", 5: "IO_ERROR"}.items():
     CLASS.update(dict.fromkeys(_names.split(), _exit))
 FOUND = []  # (code, detail); codes that are not in CLASS are notes
 
@@ -193,7 +194,7 @@ class Policy:
         need, members = self.groups.get(name, (1, []))
         return sum(self.met(m, cosigned) for m in members) >= need
 
-def check_signatures(ck, policy, require_witness):
+def check_log_signature(ck, policy):
     text, sigs, origin = ck[:3]
     good = bad = False
     for name, key_id, sig in sigs:
@@ -205,15 +206,26 @@ def check_signatures(ck, policy, require_witness):
     names = {origin} | {k[0] for k in policy.logs}
     if bad or not good:
         find("BAD_LOG_SIGNATURE" if bad or any(s[0] in names for s in sigs) else "UNSIGNED")
-    cosigned = set()
+    return good and not bad
+def cosigned_by(ck, policy):
+    """Unix seconds of each witness of the policy that has cosigned."""
+    text, sigs, out = ck[0], ck[1], {}
     for label, (name, key_id, key) in policy.witnesses.items():
         for sig in (s[2] for s in sigs if s[:2] == (name, key_id)):
             head = b"cosignature/v1\ntime %d\n" % int.from_bytes(sig[:8], "big")
-            if ed25519(key, head + text, sig[8:]): cosigned.add(label)
+            if ed25519(key, head + text, sig[8:]): out[label] = int.from_bytes(sig[:8], "big")
             else: find("BAD_WITNESS_SIGNATURE", name)
-    if not policy.met(policy.quorum, cosigned) or (require_witness and not cosigned): find("WITNESS_QUORUM_MISSING")
-    elif not cosigned: find("UNWITNESSED")
-    return good and not bad
+    return out
+def check_signatures(ck, policy, require_witness, older=None):
+    """Whether the log signed; and whether the cosignatures are those of the older checkpoint."""
+    signed, late = check_log_signature(ck, policy), {}
+    if older: check_log_signature(older, policy); late = cosigned_by(older, policy)
+    by = cosigned_by(ck, policy)
+    met = lambda c: bool(c) and policy.met(policy.quorum, set(c))
+    if not met(by) and met(late): return signed, max(late.values())
+    if not policy.met(policy.quorum, set(by)) or (require_witness and not by): find("WITNESS_QUORUM_MISSING")
+    elif not by: find("UNWITNESSED")
+    return signed, None
 
 # --- Receipts and seals ---------------------------------------------------------------------
 def when(text):
@@ -341,7 +353,7 @@ def verify_proof(o):
     try: record, receipt, index, path, ck = proof_parts(raw)
     except (ValueError, IndexError) as e: find("PROOF_MALFORMED", str(e))
     else:
-        if policy: shown = int(check_signatures(ck, policy, o["--require-witness"]))
+        if policy: shown = int(check_signatures(ck, policy, o["--require-witness"])[0])
         r, included = None, climb(index, ck[3], sha256(b"\0" + receipt), path) == ck[4]
         if not included: find("ROOT_MISMATCH")
         else:
@@ -391,22 +403,30 @@ def verify(o):
     if o["--state"]:
         try: state = note(open(o["--state"], "rb").read())
         except (OSError, ValueError) as e: raise Usage(f"state: {e}")
+    old_path, older, old_root, late = receipts + "/checkpoint.cosigned", None, None, None
+    old_raw = load(old_path, "IO_ERROR") if os.path.exists(old_path) else None
     raw, ck = load(receipts + "/checkpoint", "CHECKPOINT_MISSING"), None
     root_path = folder + "/ROOT.observability.txt"
     root_file = load(root_path, "ROOT_FILE_MISSING") if not bare or os.path.exists(root_path) else None
     if raw is not None:
         try: ck = note(raw)
         except ValueError as e: find("CHECKPOINT_MALFORMED", str(e))
-    if ck and policy: signed = check_signatures(ck, policy, o["--require-witness"])
+    if raw is not None and old_raw is not None:
+        try: older = note(old_raw)
+        except ValueError as e: find("CHECKPOINT_MALFORMED", "cosigned: " + str(e))
+    if ck and policy: signed, late = check_signatures(ck, policy, o["--require-witness"], older)
+    elif older and policy: check_log_signature(older, policy); cosigned_by(older, policy)
     size = ck[3] if ck else 0
     body = load(f"{receipts}/{name}", "LOG_MISSING")
     lines = (body or b"").split(b"\n")
     torn, tree, chain, seals, last = lines.pop(), Tree(sha256), Tree(blake3), Seals(), None
     roots, state_root = {chain.root(): 0}, tree.root()
+    if older and older[3] == 0: old_root = tree.root()
     for seq, line in enumerate(lines[:size]):
         before = "blake3:" + chain.root().hex()
         tree.push(line); chain.push(line); roots[chain.root()] = seq + 1
         if state and state[3] == seq + 1: state_root = tree.root()
+        if older and older[3] == seq + 1: old_root = tree.root()
         try: r = parse_line(line)
         except (ValueError, RecursionError) as e: find("NOT_CANONICAL", f"{seq}: {e}"); continue
         if r.get("v") != 1: find("UNKNOWN_VERSION", str(seq))
@@ -432,6 +452,13 @@ def verify(o):
         if state[2] != ck[2]: find("INCONSISTENT_WITH_STATE", "origin")
         elif state[3] > ck[3]: find("ROLLBACK", f"remembered {state[3]}, found {ck[3]}")
         elif len(lines) >= state[3] and state_root != state[4]: find("INCONSISTENT_WITH_STATE")
+    if older and ck:
+        if older[2] != ck[2]: find("WRONG_ORIGIN", "checkpoint.cosigned")
+        elif older[3] > ck[3]: find("ROLLBACK", f"cosigned {older[3]}, signed {ck[3]}")
+        elif old_root is not None and old_root != older[4]: find("ROOT_MISMATCH", "checkpoint.cosigned")
+        if late is not None and ck[3] > older[3]:
+            find(f"UNWITNESSED_TAIL:{ck[3] - older[3]}")
+            if last is None or last - late * 1000 > o["--cosigned-within"]: find("WITNESS_STALE")
     start = o["--from"] if o["--from"] is not None else -10**18
     end = o["--to"] if o["--to"] is not None else 10**18
     seals.check_hours(start, end, o["--expect-until"])
@@ -446,13 +473,18 @@ def verify(o):
 
 def arguments(words):
     o = dict.fromkeys(("--policy", "--state", "--from", "--to", "--expect-until"))
-    o.update({"DIR": None, "--log-key": [], "--require-witness": False, "--receipts-only": False})
+    o.update({"DIR": None, "--log-key": [], "--require-witness": False, "--receipts-only": False,
+              "--files": False, "--cosigned-within": 3_600_000})
     words = iter(words)
     for w in words:
         if o.get(w, 0) is False: o[w] = True
         elif w.startswith("--") and w in o:
             value = next(words, None)
             if value is None: raise Usage(f"{w} needs a value")
+            if w == "--cosigned-within":
+                m = re.fullmatch(r"([1-9]\d{0,8})([smhd])", value, re.A)
+                if not m: raise Usage(f"{w}: no duration")
+                value = int(m[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[m[2]] * 1000
             if w in ("--from", "--to", "--expect-until") and (value := when(value)) is None: raise Usage(f"{w}: no time")
             o[w] = o[w] + [value] if w == "--log-key" else value
         elif w.startswith("-") or o["DIR"]: raise Usage(f"unknown argument {w}")

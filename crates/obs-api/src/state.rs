@@ -5,7 +5,7 @@ use obs_collect::registry::Registry;
 use obs_collect::scrape::TargetStatus;
 use obs_dash::Dashboard;
 use obs_disk::{Clock, Disk};
-use obs_ledger::Ledger;
+use obs_ledger::{Ledger, Witness};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
 use obs_ops::{AlertService, SloService};
@@ -56,6 +56,8 @@ pub struct ApiState {
     pub traces: Arc<TracesEngine>,
     pub archive: Arc<Archive>,
     pub ledger: Arc<Ledger>,
+    /// Cosigns checkpoints of other logs; `None` where this node is asked to for none.
+    pub witness: Option<Arc<Witness>>,
     pub alerts: Arc<AlertService>,
     pub slos: Arc<SloService>,
     pub dashboards: Vec<InstalledDashboard>,

@@ -42,6 +42,16 @@ pub enum LedgerError {
     KeyMissing { path: PathBuf },
     #[error("log key {path}: {source}")]
     Key { path: PathBuf, source: ProofError },
+    #[error(
+        "private key {path} can be read by others (mode {mode:o}); it may be known: make it 0600 if it is not"
+    )]
+    KeyExposed { path: PathBuf, mode: u32 },
+    #[error("the ledger writes no more: {reason}")]
+    Frozen { reason: String },
+    #[error("the policy names no log with this log's key; it needs the line: log {vkey}")]
+    Policy { vkey: String },
+    #[error("cosigned checkpoint: {0}")]
+    Cosigned(#[source] ProofError),
     #[error("no random bytes for a new log key: {0}")]
     Random(String),
     #[error("what was read back from {path} is not what was written at byte {offset}")]
@@ -74,10 +84,14 @@ impl LedgerError {
             | Self::Checkpoint { .. }
             | Self::Key { .. }
             | Self::ReadBack { .. } => ErrorKind::Corrupt,
-            Self::Origin { .. } | Self::KeyMissing { .. } | Self::ReadOnly => ErrorKind::Conflict,
+            Self::Origin { .. }
+            | Self::KeyMissing { .. }
+            | Self::KeyExposed { .. }
+            | Self::Frozen { .. }
+            | Self::ReadOnly => ErrorKind::Conflict,
             Self::Random(_) | Self::Closed => ErrorKind::Unavailable,
             Self::NoSuchReceipt { .. } => ErrorKind::NotFound,
-            Self::ProofFile(_) => ErrorKind::InvalidInput,
+            Self::ProofFile(_) | Self::Cosigned(_) | Self::Policy { .. } => ErrorKind::InvalidInput,
             Self::Proof(_) => ErrorKind::Bug,
         }
     }

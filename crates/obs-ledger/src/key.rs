@@ -17,36 +17,65 @@ pub(crate) fn private_path(config: &LedgerConfig) -> PathBuf {
     config.state_dir.join(PRIVATE_NAME)
 }
 
-/// Reads the private key, `None` if there is none yet.
+/// Reads the log's private key, `None` if there is none yet.
 pub(crate) fn load(config: &LedgerConfig) -> Result<Option<SignerKey>, LedgerError> {
-    let path = private_path(config);
-    let bytes = match config.disk.read(&path) {
+    load_file(&*config.disk, &private_path(config), &config.origin)
+}
+
+/// Makes the log's key.
+pub(crate) fn create(config: &LedgerConfig) -> Result<SignerKey, LedgerError> {
+    create_file(&*config.disk, &private_path(config), &config.origin, KeyKind::Ed25519)
+}
+
+/// Reads a private key of that name, `None` if there is no such file.
+pub(crate) fn load_file(
+    disk: &dyn Disk,
+    path: &Path,
+    name: &str,
+) -> Result<Option<SignerKey>, LedgerError> {
+    let bytes = match disk.read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.is_not_found() => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    check_mode(path)?;
     let text = String::from_utf8_lossy(&bytes);
     let key = SignerKey::parse(&text)
-        .map_err(|source| LedgerError::Key { path: path.clone(), source })?;
-    match key.name() == config.origin {
+        .map_err(|source| LedgerError::Key { path: path.to_owned(), source })?;
+    match key.name() == name {
         true => Ok(Some(key)),
         false => Err(LedgerError::Origin {
-            path,
+            path: path.to_owned(),
             found: key.name().to_owned(),
-            expected: config.origin.clone(),
+            expected: name.to_owned(),
         }),
     }
 }
 
 /// Makes a key and stores it durably before anything is signed with it.
-pub(crate) fn create(config: &LedgerConfig) -> Result<SignerKey, LedgerError> {
+pub(crate) fn create_file(
+    disk: &dyn Disk,
+    path: &Path,
+    name: &str,
+    kind: KeyKind,
+) -> Result<SignerKey, LedgerError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| LedgerError::Random(e.to_string()))?;
-    let path = private_path(config);
-    let key = SignerKey::from_seed(&config.origin, KeyKind::Ed25519, &seed)
-        .map_err(|source| LedgerError::Key { path: path.clone(), source })?;
-    write_private(&*config.disk, &path, format!("{}\n", key.to_secret_text()).as_bytes())?;
+    let key = SignerKey::from_seed(name, kind, &seed)
+        .map_err(|source| LedgerError::Key { path: path.to_owned(), source })?;
+    write_private(disk, path, format!("{}\n", key.to_secret_text()).as_bytes())?;
     Ok(key)
+}
+
+/// A key that others may read is no secret. A disk that is not the machine's has no modes.
+fn check_mode(path: &Path) -> Result<(), LedgerError> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => Err(LedgerError::KeyExposed {
+            path: path.to_owned(),
+            mode: meta.permissions().mode() & 0o777,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// `keys/<id>.vkey`, one line.

@@ -9,12 +9,15 @@ use obs_types::{ContentHash, TimestampMs};
 
 use crate::log::{self, LogState, OpenLog, Opening};
 use crate::queue::Queue;
-use crate::receipt::Place;
+use crate::receipt::{Place, Seen};
 use crate::{
     LedgerConfig, LedgerError, LedgerMode, LedgerRecovered, Receipt, TilesWritten, key, tiles,
 };
 
+mod cosigned;
 mod read;
+
+pub use cosigned::Cosigned;
 
 /// Disks with less room than this are not written to: a torn log costs more than a late receipt.
 const FREE_BYTES_MIN: u64 = 1 << 20;
@@ -48,6 +51,8 @@ struct Core {
     sync_failed: bool,
     /// The root file or the second copy could not be written.
     derived_stale: bool,
+    /// Why nothing is written any more.
+    frozen: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -244,6 +249,9 @@ impl Ledger {
     ///    point. 4. Root file and second copy. A failure up to 3 marks the state as broken.
     fn commit(&self, core: &mut Core, receipts: &[Receipt]) -> Result<Vec<u64>, LedgerError> {
         let Some(signer) = &self.signer else { return Err(LedgerError::ReadOnly) };
+        if let Some(reason) = &core.frozen {
+            return Err(LedgerError::Frozen { reason: reason.clone() });
+        }
         self.check_room()?;
         if core.broken {
             self.reopen(core)?;
@@ -281,14 +289,19 @@ impl Ledger {
         let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
         let wall_passed = self.config.clock.now().0.saturating_sub(self.opened_wall.0);
         let clock_step_ms = wall_passed.saturating_sub_unsigned(uptime_ms);
+        let seen = match &core.log.cosigned {
+            Some(c) => Seen { size: c.size, root: c.root, cosigned_at: Some(c.at) },
+            None => {
+                Seen { size: core.committed.size, root: core.committed.root, cosigned_at: None }
+            }
+        };
         let mut bytes = Vec::new();
         for (number, receipt) in receipts.iter().enumerate() {
             let place = Place {
                 seq: state.size(),
                 timestamp: now,
                 root_hash: state.chain.root(),
-                seen_size: core.committed.size,
-                seen_root: core.committed.root,
+                seen: seen.clone(),
                 clock_step_ms,
                 uptime_ms,
             };
@@ -364,7 +377,14 @@ impl Core {
             note: log.note.clone(),
             at: TimestampMs(log.state.last_timestamp),
         };
-        Self { log, committed, broken: false, sync_failed: false, derived_stale: true }
+        Self {
+            log,
+            committed,
+            broken: false,
+            sync_failed: false,
+            derived_stale: true,
+            frozen: None,
+        }
     }
 }
 

@@ -16,10 +16,11 @@ use obs_proof::tree::{Frontier, Tree};
 use obs_proof::{Blake3Tree, Hash, Sha256Tree, TreeHash, canonical, time};
 use serde_json::{Map, Value};
 
-use crate::{LedgerConfig, LedgerError, LedgerMode};
+use crate::{Cosigned, LedgerConfig, LedgerError, LedgerMode};
 
 pub(crate) const LOG_NAME: &str = "observability_events.jsonl";
 pub(crate) const CHECKPOINT_NAME: &str = "checkpoint";
+const COSIGNED_NAME: &str = "checkpoint.cosigned";
 pub(crate) const ROOT_NAME: &str = "ROOT.observability.txt";
 const SECOND_COPY_NAME: &str = "ledger.checkpoint";
 const CHUNK_BYTES: usize = 1 << 20;
@@ -54,6 +55,8 @@ pub(crate) struct OpenLog {
     pub(crate) checkpoint: Checkpoint,
     /// Root of tree B over what the checkpoint covers.
     pub(crate) root_blake3: Hash,
+    /// The newest checkpoint that witnesses have cosigned.
+    pub(crate) cosigned: Option<Cosigned>,
     pub(crate) tail: Tail,
     /// `None` when reading only.
     pub(crate) file: Option<Arc<dyn DiskFile>>,
@@ -103,6 +106,10 @@ pub(crate) fn checkpoint_path(config: &LedgerConfig) -> PathBuf {
     config.dir.join(CHECKPOINT_NAME)
 }
 
+fn cosigned_path(config: &LedgerConfig) -> PathBuf {
+    config.dir.join(COSIGNED_NAME)
+}
+
 fn second_copy_path(config: &LedgerConfig) -> PathBuf {
     config.state_dir.join(SECOND_COPY_NAME)
 }
@@ -111,13 +118,18 @@ fn second_copy_path(config: &LedgerConfig) -> PathBuf {
 pub(crate) fn is_untouched(config: &LedgerConfig) -> Result<bool, LedgerError> {
     let log = log_path(config);
     let has_lines = config.disk.exists(&log) && config.disk.len(&log)? > 0;
-    let signed = [checkpoint_path(config), second_copy_path(config)];
+    let signed = [checkpoint_path(config), cosigned_path(config), second_copy_path(config)];
     Ok(!has_lines && !signed.iter().any(|p| config.disk.exists(p)))
 }
 
 /// The commit point: after this the checkpoint counts.
 pub(crate) fn write_checkpoint(config: &LedgerConfig, note: &str) -> Result<(), LedgerError> {
     Ok(write_durable(&*config.disk, &checkpoint_path(config), note.as_bytes())?)
+}
+
+/// What witnesses have cosigned, durably.
+pub(crate) fn write_cosigned(config: &LedgerConfig, note: &str) -> Result<(), LedgerError> {
+    Ok(write_durable(&*config.disk, &cosigned_path(config), note.as_bytes())?)
 }
 
 /// What follows from the checkpoint: ENGINE's root file and the second copy. A crash before it
@@ -164,11 +176,13 @@ pub(crate) fn open(
     // The copy first: a reader beside a running writer would else see a copy of something newer
     // than the checkpoint it just read, and take that for a rollback.
     let second = read_checkpoint(config, &second_copy_path(config), keys)?;
+    let cosigned = read_checkpoint(config, &cosigned_path(config), keys)?;
     let (note, checkpoint) = read_checkpoint(config, &checkpoint_path(config), keys)?
         .ok_or_else(|| LedgerError::CheckpointMissing { path: checkpoint_path(config) })?;
-    if let Some((_, seen)) = &second
-        && seen.size > checkpoint.size
-    {
+    // What this node once signed, by its own copy and by the one that others have cosigned.
+    let earlier: Vec<&Checkpoint> =
+        [&second, &cosigned].into_iter().flatten().map(|e| &e.1).collect();
+    if let Some(seen) = earlier.iter().find(|seen| seen.size > checkpoint.size) {
         let path = checkpoint_path(config);
         return Err(LedgerError::RolledBack { path, have: checkpoint.size, seen: seen.size });
     }
@@ -191,10 +205,10 @@ pub(crate) fn open(
     if !hash_eq(&state.tree.root(), &checkpoint.root) {
         return Err(forked(checkpoint.size));
     }
-    if let Some((_, seen)) = &second
-        && !hash_eq(&state.tree.root_at(seen.size)?, &seen.root)
-    {
-        return Err(forked(seen.size));
+    for seen in earlier {
+        if !hash_eq(&state.tree.root_at(seen.size)?, &seen.root) {
+            return Err(forked(seen.size));
+        }
     }
     if checkpoint.size > 0 {
         state.last_timestamp = canonical::check_line(&last_line)
@@ -207,6 +221,7 @@ pub(crate) fn open(
         state,
         note,
         checkpoint,
+        cosigned: cosigned.and_then(|(note, checkpoint)| Cosigned::read(note, &checkpoint)),
         tail: Tail::default(),
         file: None,
     };

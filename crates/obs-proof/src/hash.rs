@@ -116,6 +116,11 @@ pub fn blake3_of(bytes: &[u8]) -> Hash {
     *blake3::hash(bytes).as_bytes()
 }
 
+/// Plain SHA-256.
+pub fn sha256_of(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
 /// `blake3:<hex>`.
 pub fn blake3_text(hash: &Hash) -> String {
     format!("blake3:{}", to_hex(hash))

@@ -6,7 +6,7 @@
 //! No crate of ours, no runtime, no network; the only files read are the ones being verified.
 //! Units: times are milliseconds since the Unix epoch, hashes are 32 bytes.
 //! Sources: RFC 8785, RFC 6962, RFC 8032, C2SP signed-note, tlog-checkpoint, tlog-cosignature,
-//! tlog-proof, tlog-policy, tlog-tiles, OpenTimestamps; our own rules are in `docs/format/ledger.md` and
+//! tlog-proof, tlog-policy, tlog-tiles, tlog-witness, OpenTimestamps; our own rules are in `docs/format/ledger.md` and
 //! `docs/format/vmproof.md`.
 
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod tlog_proof;
 pub mod tree;
 pub mod verify;
 pub mod vmproof;
+pub mod witness;
 
 mod error;
 mod ripemd160;

@@ -200,6 +200,14 @@ pub struct NoteSignature {
     pub signature: Vec<u8>,
 }
 
+impl NoteSignature {
+    /// Unix seconds that a signature of a cosignature's length names, unverified.
+    pub fn cosignature_time(&self) -> Option<u64> {
+        let time = self.signature.first_chunk::<8>().filter(|_| self.signature.len() == 72)?;
+        Some(u64::from_be_bytes(*time))
+    }
+}
+
 /// A parsed note; nothing in it has been verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

@@ -18,6 +18,8 @@ use crate::note::{KeyKind, VerifierKey};
 pub struct Policy {
     logs: Vec<VerifierKey>,
     witnesses: BTreeMap<String, VerifierKey>,
+    /// Where a witness is asked, for those that say so.
+    urls: BTreeMap<String, String>,
     groups: BTreeMap<String, Group>,
     quorum: Option<String>,
 }
@@ -33,6 +35,7 @@ impl Policy {
         let mut policy = Self {
             logs: Vec::new(),
             witnesses: BTreeMap::new(),
+            urls: BTreeMap::new(),
             groups: BTreeMap::new(),
             quorum: None,
         };
@@ -52,7 +55,7 @@ impl Policy {
                     }
                     policy.logs.push(key);
                 }
-                ["witness", name, vkey] | ["witness", name, vkey, _] => {
+                ["witness", name, vkey, url @ ..] if url.len() <= 1 => {
                     policy.check_new(name).map_err(fail)?;
                     let key = VerifierKey::parse(vkey)
                         .map_err(|e| ProofError::Policy { line, reason: e.to_string() })?;
@@ -62,6 +65,9 @@ impl Policy {
                         return Err(ProofError::Policy { line, reason: reason.to_owned() });
                     }
                     policy.witnesses.insert((*name).to_owned(), key);
+                    if let [url] = url {
+                        policy.urls.insert((*name).to_owned(), (*url).to_owned());
+                    }
                 }
                 ["group", name, threshold, members @ ..] => {
                     policy.check_new(name).map_err(fail)?;
@@ -100,7 +106,13 @@ impl Policy {
 
     /// Trusts these log keys and asks for no witness.
     pub fn from_log_keys(logs: Vec<VerifierKey>) -> Self {
-        Self { logs, witnesses: BTreeMap::new(), groups: BTreeMap::new(), quorum: None }
+        Self {
+            logs,
+            witnesses: BTreeMap::new(),
+            urls: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            quorum: None,
+        }
     }
 
     pub fn logs(&self) -> &[VerifierKey] {
@@ -110,6 +122,11 @@ impl Policy {
     /// By the name that the policy gives them.
     pub fn witnesses(&self) -> impl Iterator<Item = (&str, &VerifierKey)> {
         self.witnesses.iter().map(|(name, key)| (name.as_str(), key))
+    }
+
+    /// Where a witness takes checkpoints, without the last part `/add-checkpoint`.
+    pub fn witness_url(&self, name: &str) -> Option<&str> {
+        self.urls.get(name).map(String::as_str)
     }
 
     pub fn asks_for_witnesses(&self) -> bool {
@@ -191,6 +208,7 @@ mod tests {
     #[test]
     fn groups_nest() {
         let policy = Policy::parse(&text()).unwrap();
+        assert_eq!(policy.witness_url("w3"), Some("https://w3.example"));
         for (names, met) in [
             (&["w2", "w3"][..], false),
             (&["w2", "w4"], true),

@@ -36,6 +36,7 @@ pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Valu
             .into_iter()
             .map(|signal| (signal.as_str(), s.archive.sealed(signal).len()))
             .collect();
+        let cosigned = s.ledger.cosigned();
         let hex: String = head.root.iter().map(|b| format!("{b:02x}")).collect();
         Ok(json!({
             "origin": head.origin,
@@ -48,7 +49,15 @@ pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Valu
             "receipts_by_type": types,
             "sealed_hours": hours,
             "unproven_tail": 0,
-            "witnessed": false,
+            "witnessed": cosigned.is_some(),
+            "cosigned": cosigned.map(|c| json!({
+                "size": c.size,
+                "at": obs_query::format_time(c.at),
+                "checkpoint": c.note,
+                "receipts_behind": head.size.saturating_sub(c.size),
+            })),
+            "frozen": s.ledger.frozen(),
+            "witness_vkey": s.witness.as_ref().map(|w| w.vkey()),
         }))
     })
     .await?;

@@ -13,6 +13,7 @@ mod receipts;
 mod slos;
 mod targets;
 mod traces;
+mod witness;
 
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/ledger/receipts.jsonl", get(ledger::lines))
         .route("/ledger/tile/{*path}", get(ledger::tile))
         .route("/ledger/verify", post(ledger::verify))
+        .route("/witness/add-checkpoint", post(witness::add_checkpoint))
+        .route("/witness/{origin}/checkpoint", get(witness::checkpoint))
         .route("/proof/log", get(proof::log))
         .route("/proof/sample", get(proof::sample))
         .route("/proof/span", get(proof::span))

@@ -30,6 +30,17 @@ pub(super) const ROUTES: &[Route] = &[
         "Tile or entry bundle of the log (C2SP tlog-tiles)",
     )
     .parameters(&[&[("path", 'p', "string", "L/N, L/N.p/W or entries/N")]]),
+    post(
+        "/obs/witness/add-checkpoint",
+        "witnessAddCheckpoint",
+        "Cosign a checkpoint of another log (C2SP tlog-witness)",
+    ),
+    get(
+        "/obs/witness/{origin}/checkpoint",
+        "witnessCheckpoint",
+        "Last checkpoint that was cosigned of a log",
+    )
+    .parameters(&[&[("origin", 'p', "string", "lower-case hex SHA-256 of the log's origin")]]),
     get("/obs/proof/log", "proveLog", "Proof file of a log line in a sealed hour").parameters(&[
         &[
             ("time", 'q', "string", "instant of the line, to the nanosecond"),

@@ -232,6 +232,71 @@ fn receipts_and_the_ledger() {
 }
 
 #[test]
+fn tiles_proofs_and_cosignatures() {
+    let server = Server::start();
+    let silence = json!({"node": "brick-02", "duration": "1h", "reason": "maintenance"});
+    for _ in 0..3 {
+        assert_eq!(server.post("/obs/alerts/silence", &silence).status, 200);
+    }
+    let ledger = &server.state.ledger;
+    let tile = server.get("/obs/ledger/tile/0/000.p/3");
+    assert_eq!((tile.status, tile.body.len()), (200, 3 * 32));
+    let entries = server.get("/obs/ledger/tile/entries/000.p/2");
+    let lines = obs_proof::tile::read_entries(&entries.body).unwrap();
+    assert_eq!(lines[1], ledger.line(1).unwrap().as_bytes());
+    for missing in ["0/000", "0/000.p/4", "1/000.p/1", "entries/000.p/4", "0/0", "x", "0/..%2f"] {
+        assert_eq!(server.get(&format!("/obs/ledger/tile/{missing}")).status, 404, "{missing}");
+    }
+
+    let receipt = server.get("/obs/proof/receipt?seq=1").text();
+    let proof = obs_proof::vmproof::VmProof::parse(&receipt).unwrap();
+    assert_eq!(proof.receipt, ledger.line(1).unwrap());
+    for (path, status) in [
+        ("receipt?seq=9", 404),
+        ("receipt?seq=x", 400),
+        ("log?time=2025-12-06T14:20:00Z", 404),
+        ("log", 400),
+        ("log?time=yesterday", 400),
+        ("log?time=now&query=%7Bx", 400),
+        ("sample?time=now", 400),
+        ("sample?time=now&series=up", 404),
+        ("span?trace=abc&span=xyz", 400),
+        ("span?trace=abc&span=def", 404),
+    ] {
+        assert_eq!(server.get(&format!("/obs/proof/{path}")).status, status, "{path}");
+    }
+
+    let ask = |old: u64| {
+        let request = ledger.witness_request(&ledger.head().checkpoint, old).unwrap();
+        let body = request.to_string();
+        server.request("POST", "/obs/witness/add-checkpoint", &[], body.as_bytes())
+    };
+    assert_eq!(server.ok("/obs/ledger")["witnessed"], false);
+    let cosigned = ask(0);
+    assert_eq!(cosigned.status, 200);
+    assert!(cosigned.text().starts_with("— vm-obs.test/brick-01/witness "), "{}", cosigned.text());
+    let conflict = ask(0);
+    assert_eq!((conflict.status, conflict.text()), (409, "3\n".to_owned()));
+    assert_eq!(conflict.header("content-type").as_deref(), Some("text/x.tlog.size"));
+    let bad = server.request("POST", "/obs/witness/add-checkpoint", &[], b"old 0\n\nnonsense");
+    assert_eq!(bad.status, 400);
+    let origin = obs_proof::hash::sha256_of(b"vm-obs.test/brick-01/observability");
+    let path = format!("/obs/witness/{}/checkpoint", obs_proof::hash::to_hex(&origin));
+    assert!(server.get(&path).text().contains("\n3\n"));
+    assert_eq!(server.get("/obs/witness/00/checkpoint").status, 404);
+
+    let mut note = obs_proof::note::Note::parse(ledger.head().checkpoint.as_bytes()).unwrap();
+    let vkey = server.ok("/obs/ledger")["witness_vkey"].as_str().unwrap().to_owned();
+    let key = obs_proof::note::VerifierKey::parse(&vkey).unwrap();
+    let line = obs_proof::witness::cosignature_in(&cosigned.text(), &note.text, &key).unwrap();
+    note.signatures.push(line);
+    ledger.store_cosigned(&note, &[&key]).unwrap();
+    let head = server.ok("/obs/ledger");
+    assert_eq!((&head["witnessed"], &head["cosigned"]["size"]), (&json!(true), &json!(3)));
+    assert!(server.get("/obs/ledger/checkpoint").text().contains("brick-01/witness"));
+}
+
+#[test]
 fn slos_as_engine_2_5_and_3_2() {
     let server = Server::start();
     let slo = json!({

@@ -8,10 +8,11 @@ use obs_api::{ApiState, ServerInfo};
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock, WalConfig};
-use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
+use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
 use obs_ops::{AlertService, DayIds, SloService};
+use obs_proof::note::VerifierKey;
 use obs_query::{QueryFront, QueryLimits};
 use obs_rules::{AlertRecord, GroupOptions, ReadOptions, RuleFile, StepContext};
 use obs_traces::TracesEngine;
@@ -285,6 +286,15 @@ fn state() -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
         NOW,
     )
     .unwrap();
+    // Of this very log, so that one server shows both sides.
+    let witness = Witness::open(WitnessConfig {
+        dir: data.join("state/witness"),
+        disk: Arc::clone(&disk),
+        clock: Arc::clone(&clock),
+        name: "vm-obs.test/brick-01/witness".to_owned(),
+        logs: vec![VerifierKey::parse(&ledger.head().log_vkey).unwrap()],
+    })
+    .unwrap();
     let state = ApiState {
         front: QueryFront::new(
             metrics.clone(),
@@ -299,6 +309,7 @@ fn state() -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
         metrics,
         logs,
         traces,
+        witness: Some(Arc::new(witness)),
         ledger,
         alerts: Arc::new(alerts),
         slos: Arc::new(slos),

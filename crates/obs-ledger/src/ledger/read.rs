@@ -65,10 +65,13 @@ impl Ledger {
         Ok(core.log.state.tree.consistency_proof(old_size, core.committed.size)?)
     }
 
-    /// A C2SP tlog-proof file for one receipt: index, hashes, checkpoint.
+    /// A C2SP tlog-proof file for one receipt: index, hashes, checkpoint. The checkpoint is the
+    /// newest that witnesses have cosigned, if it covers the receipt, else the newest.
     pub fn tlog_proof(&self, seq: u64) -> Result<String, LedgerError> {
         let core = self.core();
-        let size = core.committed.size;
+        let committed = (core.committed.size, &core.committed.note);
+        let cosigned = core.log.cosigned.as_ref().map(|c| (c.size, &c.note));
+        let (size, note) = cosigned.filter(|(size, _note)| seq < *size).unwrap_or(committed);
         if seq >= size {
             return Err(LedgerError::NoSuchReceipt { seq, size });
         }
@@ -76,7 +79,7 @@ impl Ledger {
             extra: None,
             index: seq,
             hashes: core.log.state.tree.inclusion_proof(seq, size)?,
-            checkpoint: core.committed.note.clone(),
+            checkpoint: note.clone(),
         };
         Ok(proof.to_string())
     }

@@ -28,6 +28,7 @@ pub use types::ReceiptType;
 use obs_proof::canonical::{CanonicalError, INTEGER_MAX, object_to_line};
 use obs_proof::hash::{blake3_text, sha256_text};
 use obs_proof::time::format_rfc3339;
+use obs_types::TimestampMs;
 use serde_json::{Map, Value, json};
 
 /// Version of the receipt rules, the field `v`.
@@ -48,11 +49,19 @@ pub(crate) struct Place {
     pub(crate) timestamp: i64,
     /// Root of the BLAKE3 tree over all receipts before this one.
     pub(crate) root_hash: [u8; 32],
-    pub(crate) seen_size: u64,
-    pub(crate) seen_root: [u8; 32],
+    pub(crate) seen: Seen,
     /// How far wall time has moved against monotonic time since the ledger was opened.
     pub(crate) clock_step_ms: i64,
     pub(crate) uptime_ms: u64,
+}
+
+/// The checkpoint that a seal names as older than itself: the newest that witnesses have cosigned,
+/// or the newest of all where none has been.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) size: u64,
+    pub(crate) root: [u8; 32],
+    pub(crate) cosigned_at: Option<TimestampMs>,
 }
 
 impl Receipt {
@@ -75,8 +84,11 @@ impl Receipt {
             seq: INTEGER_MAX,
             timestamp: 253_402_300_799_999,
             root_hash: [0; 32],
-            seen_size: u64::MAX,
-            seen_root: [0; 32],
+            seen: Seen {
+                size: u64::MAX,
+                root: [0; 32],
+                cosigned_at: Some(TimestampMs(253_402_300_799_999)),
+            },
             clock_step_ms: i64::MIN,
             uptime_ms: u64::MAX,
         })
@@ -95,9 +107,9 @@ impl Receipt {
             object.insert(
                 "checkpoint_seen".to_owned(),
                 json!({
-                    "size": place.seen_size.to_string(),
-                    "root": sha256_text(&place.seen_root),
-                    "cosig_time": null,
+                    "size": place.seen.size.to_string(),
+                    "root": sha256_text(&place.seen.root),
+                    "cosig_time": place.seen.cosigned_at.map(|at| format_rfc3339(at.0)),
                 }),
             );
             object.insert(

@@ -9,3 +9,4 @@ mod second_verifier;
 mod support;
 mod tamper;
 mod tiles;
+mod witness;

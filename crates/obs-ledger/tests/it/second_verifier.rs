@@ -106,6 +106,44 @@ fn both_agree_on_a_fresh_ledger_and_on_damage_to_it() {
 }
 
 #[test]
+fn both_agree_on_cosigned_checkpoints() {
+    if !python() {
+        println!("skipped: no python3");
+        return;
+    }
+    let (dir, policy) = crate::witness::cosigned_store();
+    let file = dir.path().join("policy.txt");
+    fs::write(&file, &policy).unwrap();
+    let same = |more: &[&str]| {
+        let mut args = vec!["--policy".to_owned(), file.display().to_string()];
+        args.extend(more.iter().map(|a| (*a).to_owned()));
+        let (theirs, ours) = (second(dir.path(), &args), first(dir.path(), &args));
+        assert_eq!(theirs, ours, "{more:?}");
+        theirs.0
+    };
+    assert_eq!(same(&[]), 0);
+    assert_eq!(same(&["--require-witness"]), 0);
+    assert_eq!(same(&["--cosigned-within", "1s"]), 3);
+    let path = dir.path().join("receipts/observability/checkpoint.cosigned");
+    let good = fs::read(&path).unwrap();
+    for at in (0..good.len()).step_by(17) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        fs::write(&path, &bad).unwrap();
+        assert_ne!(same(&[]), 0, "byte {at}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(same(&[]), 3);
+    let newest = fs::read(dir.path().join(CHECKPOINT)).unwrap();
+    fs::write(&path, &newest).unwrap();
+    assert_eq!(same(&[]), 3, "signed by the log, cosigned by nobody");
+    // What was cosigned is more than what is there: the newest checkpoint was taken back.
+    fs::write(&path, &newest).unwrap();
+    fs::write(dir.path().join(CHECKPOINT), &good).unwrap();
+    assert_eq!(same(&[]), 1);
+}
+
+#[test]
 fn both_agree_on_proof_files() {
     if !python() {
         println!("skipped: no python3");

@@ -87,9 +87,13 @@ codes! {
     WitnessQuorumMissing Policy "WITNESS_QUORUM_MISSING",
     /// A cosignature in a trusted witness' name that does not verify: it counts for nothing.
     BadWitnessSignature Policy "BAD_WITNESS_SIGNATURE",
+    /// What the witnesses have cosigned is too far behind the newest receipt.
+    WitnessStale Policy "WITNESS_STALE",
     IoError Io "IO_ERROR",
     /// No witness was asked for and none has cosigned.
     Unwitnessed Note "UNWITNESSED",
+    /// Receipts behind the cosigned prefix: signed by the log's key alone.
+    UnwitnessedTail Note "UNWITNESSED_TAIL",
     KeyFromData Note "KEY_FROM_DATA",
     TornTailUnsigned Note "TORN_TAIL_UNSIGNED",
     UnsignedTail Note "UNSIGNED_TAIL",

@@ -16,6 +16,8 @@ receipts, continuity of the sealed hours, hashes of the sealed files.
                        Without --policy and --log-key the keys in the folder are used, and the
                        report says so
   --require-witness    without a valid cosignature the result is 3
+  --cosigned-within D  how far the cosigned receipts may be behind the newest one where the policy
+                       asks for witnesses, such as 10m  [default: 1h]
   --from T, --to T     check the sealed hours in [T, T) only; hours from --from on must be there
   --expect-until T     every stream must be sealed up to T
   --state FILE         checkpoint remembered from an earlier run: finds rollback and forks;
@@ -38,6 +40,9 @@ Exit codes: 0 all that was asked for was checked and holds
 The worst counts: 1, then 5, 2, 3.
 ";
 
+/// Witnesses are asked every minute; an hour without them is a reason to look.
+const COSIGNED_WITHIN: i64 = 3_600_000;
+
 /// How much of a data folder is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -58,6 +63,8 @@ pub struct VerifyOptions {
     pub policy: Option<PathBuf>,
     pub log_keys: Vec<VerifierKey>,
     pub require_witness: bool,
+    /// Milliseconds.
+    pub cosigned_within: i64,
     /// Milliseconds since the epoch, as the other times.
     pub from: Option<i64>,
     pub to: Option<i64>,
@@ -102,6 +109,7 @@ impl VerifyOptions {
             policy: None,
             log_keys: Vec::new(),
             require_witness: false,
+            cosigned_within: COSIGNED_WITHIN,
             from: None,
             to: None,
             expect_until: None,
@@ -152,6 +160,7 @@ impl VerifyOptions {
                 "--records" => out.set_depth(&flag, Depth::Records)?,
                 "--json" => out.json = true,
                 "--policy" => out.policy = Some(value()?.into()),
+                "--cosigned-within" => out.cosigned_within = duration(&flag, &value()?)?,
                 "--state" => out.state = Some(value()?.into()),
                 "--log-key" => out.log_keys.push(log_key(&flag, &value()?)?),
                 "--from" => out.from = Some(instant(&flag, &value()?)?),
@@ -189,6 +198,24 @@ fn bad(flag: &str, value: &str, reason: &str) -> UsageError {
 
 fn instant(flag: &str, value: &str) -> Result<i64, UsageError> {
     parse_rfc3339(value).ok_or_else(|| bad(flag, value, "not a time like 2025-12-06T14:00:00Z"))
+}
+
+/// A whole number of seconds, minutes, hours or days, in milliseconds.
+fn duration(flag: &str, value: &str) -> Result<i64, UsageError> {
+    let unit = match value.chars().last() {
+        Some('s') => 1_000,
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        Some('d') => 86_400_000,
+        _ => 0,
+    };
+    let number = value.get(..value.len().saturating_sub(1)).unwrap_or_default();
+    number
+        .parse::<u32>()
+        .ok()
+        .and_then(|n| i64::from(n).checked_mul(unit))
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| bad(flag, value, "not a duration like 90s, 10m, 1h or 7d"))
 }
 
 /// A key, or the name of a file with one.
@@ -240,6 +267,9 @@ mod tests {
             &["--json=yes"],
             &["--files", "--records"],
             &["--files=x"],
+            &["--cosigned-within", "1"],
+            &["--cosigned-within", "0s"],
+            &["--cosigned-within", "é"],
             &["a=b", "c"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");

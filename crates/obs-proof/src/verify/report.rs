@@ -33,6 +33,8 @@ pub struct VerifyReport {
     pub tail_bytes: u64,
     /// Milliseconds from the last signed receipt to the last one in the tail.
     pub tail_ms: u64,
+    /// Signed receipts behind the newest checkpoint that the witnesses have cosigned.
+    pub unwitnessed_receipts: u64,
     /// Where a proof file was verified: what it shows.
     pub proven: Option<Proven>,
     pub findings: Vec<Finding>,
@@ -141,6 +143,7 @@ impl VerifyReport {
                 "bytes": self.tail_bytes,
                 "seconds": self.tail_ms / 1_000,
             },
+            "unwitnessed_receipts": self.unwitnessed_receipts,
             "proven": self.proven.as_ref().map(|p| json!({
                 "seq": p.seq,
                 "receipt": p.receipt,

@@ -45,12 +45,20 @@ pub fn verify_with(
     let state = remembered(options)?;
 
     // The checkpoint first: what is appended meanwhile lies behind the prefix it names.
+    // The cosigned one before it, or a running writer could make it the newer of the two.
+    let cosigned = place.optional(&place.receipts.join(trust::COSIGNED_NAME), &mut report);
     let note = place.read(&place.receipts.join("checkpoint"), Code::CheckpointMissing, &mut report);
     let root_file = root_file(&place, &mut report);
-    let checkpoint =
-        note.as_deref().and_then(|n| trust::checkpoint(n, policy.as_ref(), options, &mut report));
+    let (checkpoint, cosigned) = match note.as_deref() {
+        Some(newest) => {
+            trust::checkpoints(newest, cosigned.as_deref(), policy.as_ref(), options, &mut report)
+        }
+        None => (None, None),
+    };
 
     let mut pass = Pass::new(checkpoint.as_ref(), state.as_ref(), root_file);
+    pass.cosigned = cosigned.as_ref().map(|c| &c.checkpoint);
+    pass.note_roots();
     match File::open(place.receipts.join(LOG_NAME)) {
         Ok(file) => {
             if let Err(e) = pass.run(BufReader::with_capacity(1 << 17, file), &mut report) {
@@ -64,6 +72,7 @@ pub fn verify_with(
     }
     pass.check_roots(&mut report);
     pass.check_state(&mut report);
+    pass.check_cosigned(cosigned.as_ref(), options, &mut report);
     pass.seals.check_hours(options, &mut report);
     match &place.data {
         Some(data) if options.depth != Depth::Receipts => {
@@ -133,6 +142,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// A file that need not be there.
+    fn optional(&self, path: &Path, report: &mut VerifyReport) -> Option<Vec<u8>> {
+        if path.exists() { self.read(path, Code::CheckpointMissing, report) } else { None }
+    }
+}
+
 fn root_file(place: &Place, report: &mut VerifyReport) -> Option<Hash> {
     if !place.root_required && !place.root.exists() {
         return None;
@@ -185,6 +201,8 @@ struct Pass<'a> {
     tree: Frontier<Sha256Tree>,
     chain: Frontier<Blake3Tree>,
     state_root: Option<Hash>,
+    cosigned: Option<&'a Checkpoint>,
+    cosigned_root: Option<Hash>,
     last_timestamp: Option<i64>,
     seals: Seals,
 }
@@ -203,6 +221,8 @@ impl<'a> Pass<'a> {
             tree: Frontier::default(),
             chain: Frontier::default(),
             state_root: None,
+            cosigned: None,
+            cosigned_root: None,
             last_timestamp: None,
             seals: Seals::default(),
         };
@@ -338,6 +358,9 @@ impl<'a> Pass<'a> {
         if self.state.is_some_and(|s| s.size == size) {
             self.state_root = Some(self.tree.root());
         }
+        if self.cosigned.is_some_and(|c| c.size == size) {
+            self.cosigned_root = Some(self.tree.root());
+        }
         if self.root_file.is_some_and(|root| root == self.chain.root()) {
             self.root_file_size = Some(size);
         }
@@ -398,6 +421,44 @@ impl<'a> Pass<'a> {
         } else if self.state_root.is_some_and(|root| !hash_eq(&root, &state.root)) {
             let detail = format!("the first {} receipts are not those remembered", state.size);
             report.add(Finding::new(Code::InconsistentWithState, detail));
+        }
+    }
+
+    /// What witnesses have cosigned is the beginning of what is here, and not too short a one.
+    fn check_cosigned(
+        &self,
+        cosigned: Option<&trust::Cosigned>,
+        options: &VerifyOptions,
+        report: &mut VerifyReport,
+    ) {
+        let (Some(cosigned), Some(checkpoint)) = (cosigned, self.checkpoint) else { return };
+        let (size, name) = (cosigned.checkpoint.size, trust::COSIGNED_NAME);
+        if cosigned.checkpoint.origin != checkpoint.origin {
+            let detail = format!("is of {:?}", cosigned.checkpoint.origin);
+            report.add(Finding::new(Code::WrongOrigin, detail).path(name));
+        } else if size > checkpoint.size {
+            let detail = format!("{size} receipts were cosigned, {} are signed", checkpoint.size);
+            report.add(Finding::new(Code::Rollback, detail).path(name));
+        } else if self.cosigned_root.is_some_and(|r| !hash_eq(&r, &cosigned.checkpoint.root)) {
+            let detail = format!("the first {size} receipts are not those that were cosigned");
+            report.add(Finding::new(Code::RootMismatch, detail).path(name));
+        }
+        if report.unwitnessed_receipts == 0 {
+            return;
+        }
+        let behind = self.last_timestamp.zip(cosigned.at()).map(|(last, at)| last - at);
+        let detail = match behind {
+            Some(ms) => format!(
+                "signed by the log alone, up to {} seconds after the last cosignature",
+                ms.max(0) / 1_000
+            ),
+            None => "signed by the log alone".to_owned(),
+        };
+        report.add(
+            Finding::new(Code::UnwitnessedTail, detail.clone()).count(report.unwitnessed_receipts),
+        );
+        if behind.is_none_or(|ms| ms > options.cosigned_within) {
+            report.add(Finding::new(Code::WitnessStale, detail));
         }
     }
 }

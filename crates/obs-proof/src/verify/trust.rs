@@ -10,6 +10,9 @@ use crate::checkpoint::Checkpoint;
 use crate::note::{Note, VerifierKey};
 use crate::policy::Policy;
 
+/// The newest checkpoint that witnesses have cosigned, beside `checkpoint`.
+pub(super) const COSIGNED_NAME: &str = "checkpoint.cosigned";
+
 /// The policy that the options ask for. Keys in the data are used only when nothing else is
 /// named, and the report says so.
 pub(super) fn policy(
@@ -65,21 +68,77 @@ pub(super) fn checkpoint(
     options: &VerifyOptions,
     report: &mut VerifyReport,
 ) -> Option<Checkpoint> {
-    let parsed = Note::parse(bytes)
-        .and_then(|note| Checkpoint::parse(&note.text).map(|checkpoint| (note, checkpoint)));
-    let (note, checkpoint) = match parsed {
-        Ok(both) => both,
-        Err(e) => {
-            report.add(Finding::new(Code::CheckpointMalformed, e.to_string()).path("checkpoint"));
-            return None;
-        }
+    let (note, checkpoint) = parsed("checkpoint", bytes, report)?;
+    report.origin = Some(checkpoint.origin.clone());
+    if let Some(policy) = policy {
+        log_signature(&note, &checkpoint, policy, report);
+        quorum(cosigned_by(&note, policy, report), policy, options, report);
+    }
+    Some(checkpoint)
+}
+
+/// A folder's two checkpoints: the newest, and the newest that witnesses have cosigned, which is
+/// taken where the newest has no quorum of its own.
+pub(super) fn checkpoints(
+    newest: &[u8],
+    cosigned: Option<&[u8]>,
+    policy: Option<&Policy>,
+    options: &VerifyOptions,
+    report: &mut VerifyReport,
+) -> (Option<Checkpoint>, Option<Cosigned>) {
+    let cosigned = cosigned.and_then(|bytes| earlier(bytes, policy, report));
+    let Some((note, checkpoint)) = parsed("checkpoint", newest, report) else {
+        return (None, cosigned);
     };
     report.origin = Some(checkpoint.origin.clone());
     if let Some(policy) = policy {
         log_signature(&note, &checkpoint, policy, report);
-        witnesses(&note, policy, options, report);
+        let by_newest = cosigned_by(&note, policy, report);
+        let met = |by: &[(String, u64)]| !by.is_empty() && policy.quorum_met(&names(by));
+        match &cosigned {
+            Some(c) if !met(&by_newest) && met(&c.by) => {
+                report.cosigned_by.clone_from(&c.by);
+                report.unwitnessed_receipts = checkpoint.size.saturating_sub(c.checkpoint.size);
+            }
+            _ => quorum(by_newest, policy, options, report),
+        }
     }
-    Some(checkpoint)
+    (Some(checkpoint), cosigned)
+}
+
+/// A checkpoint that is not the newest, and who has cosigned it when (Unix seconds).
+#[derive(Debug)]
+pub(super) struct Cosigned {
+    pub(super) checkpoint: Checkpoint,
+    by: Vec<(String, u64)>,
+}
+
+impl Cosigned {
+    /// Milliseconds; `None` if no witness of the policy has cosigned.
+    pub(super) fn at(&self) -> Option<i64> {
+        let seconds = self.by.iter().map(|(_name, at)| *at).max()?;
+        i64::try_from(seconds).ok()?.checked_mul(1_000)
+    }
+}
+
+fn earlier(bytes: &[u8], policy: Option<&Policy>, report: &mut VerifyReport) -> Option<Cosigned> {
+    let (note, checkpoint) = parsed(COSIGNED_NAME, bytes, report)?;
+    let Some(policy) = policy else { return Some(Cosigned { checkpoint, by: Vec::new() }) };
+    // Its signature by the log counts like that of the newest, but does not stand for that one.
+    let signed_by = std::mem::take(&mut report.signed_by);
+    log_signature(&note, &checkpoint, policy, report);
+    report.signed_by = signed_by;
+    Some(Cosigned { by: cosigned_by(&note, policy, report), checkpoint })
+}
+
+fn parsed(name: &str, bytes: &[u8], report: &mut VerifyReport) -> Option<(Note, Checkpoint)> {
+    let parsed = Note::parse(bytes)
+        .and_then(|note| Checkpoint::parse(&note.text).map(|checkpoint| (note, checkpoint)));
+    parsed
+        .map_err(|e| {
+            report.add(Finding::new(Code::CheckpointMalformed, e.to_string()).path(name));
+        })
+        .ok()
 }
 
 fn log_signature(note: &Note, checkpoint: &Checkpoint, policy: &Policy, report: &mut VerifyReport) {
@@ -117,14 +176,13 @@ fn log_signature(note: &Note, checkpoint: &Checkpoint, policy: &Policy, report: 
     }
 }
 
-fn witnesses(note: &Note, policy: &Policy, options: &VerifyOptions, report: &mut VerifyReport) {
-    let mut cosigned: BTreeSet<&str> = BTreeSet::new();
+/// The policy's witnesses that have cosigned, by the policy's names, each with its time.
+fn cosigned_by(note: &Note, policy: &Policy, report: &mut VerifyReport) -> Vec<(String, u64)> {
+    let mut by = Vec::new();
     for (name, key) in policy.witnesses() {
         match note.verify(&[key]) {
             Ok(verified) => {
-                cosigned.insert(name);
-                let time = verified.first().and_then(|v| v.time).unwrap_or(0);
-                report.cosigned_by.push((name.to_owned(), time));
+                by.push((name.to_owned(), verified.first().and_then(|v| v.time).unwrap_or(0)));
             }
             Err(ProofError::BadSignature { name }) => report.add(Finding::new(
                 Code::BadWitnessSignature,
@@ -133,12 +191,25 @@ fn witnesses(note: &Note, policy: &Policy, options: &VerifyOptions, report: &mut
             Err(_none) => {}
         }
     }
-    if !policy.quorum_met(&cosigned) {
+    by
+}
+
+fn names(by: &[(String, u64)]) -> BTreeSet<&str> {
+    by.iter().map(|(name, _at)| name.as_str()).collect()
+}
+
+fn quorum(
+    by: Vec<(String, u64)>,
+    policy: &Policy,
+    options: &VerifyOptions,
+    report: &mut VerifyReport,
+) {
+    if !policy.quorum_met(&names(&by)) {
         report.add(Finding::new(
             Code::WitnessQuorumMissing,
-            format!("cosigned by {cosigned:?}, which is no quorum of the policy"),
+            format!("cosigned by {:?}, which is no quorum of the policy", names(&by)),
         ));
-    } else if cosigned.is_empty() {
+    } else if by.is_empty() {
         match options.require_witness {
             true => report.add(Finding::new(
                 Code::WitnessQuorumMissing,
@@ -150,4 +221,5 @@ fn witnesses(note: &Note, policy: &Policy, options: &VerifyOptions, report: &mut
             )),
         }
     }
+    report.cosigned_by = by;
 }

@@ -64,6 +64,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         traces: Arc::clone(&engines.traces),
         archive: Arc::clone(&engines.archive),
         ledger,
+        witness: None,
         alerts,
         slos,
         dashboards: Vec::new(),

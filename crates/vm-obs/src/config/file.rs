@@ -7,7 +7,7 @@ use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
 
-use super::{Config, Tail, address, duration, machine_name};
+use super::{Config, LedgerSettings, Tail, address, duration, machine_name};
 
 /// `vm-obs.yaml`. Every key may be left out; durations are written as `30s`, `5m`, `7d`.
 #[derive(Debug, Default, Deserialize)]
@@ -49,8 +49,22 @@ pub(crate) struct FileForm {
     seal_delay: Option<String>,
     /// How long the engines keep data; older is read from sealed hours. Example: `hot_retention: 7d`
     hot_retention: Option<String>,
+    /// Witnesses of this node's ledger, and logs that it is a witness of.
+    /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
+    ledger: LedgerForm,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LedgerForm {
+    /// C2SP tlog-policy: its witnesses that have an address are asked to cosign the ledger.
+    policy: Option<PathBuf>,
+    /// C2SP tlog-policy: checkpoints of its logs are cosigned when they are sent here.
+    cosign: Option<PathBuf>,
+    /// How often witnesses are asked. Example: `witness_interval: 60s`
+    witness_interval: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +148,14 @@ impl FileForm {
                 "hot_retention",
                 self.hot_retention.as_deref().unwrap_or("7d"),
             )?,
+            ledger: LedgerSettings {
+                policy: self.ledger.policy.map(here),
+                cosign: self.ledger.cosign.map(here),
+                witness_interval: duration(
+                    "ledger.witness_interval",
+                    self.ledger.witness_interval.as_deref().unwrap_or("60s"),
+                )?,
+            },
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             yaml: yaml.to_owned(),
         })
@@ -154,6 +176,8 @@ mod tests {
         assert_eq!(c.http.port(), 0);
         assert_eq!(c.tail[0].paths, [PathBuf::from("/etc/vm-obs/a.log")]);
         assert_eq!(c.host_interval, None);
+        let c = Config::parse("ledger: {cosign: logs.txt}\n", Path::new("/etc/vm-obs")).unwrap();
+        assert_eq!(c.ledger.cosign, Some(PathBuf::from("/etc/vm-obs/logs.txt")));
         assert_eq!(Config::parse("", Path::new(".")).unwrap().packs, ["host"]);
     }
 
@@ -164,6 +188,7 @@ mod tests {
             ("http: nonsense\n", ["http", "ADDRESS:PORT"]),
             ("seal_delay: 5 minutes\n", ["seal_delay", "a duration such as"]),
             ("node: 'a b'\n", ["node", "letters"]),
+            ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
         ] {
             let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());
             assert!(wants.iter().all(|w| e.contains(w)), "{e}");

@@ -35,9 +35,18 @@ pub(crate) struct Config {
     pub evaluation_interval: DurationMs,
     pub seal_delay: DurationMs,
     pub hot_retention: DurationMs,
+    pub ledger: LedgerSettings,
     pub watches: Vec<obs_ops::Watch>,
     /// The file as it was read, for the status page.
     pub yaml: String,
+}
+
+/// Who cosigns this node's ledger, and whose ledgers it cosigns.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerSettings {
+    pub policy: Option<PathBuf>,
+    pub cosign: Option<PathBuf>,
+    pub witness_interval: DurationMs,
 }
 
 /// Files to follow.

@@ -12,6 +12,7 @@ mod own_metrics;
 mod sinks;
 mod tasks;
 mod verify;
+mod witness;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -210,6 +211,8 @@ async fn serve(
         LedgerMode::ReadWrite,
     ))?);
 
+    let witness = witness::witness(&config, &data, &disk, &clock)?;
+    let cosigners = witness::cosigners(&config, &ledger)?;
     let registry = Arc::new(Registry::new());
     let sinks = sinks::sinks(&engines, &registry);
     let collection = Arc::new(CollectionLog::default());
@@ -287,6 +290,7 @@ async fn serve(
         traces: engines.traces.clone(),
         archive: Arc::clone(&engines.archive),
         ledger: Arc::clone(&ledger),
+        witness,
         alerts: Arc::clone(&alerts),
         slos,
         dashboards: std::mem::take(&mut loaded.dashboards),
@@ -355,6 +359,7 @@ async fn serve(
         hot_retention: config.hot_retention,
         own_labels,
         held: Held::new(dropped),
+        cosigners,
         tiled: Arc::new(AtomicU64::new(tasks::NOTHING_TILED)),
     };
     let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
@@ -443,6 +448,10 @@ fn start_tasks(
     task!("seal", every(1), seal);
     task!("seal-late", every(300), seal_late);
     task!("tiles", every(10), tiles);
+    if world.cosigners.is_some() {
+        let seconds = config.ledger.witness_interval.0.unsigned_abs().div_ceil(1_000);
+        task!("witnesses", every(seconds), cosign);
+    }
     task!("maintain", every(30), maintain);
     for (i, tail) in config.tail.iter().enumerate() {
         let state = data.join(format!("state/tail-{i}.json"));

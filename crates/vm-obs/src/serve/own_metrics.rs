@@ -53,7 +53,7 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
         move || dropped.load(Ordering::Relaxed) as f64,
     );
     type Read = fn(&ApiState) -> f64;
-    let gauges: [(&str, &str, Read); 12] = [
+    let gauges: [(&str, &str, Read); 15] = [
         ("vmobs_metrics_series", "Series in memory.", |s| s.metrics.stats().head_series as f64),
         ("vmobs_metrics_head_bytes", "Estimated bytes of the metrics head.", |s| {
             s.metrics.stats().head_bytes as f64
@@ -74,6 +74,16 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
         ("vmobs_ledger_receipts", "Receipts in the ledger.", |s| s.ledger.head().size as f64),
         ("vmobs_ledger_last_receipt_timestamp_seconds", "Time of the newest receipt.", |s| {
             s.ledger.head().last_timestamp.map_or(0.0, |t| t.as_seconds_f64())
+        }),
+        ("vmobs_ledger_unwitnessed_receipts", "Receipts that no witness has cosigned.", |s| {
+            let cosigned = s.ledger.cosigned().map_or(0, |c| c.size);
+            s.ledger.head().size.saturating_sub(cosigned) as f64
+        }),
+        ("vmobs_ledger_last_cosigned_timestamp_seconds", "Time of the last cosignature.", |s| {
+            s.ledger.cosigned().map_or(0.0, |c| c.at.as_seconds_f64())
+        }),
+        ("vmobs_ledger_frozen", "1 if no receipts are taken any more.", |s| {
+            f64::from(u8::from(s.ledger.frozen().is_some()))
         }),
         ("vmobs_disk_free_bytes", "Free bytes of the data folder's disk.", |s| {
             s.disk.free_bytes(&s.info.data_dir).map_or(f64::NAN, |b| b as f64)

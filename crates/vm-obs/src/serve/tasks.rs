@@ -10,6 +10,7 @@ use obs_analysis::slo::InstantQuery;
 use obs_api::ApiState;
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::Sinks;
+use obs_ledger::Cosigners;
 use obs_notify::Notifier;
 use obs_ops::{AlertStep, AnomalyService, SealService};
 use obs_rules::{AlertRecord, BookChange, StepContext};
@@ -88,6 +89,8 @@ pub(super) struct World {
     pub own_labels: LabelSet,
     /// Own and host metrics that the engine did not take yet.
     pub held: Held,
+    /// Witnesses of this ledger.
+    pub cosigners: Option<Arc<Cosigners>>,
     /// Receipts that the tiles on disk cover.
     pub tiled: Arc<AtomicU64>,
 }
@@ -177,6 +180,13 @@ impl World {
     pub(super) fn seal_late(&self) {
         if let Err(e) = self.seals.seal_late() {
             tracing::error!(error = %e, "late data not sealed, it is tried again");
+        }
+    }
+
+    /// Asks the witnesses of this ledger.
+    pub(super) fn cosign(&self) {
+        if let Some(cosigners) = &self.cosigners {
+            super::witness::round(cosigners, &self.state.registry);
         }
     }
 
