@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use obs_types::{CounterResetHint, LabelSet, METRIC_NAME};
 
-use super::{Cursor, Evaluator, Matrix, Sample, Series, Steps, failed, total};
+use super::columns::Columns;
+use super::{Cursor, Evaluator, Matrix, Series, Steps, failed, total};
 use crate::annotations::HistogramOp;
 use crate::ast::*;
 use crate::functions::over_time::{HistogramMean, Mean, quantile_of};
@@ -148,40 +149,67 @@ impl Evaluator<'_> {
             .collect();
         let mut order: Vec<usize> = Vec::new();
         let ranked = matches!(a.op, AggregateOp::Topk | AggregateOp::Bottomk);
+        let mut members: Vec<Vec<(usize, SampleValue)>> = vec![Vec::new(); group_count];
+        let ratio_place: Vec<f64> = if a.op == AggregateOp::LimitRatio {
+            input.iter().map(|s| s.labels.stable_hash() as f64 / u64::MAX as f64).collect()
+        } else {
+            Vec::new()
+        };
         for (n, t) in steps.iter().enumerate() {
             self.check()?;
             let param = params.get(n).copied().unwrap_or(f64::NAN);
-            let mut members: Vec<Vec<(usize, SampleValue)>> = vec![Vec::new(); group_count];
+            let k = if a.op == AggregateOp::LimitRatio {
+                usize::MAX
+            } else if param < 1.0 {
+                0
+            } else {
+                param as usize
+            };
             for (i, (s, c)) in input.iter().zip(&mut cursors).enumerate() {
                 let Some(value) = c.at(s, t) else { continue };
                 if ranked && value.as_float().is_none() {
                     self.annos.ignored_in_aggregation(a.op.as_str(), pos);
                     continue;
                 }
-                if a.op == AggregateOp::LimitRatio && !in_ratio(&s.labels, param) {
+                if a.op == AggregateOp::LimitRatio
+                    && !ratio_place.get(i).is_some_and(|at| in_ratio(*at, param))
+                {
                     continue;
                 }
-                if let Some(g) = of_series.get(i).and_then(|g| members.get_mut(*g)) {
-                    g.push((i, value));
+                let Some(group) = of_series.get(i).and_then(|g| members.get_mut(*g)) else {
+                    continue;
+                };
+                if !ranked {
+                    if group.len() < k {
+                        group.push((i, value));
+                    }
+                    continue;
+                }
+                // Kept in order while small; what is equal stays in order of arrival.
+                let new = value.as_float().unwrap_or(f64::NAN);
+                let after = |(_, other): &(usize, SampleValue)| {
+                    let other = other.as_float().unwrap_or(f64::NAN);
+                    !before(new, other, a.op == AggregateOp::Topk)
+                };
+                if k > RANKED_MAX {
+                    group.push((i, value));
+                } else if group.len() < k || group.last().is_some_and(|last| !after(last)) {
+                    group.truncate(k.saturating_sub(1));
+                    let at = group.partition_point(after);
+                    group.insert(at, (i, value));
                 }
             }
-            for mut group in members {
-                if ranked {
+            for group in &mut members {
+                if ranked && k > RANKED_MAX {
+                    let top = a.op == AggregateOp::Topk;
                     group.sort_by(|(_, x), (_, y)| {
                         let nan = f64::NAN;
                         let (x, y) = (x.as_float().unwrap_or(nan), y.as_float().unwrap_or(nan));
-                        let by_value = x.partial_cmp(&y).unwrap_or(std::cmp::Ordering::Equal);
-                        x.is_nan().cmp(&y.is_nan()).then(if a.op == AggregateOp::Topk {
-                            by_value.reverse()
-                        } else {
-                            by_value
-                        })
+                        before(y, x, top).cmp(&before(x, y, top))
                     });
+                    group.truncate(k);
                 }
-                if a.op != AggregateOp::LimitRatio {
-                    group.truncate(if param < 1.0 { 0 } else { param as usize });
-                }
-                for (i, value) in group {
+                for (i, value) in group.drain(..) {
                     if let Some(s) = out.get_mut(i) {
                         if s.floats.is_empty() && s.hists.is_empty() {
                             order.push(i);
@@ -194,6 +222,7 @@ impl Evaluator<'_> {
         Ok(order.into_iter().filter_map(|i| out.get_mut(i).map(std::mem::take)).collect())
     }
 
+    /// Group by group, so that the state of one group's steps is all that is held.
     fn fold(
         &mut self,
         a: &AggregateExpr,
@@ -203,40 +232,70 @@ impl Evaluator<'_> {
         groups: Vec<LabelSet>,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        let pos = a.expr.pos;
-        let mut cursors = vec![Cursor::default(); input.len()];
-        let mut out: Vec<Series> =
-            groups.into_iter().map(|labels| Series { labels, ..Series::default() }).collect();
-        let mut states: Vec<Option<Group>> = Vec::new();
-        for (n, t) in steps.iter().enumerate() {
-            self.check()?;
-            states.clear();
-            states.resize_with(out.len(), || None);
-            for (i, (s, c)) in input.iter().zip(&mut cursors).enumerate() {
-                let Some(value) = c.at(s, t) else { continue };
-                let Some(state) = of_series.get(i).and_then(|g| states.get_mut(*g)) else {
-                    continue;
-                };
-                self.add(a.op, state, &value, s, pos);
-            }
-            for (state, s) in states.iter_mut().zip(&mut out) {
-                let Some(g) = state.take() else { continue };
-                s.drop_name |= g.drop_name;
-                if let Some(v) =
-                    self.close(a.op, g, params.get(n).copied().unwrap_or(f64::NAN), pos)
-                {
-                    s.push(t, v);
-                }
+        let mut members: Vec<Vec<&Series>> = vec![Vec::new(); groups.len()];
+        for (s, g) in input.iter().zip(of_series) {
+            if let Some(list) = members.get_mut(*g) {
+                list.push(s);
             }
         }
-        out.retain(|s| !s.floats.is_empty() || !s.hists.is_empty());
+        let mut columns = Columns::default();
+        let mut out = Vec::with_capacity(groups.len());
+        for (labels, members) in groups.into_iter().zip(members) {
+            self.check()?;
+            let mut s = Series { labels, ..Series::default() };
+            let floats_only = members.iter().all(|m| m.hists.is_empty());
+            if floats_only && a.op != AggregateOp::Quantile {
+                s.drop_name = members.iter().any(|m| m.drop_name && !m.floats.is_empty());
+                columns.fold(a.op, &members, steps, &mut s.floats);
+            } else {
+                self.fold_by_step(a, params, &members, steps, &mut s)?;
+            }
+            if !s.floats.is_empty() || !s.hists.is_empty() {
+                out.push(s);
+            }
+        }
         Ok(out)
+    }
+
+    fn fold_by_step(
+        &mut self,
+        a: &AggregateExpr,
+        params: &[f64],
+        members: &[&Series],
+        steps: Steps,
+        out: &mut Series,
+    ) -> Result<(), EngineError> {
+        let pos = a.expr.pos;
+        let mut cursors = vec![Cursor::default(); members.len()];
+        let mut values = Vec::new();
+        for (n, t) in steps.iter().enumerate() {
+            if n % 64 == 0 {
+                self.check()?;
+            }
+            let mut state = None;
+            for (s, c) in members.iter().zip(&mut cursors) {
+                if let Some(value) = c.at(s, t) {
+                    self.add(a.op, &mut state, &mut values, &value, s, pos);
+                }
+            }
+            let Some(g) = state else { continue };
+            out.drop_name |= g.drop_name;
+            let param = params.get(n).copied().unwrap_or(f64::NAN);
+            if a.op == AggregateOp::Quantile {
+                out.push(t, SampleValue::Float(quantile_of(param, &mut values)));
+                values.clear();
+            } else if let Some(v) = self.close(a.op, g, pos) {
+                out.push(t, v);
+            }
+        }
+        Ok(())
     }
 
     fn add(
         &mut self,
         op: AggregateOp,
         state: &mut Option<Group>,
+        values: &mut Vec<f64>,
         value: &SampleValue,
         s: &Series,
         pos: PosRange,
@@ -281,7 +340,7 @@ impl Evaluator<'_> {
                             g.value += delta * (f - g.c);
                         }
                     }
-                    AggregateOp::Quantile => g.values.push(*f),
+                    AggregateOp::Quantile => values.push(*f),
                     _ => {}
                 }
             }
@@ -319,13 +378,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn close(
-        &mut self,
-        op: AggregateOp,
-        mut g: Group,
-        param: f64,
-        pos: PosRange,
-    ) -> Option<SampleValue> {
+    fn close(&mut self, op: AggregateOp, g: Group, pos: PosRange) -> Option<SampleValue> {
         let value = match op {
             AggregateOp::Sum | AggregateOp::Avg => {
                 if g.has_float && g.has_hist {
@@ -355,7 +408,6 @@ impl Evaluator<'_> {
             AggregateOp::Group => 1.0,
             AggregateOp::Stdvar => g.value / g.count,
             AggregateOp::Stddev => (g.value / g.count).sqrt(),
-            AggregateOp::Quantile => quantile_of(param, &mut g.values),
             _ => g.value,
         };
         Some(SampleValue::Float(value))
@@ -378,39 +430,89 @@ impl Evaluator<'_> {
         if !a.without {
             names.push(&label);
         }
-        self.by_step(&[&a.expr], steps, |_, _, v| {
-            let mut index: HashMap<LabelSet, usize> = HashMap::new();
-            let mut counts: Vec<(LabelSet, f64)> = Vec::new();
-            for s in v.iter().flatten() {
-                let value = match &s.value {
-                    SampleValue::Float(f) => float_f(*f),
-                    SampleValue::Histogram(h) => text(h),
+        let input = self.eval(&a.expr, steps)?;
+        let held = total(&input);
+        // What does not depend on the value is settled once: without the label, which `without`
+        // may also remove from the result.
+        let labelled = !a.without || !grouping.contains(&label.as_str());
+        let mut bases: Vec<LabelSet> = Vec::new();
+        let mut index: HashMap<LabelSet, usize> = HashMap::new();
+        let of_series: Vec<usize> = input
+            .iter()
+            .map(|s| {
+                let base = group_labels(&s.labels, &names, a.without);
+                let base = if labelled { base.without(&[&label]) } else { base };
+                *index.entry(base).or_insert_with_key(|base| {
+                    bases.push(base.clone());
+                    bases.len() - 1
+                })
+            })
+            .collect();
+        let mut out: Matrix = Vec::new();
+        let mut known: HashMap<(usize, Key), usize> = HashMap::new();
+        let mut by_labels: HashMap<LabelSet, usize> = HashMap::new();
+        let mut cursors = vec![Cursor::default(); input.len()];
+        for t in steps.iter() {
+            self.check()?;
+            let mut added = 0;
+            for ((s, c), base) in input.iter().zip(&mut cursors).zip(&of_series) {
+                let Some(value) = c.at(s, t) else { continue };
+                let key = match &value {
+                    SampleValue::Float(f) => Key::Float(f.to_bits()),
+                    SampleValue::Histogram(h) => Key::Text(text(h)),
                 };
-                let labels = group_labels(&s.labels.with(&label, &value), &names, a.without);
-                let at = *index.entry(labels.clone()).or_insert_with(|| {
-                    counts.push((labels, 0.0));
-                    counts.len() - 1
+                let at = *known.entry((*base, key)).or_insert_with_key(|(base, key)| {
+                    let mut labels = bases.get(*base).cloned().unwrap_or_default();
+                    if labelled {
+                        labels = match key {
+                            Key::Float(bits) => {
+                                labels.with(&label, &float_f(f64::from_bits(*bits)))
+                            }
+                            Key::Text(text) => labels.with(&label, text),
+                        };
+                    }
+                    *by_labels.entry(labels).or_insert_with_key(|labels| {
+                        out.push(Series { labels: labels.clone(), ..Series::default() });
+                        out.len() - 1
+                    })
                 });
-                if let Some(c) = counts.get_mut(at) {
-                    c.1 += 1.0;
+                let Some(s) = out.get_mut(at) else { continue };
+                match s.floats.last_mut() {
+                    Some((last, n)) if *last == t => *n += 1.0,
+                    _ => {
+                        s.floats.push((t, 1.0));
+                        added += 1;
+                    }
                 }
             }
-            Ok(counts
-                .into_iter()
-                .map(|(labels, n)| Sample {
-                    labels,
-                    drop_name: false,
-                    value: SampleValue::Float(n),
-                })
-                .collect())
-        })
+            self.hold(added)?;
+        }
+        self.release(held);
+        Ok(out)
     }
 }
 
-/// Which series a ratio selects is fixed by the hash of its labels; a negative ratio selects the
-/// complement of the positive one that adds up to 1 with it.
-fn in_ratio(l: &LabelSet, ratio: f64) -> bool {
-    let at = l.stable_hash() as f64 / u64::MAX as f64;
+/// What counts as one value.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Float(u64),
+    Text(String),
+}
+
+/// Up to how many elements `topk` keeps in order instead of sorting all.
+const RANKED_MAX: usize = 32;
+
+/// Whether `x` ranks strictly before `y`; a NaN ranks last.
+fn before(x: f64, y: f64, top: bool) -> bool {
+    if x.is_nan() || y.is_nan() {
+        return y.is_nan() && !x.is_nan();
+    }
+    if top { x > y } else { x < y }
+}
+
+/// Which series a ratio selects is fixed by the hash of its labels, `at` within 0..=1; a negative
+/// ratio selects the complement of the positive one that adds up to 1 with it.
+fn in_ratio(at: f64, ratio: f64) -> bool {
     let ratio = ratio.clamp(-1.0, 1.0);
     if ratio >= 0.0 { at < ratio } else { at >= 1.0 + ratio }
 }
@@ -423,7 +525,6 @@ struct Group {
     /// Compensation of a sum, running mean of a deviation.
     c: f64,
     mean: Option<Mean>,
-    values: Vec<f64>,
     hist_sum: Option<Accumulator>,
     hist_mean: Option<HistogramMean>,
     has_float: bool,

@@ -1,23 +1,22 @@
-//! Binary operators.
+//! Binary operators: of two values, of scalars, of a vector with a scalar.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use obs_types::{CounterResetHint, LabelSet, METRIC_NAME};
+use obs_types::CounterResetHint;
 
 use super::call::shared;
-use super::{Evaluator, Matrix, Sample, Series, Steps, drop_metadata, failed};
+use super::{Evaluator, Matrix, Series, Steps, failed};
 use crate::annotations::{Annotations, HistogramOp};
 use crate::ast::*;
 use crate::histogram::{Accumulator, compact, divide, same, scale, trim};
 use crate::{EngineError, SampleValue};
 
-fn bool_float(b: bool) -> f64 {
+pub(super) fn bool_float(b: bool) -> f64 {
     if b { 1.0 } else { 0.0 }
 }
 
 /// `(value, keep)`; a comparison gives the left side and whether it holds.
-fn floats(op: BinaryOp, l: f64, r: f64) -> (f64, bool) {
+pub(super) fn floats(op: BinaryOp, l: f64, r: f64) -> (f64, bool) {
     match op {
         BinaryOp::Add => (l + r, true),
         BinaryOp::Sub => (l - r, true),
@@ -41,7 +40,7 @@ fn floats(op: BinaryOp, l: f64, r: f64) -> (f64, bool) {
 }
 
 /// One pair; `None` where the kinds do not go together, which is told.
-fn pair(
+pub(super) fn pair(
     op: BinaryOp,
     l: &SampleValue,
     r: &SampleValue,
@@ -114,72 +113,6 @@ fn pair(
                 None
             }
         },
-    }
-}
-
-/// All labels in braces, the name among them.
-fn all_labels(l: &LabelSet) -> String {
-    let parts: Vec<String> =
-        l.iter().map(|(n, v)| format!("{n}={}", crate::text::quote(v))).collect();
-    format!("{{{}}}", parts.join(", "))
-}
-
-/// The labels by which series find each other.
-fn signature(l: &LabelSet, m: &VectorMatching) -> LabelSet {
-    let mut names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
-    if m.on {
-        l.keep(&names)
-    } else {
-        names.push(METRIC_NAME);
-        l.without(&names)
-    }
-}
-
-/// Remembers signatures and result labels over the steps.
-#[derive(Default)]
-struct Memo {
-    signatures: HashMap<LabelSet, LabelSet>,
-    results: HashMap<(LabelSet, LabelSet), LabelSet>,
-}
-
-impl Memo {
-    fn signature(&mut self, l: &LabelSet, m: &VectorMatching) -> LabelSet {
-        if let Some(s) = self.signatures.get(l) {
-            return s.clone();
-        }
-        let s = signature(l, m);
-        self.signatures.insert(l.clone(), s.clone());
-        s
-    }
-
-    fn result(
-        &mut self,
-        many: &LabelSet,
-        one: &LabelSet,
-        m: &VectorMatching,
-        nameless: bool,
-    ) -> LabelSet {
-        let key = (many.clone(), one.clone());
-        if let Some(l) = self.results.get(&key) {
-            return l.clone();
-        }
-        let mut l = if nameless { drop_metadata(many) } else { many.clone() };
-        if m.card == Cardinality::OneToOne {
-            let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
-            l = if m.on { l.keep(&names) } else { l.without(&names) };
-        }
-        if !m.include.is_empty() {
-            let mut b = l.to_builder();
-            for name in &m.include {
-                match one.get(name) {
-                    Some(v) => b.set(name.as_str(), v),
-                    None => b.remove(name),
-                };
-            }
-            l = b.build();
-        }
-        self.results.insert(key, l.clone());
-        l
     }
 }
 
@@ -270,147 +203,6 @@ impl Evaluator<'_> {
         }
         if b.op.changes_schema() || b.return_bool {
             return self.names_dropped(out);
-        }
-        Ok(out)
-    }
-
-    fn set_op(
-        &mut self,
-        b: &BinaryExpr,
-        m: &VectorMatching,
-        steps: Steps,
-    ) -> Result<Matrix, EngineError> {
-        let mut memo = Memo::default();
-        self.by_step(&[&b.lhs, &b.rhs], steps, |_, _, v| {
-            let [left, right] = v else { return Ok(Vec::new()) };
-            let filter_by = if b.op == BinaryOp::Or { left } else { right };
-            let present: HashSet<LabelSet> =
-                filter_by.iter().map(|s| memo.signature(&s.labels, m)).collect();
-            let mut out: Vec<Sample> = Vec::new();
-            match b.op {
-                BinaryOp::Or => {
-                    out.extend(left.iter().cloned());
-                    out.extend(
-                        right
-                            .iter()
-                            .filter(|s| !present.contains(&memo.signature(&s.labels, m)))
-                            .cloned(),
-                    );
-                }
-                op => out.extend(
-                    left.iter()
-                        .filter(|s| {
-                            present.contains(&memo.signature(&s.labels, m)) == (op == BinaryOp::And)
-                        })
-                        .cloned(),
-                ),
-            }
-            Ok(out)
-        })
-    }
-
-    fn vectors(
-        &mut self,
-        b: &BinaryExpr,
-        m: &VectorMatching,
-        pos: PosRange,
-        steps: Steps,
-    ) -> Result<Matrix, EngineError> {
-        let mut memo = Memo::default();
-        self.by_step(&[&b.lhs, &b.rhs], steps, |ev, _, v| {
-            let [left, right] = v else { return Ok(Vec::new()) };
-            ev.match_vectors(b, m, pos, left, right, &mut memo)
-        })
-    }
-
-    fn match_vectors(
-        &mut self,
-        b: &BinaryExpr,
-        m: &VectorMatching,
-        pos: PosRange,
-        left: &[Sample],
-        right: &[Sample],
-        memo: &mut Memo,
-    ) -> Result<Vec<Sample>, EngineError> {
-        let filled = m.fill_left.is_some() || m.fill_right.is_some();
-        if left.is_empty() && right.is_empty() || !filled && (left.is_empty() || right.is_empty()) {
-            return Ok(Vec::new());
-        }
-        // The right side is the "one" from here on; values are swapped back below.
-        let swapped = m.card == Cardinality::OneToMany;
-        let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let mut by_signature: HashMap<LabelSet, &Sample> = HashMap::with_capacity(one.len());
-        for s in one {
-            let sig = memo.signature(&s.labels, m);
-            if let Some(other) = by_signature.get(&sig) {
-                let mut both = [all_labels(&s.labels), all_labels(&other.labels)];
-                both.sort();
-                let side = if swapped { "left" } else { "right" };
-                return failed(format!(
-                    "found duplicate series for the match group {} on the {side} hand-side of \
-                     the operation: [{}, {}];many-to-many matching not allowed: matching labels \
-                     must be unique on one side",
-                    all_labels(&sig),
-                    both[0],
-                    both[1]
-                ));
-            }
-            by_signature.insert(sig, s);
-        }
-        let mut matched: HashMap<LabelSet, HashSet<LabelSet>> = HashMap::new();
-        let mut out = Vec::with_capacity(many.len());
-        let nameless = b.op.changes_schema() || !self.options.delayed_name_removal && b.return_bool;
-        let mut combine = |ls: &Sample, rs: &Sample, sig: LabelSet, memo: &mut Memo| {
-            let (x, y) = if swapped { (&rs.value, &ls.value) } else { (&ls.value, &rs.value) };
-            let Some((mut value, keep)) = pair(b.op, x, y, pos, &mut self.annos) else {
-                return Ok(());
-            };
-            if b.return_bool {
-                value = SampleValue::Float(bool_float(keep));
-            }
-            let labels = memo.result(&ls.labels, &rs.labels, m, nameless);
-            let inserted = matched.entry(sig).or_default();
-            if m.card == Cardinality::OneToOne && !inserted.is_empty() {
-                return failed(
-                    "multiple matches for labels: many-to-one matching must be explicit \
-                     (group_left/group_right)",
-                );
-            }
-            if !inserted.insert(labels.clone()) {
-                return failed(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
-                );
-            }
-            if keep || b.return_bool {
-                out.push(Sample { labels, drop_name: b.return_bool, value });
-            }
-            Ok(())
-        };
-        let fill = |l: &LabelSet, v: f64| Sample {
-            labels: signature(l, m),
-            drop_name: false,
-            value: SampleValue::Float(v),
-        };
-        // With swapped sides the fill values keep the meaning of the evaluation's "one" and
-        // "many" side.
-        for ls in many {
-            let sig = memo.signature(&ls.labels, m);
-            match (by_signature.get(&sig), m.fill_right) {
-                (Some(rs), _) => combine(ls, rs, sig, memo)?,
-                (None, Some(v)) => combine(ls, &fill(&ls.labels, v), sig, memo)?,
-                (None, None) => {}
-            }
-        }
-        if let Some(v) = m.fill_left {
-            let left_over: Vec<(&Sample, LabelSet)> =
-                one.iter().map(|s| (s, memo.signature(&s.labels, m))).collect();
-            let present: HashSet<LabelSet> =
-                many.iter().map(|s| memo.signature(&s.labels, m)).collect();
-            for (rs, sig) in left_over {
-                if !present.contains(&sig) {
-                    combine(&fill(&rs.labels, v), rs, sig, memo)?;
-                }
-            }
         }
         Ok(out)
     }

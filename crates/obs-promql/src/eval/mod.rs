@@ -7,8 +7,10 @@
 mod aggregate;
 mod binary;
 mod call;
+mod columns;
 mod engine;
 mod info;
+mod matching;
 mod range_call;
 mod selector;
 mod series;
@@ -21,7 +23,7 @@ pub use engine::{Engine, EngineOptions};
 pub(crate) use range_call::{RangeArgs, Window, interpolate_hist};
 pub(crate) use selector::interpolate;
 pub(crate) use series::{
-    Collector, Cursor, Hist, Matrix, Sample, Series, Steps, hist_size, merge_same, total,
+    Collector, Cursor, Hist, Matrix, Sample, Series, StepBits, Steps, hist_size, merge_same, total,
 };
 
 use crate::annotations::Annotations;

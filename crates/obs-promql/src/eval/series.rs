@@ -36,6 +36,72 @@ impl Steps {
     pub(crate) fn is_instant(self) -> bool {
         self.start == self.end
     }
+
+    /// Finds the step of ascending times without dividing.
+    pub(crate) fn walk(self) -> Walk {
+        Walk { at: 0, time: self.start, step: self.step.max(1) }
+    }
+
+    /// The steps of ascending times.
+    pub(crate) fn places(self, times: impl Iterator<Item = i64>) -> impl Iterator<Item = usize> {
+        let mut walk = self.walk();
+        times.map(move |t| walk.place(t))
+    }
+}
+
+/// A place among the steps that only moves forward.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    at: usize,
+    time: i64,
+    step: i64,
+}
+
+impl Walk {
+    pub(crate) fn place(&mut self, t: i64) -> usize {
+        if t > self.time.saturating_add(self.step.saturating_mul(64)) {
+            let skip = (t - self.time) / self.step;
+            self.at += usize::try_from(skip).unwrap_or(0);
+            self.time += skip * self.step;
+        }
+        while self.time < t {
+            self.at += 1;
+            self.time = self.time.saturating_add(self.step);
+        }
+        self.at
+    }
+}
+
+/// A yes or no for every step; all no until grown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StepBits {
+    words: Vec<u64>,
+}
+
+impl StepBits {
+    pub(crate) fn grow(&mut self, steps: Steps) {
+        self.words.resize(steps.count().div_ceil(64), 0);
+    }
+
+    pub(crate) fn set(&mut self, step: usize) {
+        if let Some(w) = self.words.get_mut(step / 64) {
+            *w |= 1 << (step % 64);
+        }
+    }
+
+    pub(crate) fn get(&self, step: usize) -> bool {
+        self.words.get(step / 64).is_some_and(|w| w >> (step % 64) & 1 == 1)
+    }
+
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
+        self
+    }
+
+    pub(crate) fn or(mut self, other: &Self) -> Self {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a |= b);
+        self
+    }
 }
 
 pub(crate) type Hist = Arc<NativeHistogram>;
