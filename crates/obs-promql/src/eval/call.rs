@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obs_types::{LabelSet, METRIC_NAME, MatchOp, NativeHistogram};
 
-use super::selector::{Found, Lookup, data_time};
+use super::selector::{Found, Lookup, data_time, look_up_floats};
 use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
 use crate::ast::*;
 use crate::functions::histogram::{take_apart, variance};
@@ -342,6 +342,15 @@ impl Evaluator<'_> {
             let series = self.fetch_instant(v, steps, Some(c.func.name))?;
             for data in &series {
                 let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+                if data.histograms.values.is_empty() && !start {
+                    let place = (v.at, v.offset.millis());
+                    look_up_floats(data, steps, place, self.options.lookback_ms, |own, _, t| {
+                        s.floats.push((t, own as f64 / 1000.0));
+                    });
+                    self.hold(s.len())?;
+                    matrix.extend((!s.floats.is_empty()).then_some(s));
+                    continue;
+                }
                 let mut lookup = Lookup::default();
                 for t in steps.iter() {
                     let at = data_time(v.at, v.offset.millis(), t);

@@ -1,5 +1,6 @@
 //! Calls of functions over range vectors: one series at a time, the window slides over columns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use obs_types::{NativeHistogram, SeriesData};
@@ -9,6 +10,7 @@ use super::{Evaluator, Matrix, Series, Steps, failed, hist_size, total};
 use crate::EngineError;
 use crate::annotations::{Annotations, HistogramOp};
 use crate::ast::*;
+use crate::functions::sliding::{Floats, Grid, slide};
 use crate::functions::{Answer, over_time, pairs, rate, trend};
 use crate::histogram::{Accumulator, Incompatible, detect_reset, scale};
 
@@ -122,8 +124,19 @@ impl Evaluator<'_> {
         };
         let (at_modifier, offset, anchored, smoothed) = modifiers;
         let lookback = self.options.lookback_ms;
+        let times: Vec<i64> = steps.iter().collect();
+        let ends: Vec<i64> = times.iter().map(|t| data_time(at_modifier, offset, *t)).collect();
+        let grid = Grid { steps: &times, ends: &ends, range_ms };
+        let extended = Extended {
+            before: if anchored || smoothed { lookback } else { 0 },
+            after: if smoothed { lookback } else { 0 },
+        };
+        if name == "quantile_over_time" {
+            self.note_quantiles(&series, &scalars, &grid, pos);
+        }
+        let mut windows: Vec<Range<usize>> = Vec::with_capacity(times.len());
+        let mut windows_of: &[i64] = &[];
         let mut out = Vec::with_capacity(series.len());
-        let mut step_scalars = vec![0.0; scalars.len()];
         for (data, input_drop) in &series {
             self.check()?;
             let metric = data.labels.metric_name();
@@ -132,59 +145,31 @@ impl Evaluator<'_> {
                 drop_name: !keeps_name || *input_drop,
                 ..Series::default()
             };
-            let mut floats = 0..0;
-            let mut hists = 0..0;
-            for (n, t) in steps.iter().enumerate() {
-                let end = data_time(at_modifier, offset, t);
-                let start = end.saturating_sub(range_ms);
-                let low = if anchored || smoothed { start.saturating_sub(lookback) } else { start };
-                let high = if smoothed { end.saturating_add(lookback) } else { end };
-                if n == 0 {
-                    floats = window(&data.timestamps, low, high);
-                    hists = window(&data.histograms.timestamps, low, high);
-                } else {
-                    slide(&mut floats, &data.timestamps, low, high);
-                    slide(&mut hists, &data.histograms.timestamps, low, high);
-                }
-                if floats.is_empty() && hists.is_empty() {
-                    continue;
-                }
-                for (slot, values) in step_scalars.iter_mut().zip(&scalars) {
-                    *slot = values.get(n).copied().unwrap_or(f64::NAN);
-                }
-                let starts = |v: &'_ [i64], r: &std::ops::Range<usize>| {
-                    if use_starts { v.get(r.clone()).map(<[i64]>::to_vec) } else { None }
-                        .unwrap_or_default()
-                };
-                let (fst, hst) = (
-                    starts(&data.start_timestamps, &floats),
-                    starts(&data.histograms.start_timestamps, &hists),
-                );
-                let w = Window {
-                    ft: &data.timestamps[floats.clone()],
-                    fv: &data.values[floats.clone()],
-                    ht: &data.histograms.timestamps[hists.clone()],
-                    hv: &data.histograms.values[hists.clone()],
-                    fst: &fst,
-                    hst: &hst,
-                };
-                let size = w.ft.len() + w.hv.iter().map(|h| hist_size(h)).sum::<usize>();
-                self.hold(size)?;
-                self.release(size);
-                let args = RangeArgs {
-                    ts: t,
-                    range_start: start,
-                    range_end: end,
-                    range_ms,
+            // Series of one target share their times.
+            if windows.is_empty() || windows_of != data.timestamps.as_slice() {
+                extended.windows(&data.timestamps, &grid, &mut windows);
+                windows_of = &data.timestamps;
+            }
+            let started = use_starts && data.start_timestamps.iter().any(|st| *st != 0);
+            let plain = !started && extended.before == 0 && data.histograms.values.is_empty();
+            let floats =
+                Floats { times: &data.timestamps, values: &data.values, windows: &windows, grid };
+            s.floats.reserve(windows.len());
+            if !plain || !slide(name, &floats, &scalars, &mut s.floats) {
+                let call = WindowCall {
+                    function,
+                    scalars: &scalars,
+                    use_starts,
                     anchored,
                     smoothed,
-                    name: metric,
+                    metric,
                     pos,
-                    scalars: &step_scalars,
                 };
-                if let Some(value) = function(&w, &args, &mut self.annos)? {
-                    s.push(t, value);
-                }
+                self.window_by_window(&call, data, &extended, &floats, &mut s)?;
+            } else {
+                let most = windows.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+                self.hold(most)?;
+                self.release(most);
             }
             if s.len() > 0 {
                 self.hold(s.len())?;
@@ -219,6 +204,80 @@ impl Evaluator<'_> {
         Ok(out)
     }
 
+    /// Where the kinds may mix or windows are extended: the function sees one window at a time.
+    fn window_by_window(
+        &mut self,
+        call: &WindowCall<'_>,
+        data: &SeriesData,
+        extended: &Extended,
+        floats: &Floats<'_>,
+        out: &mut Series,
+    ) -> Result<(), EngineError> {
+        let grid = floats.grid;
+        let mut hists = Vec::new();
+        extended.windows(&data.histograms.timestamps, &grid, &mut hists);
+        let mut scalars = vec![0.0; call.scalars.len()];
+        let starts = |v: &'_ [i64], r: &Range<usize>| {
+            if call.use_starts { v.get(r.clone()).map(<[i64]>::to_vec) } else { None }
+                .unwrap_or_default()
+        };
+        for (n, (floats, hists)) in floats.windows.iter().zip(&hists).enumerate() {
+            if floats.is_empty() && hists.is_empty() {
+                continue;
+            }
+            if n % 64 == 0 {
+                self.check()?;
+            }
+            for (slot, values) in scalars.iter_mut().zip(call.scalars) {
+                *slot = values.get(n).copied().unwrap_or(f64::NAN);
+            }
+            let w = Window {
+                ft: &data.timestamps[floats.clone()],
+                fv: &data.values[floats.clone()],
+                ht: &data.histograms.timestamps[hists.clone()],
+                hv: &data.histograms.values[hists.clone()],
+                fst: &starts(&data.start_timestamps, floats),
+                hst: &starts(&data.histograms.start_timestamps, hists),
+            };
+            let size = w.ft.len() + w.hv.iter().map(|h| hist_size(h)).sum::<usize>();
+            self.hold(size)?;
+            self.release(size);
+            let args = RangeArgs {
+                ts: grid.steps[n],
+                range_start: grid.ends[n].saturating_sub(grid.range_ms),
+                range_end: grid.ends[n],
+                range_ms: grid.range_ms,
+                anchored: call.anchored,
+                smoothed: call.smoothed,
+                name: call.metric,
+                pos: call.pos,
+                scalars: &scalars,
+            };
+            if let Some(value) = (call.function)(&w, &args, &mut self.annos)? {
+                out.push(args.ts, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of quantiles outside of 0 to 1 at steps where a series has floats.
+    fn note_quantiles(
+        &mut self,
+        series: &[(SeriesData, bool)],
+        scalars: &[Vec<f64>],
+        grid: &Grid<'_>,
+        pos: PosRange,
+    ) {
+        for (q, end) in scalars.first().into_iter().flatten().zip(grid.ends) {
+            let from = end.saturating_sub(grid.range_ms);
+            if !(0.0..=1.0).contains(q)
+                && series.iter().any(|(s, _)| !window(&s.timestamps, from, *end).is_empty())
+            {
+                self.annos.invalid_quantile(*q, pos);
+            }
+        }
+    }
+
     fn note_non_counter(&mut self, data: &SeriesData, metric: &str, pos: PosRange) {
         if self.options.type_and_unit_labels {
             let kind = data.labels.get("__type__").unwrap_or("");
@@ -248,14 +307,44 @@ fn check_extended(v: &VectorSelector, name: &str) -> Result<(), EngineError> {
     ))
 }
 
-/// Both ends only move forward.
-fn slide(range: &mut std::ops::Range<usize>, times: &[i64], low: i64, high: i64) {
-    while times.get(range.start).is_some_and(|t| *t <= low) {
-        range.start += 1;
-    }
-    range.end = range.end.max(range.start);
-    while times.get(range.end).is_some_and(|t| *t <= high) {
-        range.end += 1;
+/// What a call needs to look at one window at a time.
+struct WindowCall<'a> {
+    function: RangeFn,
+    scalars: &'a [Vec<f64>],
+    use_starts: bool,
+    anchored: bool,
+    smoothed: bool,
+    metric: &'a str,
+    pos: PosRange,
+}
+
+/// By how much the windows of an anchored or smoothed selector reach beyond the range, ms.
+struct Extended {
+    before: i64,
+    after: i64,
+}
+
+impl Extended {
+    /// The samples of each step's window; both ends only move forward.
+    fn windows(&self, times: &[i64], grid: &Grid<'_>, out: &mut Vec<Range<usize>>) {
+        out.clear();
+        let mut range = 0..0;
+        for (n, end) in grid.ends.iter().enumerate() {
+            let low = end.saturating_sub(grid.range_ms).saturating_sub(self.before);
+            let high = end.saturating_add(self.after);
+            if n == 0 {
+                range = window(times, low, high);
+            } else {
+                while times.get(range.start).is_some_and(|t| *t <= low) {
+                    range.start += 1;
+                }
+                range.end = range.end.max(range.start);
+                while times.get(range.end).is_some_and(|t| *t <= high) {
+                    range.end += 1;
+                }
+            }
+            out.push(range.clone());
+        }
     }
 }
 

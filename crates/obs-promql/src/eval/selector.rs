@@ -59,6 +59,32 @@ impl Lookup {
     }
 }
 
+/// Calls `f(the sample's time, value, step)` for every step at which a series of floats has a
+/// value.
+pub(crate) fn look_up_floats(
+    data: &SeriesData,
+    steps: Steps,
+    (at, offset): (Option<AtModifier>, i64),
+    lookback: i64,
+    mut f: impl FnMut(i64, f64, i64),
+) {
+    let mut next = 0;
+    let (times, values) = (data.timestamps.as_slice(), data.values.as_slice());
+    for t in steps.iter() {
+        let end = data_time(at, offset, t);
+        while times.get(next).is_some_and(|x| *x <= end) {
+            next += 1;
+        }
+        let Some(i) = next.checked_sub(1) else { continue };
+        if let (Some(own), Some(v)) = (times.get(i), values.get(i))
+            && *own > end.saturating_sub(lookback)
+            && !is_stale(*v)
+        {
+            f(*own, *v, t);
+        }
+    }
+}
+
 impl Evaluator<'_> {
     /// Reads all series that match with samples in `[from, to]`, sorted by labels.
     pub(crate) fn fetch(
@@ -165,20 +191,26 @@ impl Evaluator<'_> {
         for data in series {
             self.check()?;
             let mut s = Series { labels: data.labels.clone(), ..Series::default() };
-            let mut lookup = Lookup::default();
-            for t in steps.iter() {
-                match lookup.find(data, data_time(at, offset, t), lookback) {
-                    Some(Found::Float(own, v, _)) => {
-                        s.floats.push((t, if times { own as f64 } else { v }));
+            if data.histograms.values.is_empty() {
+                look_up_floats(data, steps, (at, offset), lookback, |own, v, t| {
+                    s.floats.push((t, if times { own as f64 } else { v }));
+                });
+            } else {
+                let mut lookup = Lookup::default();
+                for t in steps.iter() {
+                    match lookup.find(data, data_time(at, offset, t), lookback) {
+                        Some(Found::Float(own, v, _)) => {
+                            s.floats.push((t, if times { own as f64 } else { v }));
+                        }
+                        Some(Found::Hist(..)) if times => {
+                            return failed(format!(
+                                "this should be an info metric, with float samples: {}",
+                                s.labels
+                            ));
+                        }
+                        Some(Found::Hist(_, h, _)) => s.hists.push((t, h)),
+                        None => {}
                     }
-                    Some(Found::Hist(..)) if times => {
-                        return failed(format!(
-                            "this should be an info metric, with float samples: {}",
-                            s.labels
-                        ));
-                    }
-                    Some(Found::Hist(_, h, _)) => s.hists.push((t, h)),
-                    None => {}
                 }
             }
             let n = s.len();

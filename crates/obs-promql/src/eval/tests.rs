@@ -2,6 +2,7 @@ use obs_types::{LabelSet, QueryContext, SeriesData, TimestampMs};
 
 use super::*;
 use crate::testing::MemorySource;
+use crate::{ParserOptions, Value};
 
 /// `m{i="0"}` and `m{i="1"}`: a counter of 1/s and one of 2/s, every 10 s for 10 minutes.
 fn source() -> MemorySource {
@@ -102,4 +103,103 @@ fn the_highest_tree_fits_the_stack() {
 fn many_to_many_names_both_series() {
     let e = instant("m + on() m", 600_000).unwrap_err().to_string();
     assert!(e.contains("[{__name__=\"m\", i=\"0\"}, {__name__=\"m\", i=\"1\"}]"), "{e}");
+}
+
+/// Counters with resets, gauges with fractions, NaN, infinities, zeros of both signs, gaps.
+fn odd_source(seed: u64) -> MemorySource {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % n
+    };
+    let mut source = MemorySource::default();
+    for i in 0..4u64 {
+        let mut s = SeriesData {
+            labels: LabelSet::from_pairs([
+                ("__name__", "m_total".to_owned()),
+                ("i", i.to_string()),
+            ]),
+            ..SeriesData::default()
+        };
+        let (mut t, mut v) = (0, 0.0);
+        for _ in 0..300 {
+            t += 1_000 * (1 + random(4)) as i64 * if random(40) == 0 { 60 } else { 1 };
+            v = match (i, random(30)) {
+                (0, 0) => 0.0,
+                (0, n) => v + n as f64,
+                (1, n) => n as f64 * 0.1 - 1.0,
+                (2, 0) => f64::NAN,
+                (2, 1) => f64::INFINITY,
+                (2, 2) => -0.0,
+                (2, 3) => 1e308,
+                (2, n) => (n % 4) as f64 - 1.0,
+                (_, n) => (n % 3) as f64,
+            };
+            s.timestamps.push(t);
+            s.values.push(v);
+        }
+        source.append(s);
+    }
+    source
+}
+
+#[test]
+fn sliding_windows_answer_as_single_windows_to_the_bit() {
+    let context = QueryContext::unlimited();
+    let engine =
+        Engine::new(EngineOptions { parser: ParserOptions::all(), ..EngineOptions::default() });
+    let functions = [
+        "rate",
+        "increase",
+        "delta",
+        "irate",
+        "idelta",
+        "changes",
+        "resets",
+        "deriv",
+        "sum_over_time",
+        "avg_over_time",
+        "min_over_time",
+        "max_over_time",
+        "count_over_time",
+        "first_over_time",
+        "last_over_time",
+        "stddev_over_time",
+        "present_over_time",
+        "ts_of_max_over_time",
+        "mad_over_time",
+    ];
+    for (seed, range, step) in [(1, "7s", 4_700), (2, "3m", 9_100), (3, "20m", 6_300)] {
+        let source = odd_source(seed);
+        let calls = functions.iter().map(|f| format!("{f}(m_total[{range}])"));
+        let quantiles = [0.0, 0.3, 0.5, 1.0];
+        let quantiles =
+            quantiles.iter().map(|q| format!("quantile_over_time({q}, m_total[{range}])"));
+        for query in calls.chain(quantiles) {
+            let (from, to) = (TimestampMs(1_500), TimestampMs(600_000));
+            let answer = engine.range(&source, &query, from, to, step, &context).unwrap();
+            let Value::Matrix(matrix) = answer.value else { panic!("not a matrix") };
+            for t in (from.0..=to.0).step_by(step as usize) {
+                let single = engine.instant(&source, &query, TimestampMs(t), &context).unwrap();
+                let Value::Vector(vector) = single.value else { panic!("not a vector") };
+                let bits = |v: f64| if v.is_nan() { u64::MAX } else { v.to_bits() };
+                let mut single: Vec<_> = vector
+                    .iter()
+                    .map(|s| (s.labels.clone(), bits(s.value.as_float().unwrap())))
+                    .collect();
+                let mut across: Vec<_> = matrix
+                    .iter()
+                    .filter_map(|s| {
+                        let at = s.floats.binary_search_by_key(&t, |p| p.0).ok()?;
+                        Some((s.labels.clone(), bits(s.floats[at].1)))
+                    })
+                    .collect();
+                single.sort();
+                across.sort();
+                assert_eq!(across, single, "{query} at {t}, seed {seed}");
+            }
+        }
+    }
 }

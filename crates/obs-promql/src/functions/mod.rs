@@ -6,6 +6,7 @@ pub(crate) mod labels;
 pub(crate) mod over_time;
 pub(crate) mod pairs;
 pub(crate) mod rate;
+pub(crate) mod sliding;
 pub(crate) mod time;
 pub(crate) mod trend;
 

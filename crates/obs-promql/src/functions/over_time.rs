@@ -52,11 +52,15 @@ pub(crate) fn sum(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) ->
         note(w, reconciled, a, annos);
         return hist(acc.finish());
     }
+    float(sum_of(w.fv))
+}
+
+pub(super) fn sum_of(values: &[f64]) -> f64 {
     let (mut s, mut c) = (0.0, 0.0);
-    for v in w.fv {
+    for v in values {
         (s, c) = kahan(*v, s, c);
     }
-    float(if s.is_infinite() { s } else { s + c })
+    if s.is_infinite() { s } else { s + c }
 }
 
 pub(crate) fn avg(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
@@ -67,12 +71,16 @@ pub(crate) fn avg(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) ->
     if !w.hv.is_empty() {
         return avg_hist(w, a, annos);
     }
-    let Some((first, rest)) = w.fv.split_first() else { return Ok(None) };
+    Ok(mean_of(w.fv).map(SampleValue::Float))
+}
+
+pub(super) fn mean_of(values: &[f64]) -> Option<f64> {
+    let (first, rest) = values.split_first()?;
     let mut mean = Mean::new(*first);
     for v in rest {
         mean.add(*v);
     }
-    float(mean.value())
+    Some(mean.value())
 }
 
 /// Mean of floats: the compensated sum divided, or, where the sum would overflow, from there on
@@ -243,6 +251,15 @@ pub(crate) fn ts_of_last(w: &Window<'_>, _: &RangeArgs<'_>, _: &mut Annotations)
 
 /// Linear between the two nearest ranks; NaN sorts below everything.
 pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    values.sort_by(|a, b| rank_order(*a, *b));
+    quantile_of_sorted(q, values)
+}
+
+pub(super) fn rank_order(a: f64, b: f64) -> std::cmp::Ordering {
+    b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal))
+}
+
+pub(super) fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -252,9 +269,6 @@ pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| {
-        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    });
     let n = values.len() as f64;
     let rank = q * (n - 1.0);
     let lower = rank.floor().max(0.0);
@@ -268,9 +282,6 @@ pub(crate) fn quantile(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotation
     let q = a.scalars.first().copied().unwrap_or(f64::NAN);
     if w.fv.is_empty() {
         return Ok(None);
-    }
-    if !(0.0..=1.0).contains(&q) {
-        annos.invalid_quantile(q, a.pos);
     }
     floats_only(w, a, annos);
     float(quantile_of(q, &mut w.fv.to_vec()))

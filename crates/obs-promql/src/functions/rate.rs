@@ -2,6 +2,7 @@
 
 use obs_types::{CounterResetHint, NativeHistogram};
 
+use super::sliding::Floats;
 use super::{Answer, float, hist};
 use crate::annotations::{Annotations, HistogramOp};
 use crate::eval::{RangeArgs, Window, interpolate, interpolate_hist};
@@ -11,15 +12,15 @@ pub(super) const GAUGE: CounterResetHint = CounterResetHint::Gauge;
 
 /// What of a change is asked for.
 #[derive(Clone, Copy)]
-struct Change {
+pub(super) struct Change {
     /// Resets are added back, the value never goes below zero.
     counter: bool,
     per_second: bool,
 }
 
-const RATE: Change = Change { counter: true, per_second: true };
-const INCREASE: Change = Change { counter: true, per_second: false };
-const DELTA: Change = Change { counter: false, per_second: false };
+pub(super) const RATE: Change = Change { counter: true, per_second: true };
+pub(super) const INCREASE: Change = Change { counter: true, per_second: false };
+pub(super) const DELTA: Change = Change { counter: false, per_second: false };
 
 pub(crate) fn rate(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) -> Answer {
     change(w, a, RATE, annos)
@@ -58,6 +59,86 @@ pub(super) fn start_reset(prev_st: i64, prev_t: i64, st: i64, t: i64) -> bool {
 
 fn start_overlap(prev_st: i64, prev_t: i64, st: i64) -> bool {
     st != 0 && st < prev_t && st != prev_st
+}
+
+/// How far the samples of a window reach, seconds.
+struct Reach {
+    sampled: f64,
+    /// From the window's start to the first sample, as far as the series is taken to go back.
+    to_start: f64,
+    to_end: f64,
+    average: f64,
+}
+
+impl Reach {
+    fn new(
+        (first, last, intervals): (i64, i64, usize),
+        (range_start, range_end): (i64, i64),
+    ) -> Self {
+        let sampled = (last - first) as f64 / 1000.0;
+        let average = if intervals > 0 { sampled / intervals as f64 } else { 0.0 };
+        let to_end = (range_end - last) as f64 / 1000.0;
+        Self {
+            sampled,
+            to_start: (first - range_start) as f64 / 1000.0,
+            to_end: if to_end >= average * 1.1 { average / 2.0 } else { to_end },
+            average,
+        }
+    }
+
+    /// Goes no further left than half an interval where the first sample is far from the start,
+    /// and a counter no further than to its zero: `part` is its first value by its increase.
+    fn guess_start(&mut self, part: Option<f64>) {
+        if self.to_start >= self.average * 1.1 {
+            self.to_start = self.average / 2.0;
+        }
+        if let Some(part) = part {
+            let to_zero = self.sampled * part;
+            self.to_start = if to_zero < self.to_start { to_zero } else { self.to_start };
+        }
+    }
+
+    /// What the sampled change is multiplied with; per second of the window where it is given.
+    fn factor(&self, per_second_of_ms: Option<i64>) -> f64 {
+        let factor = if self.sampled == 0.0 {
+            1.0
+        } else {
+            (self.sampled + self.to_start + self.to_end) / self.sampled
+        };
+        match per_second_of_ms {
+            Some(ms) => factor / (ms as f64 / 1000.0),
+            None => factor,
+        }
+    }
+}
+
+/// The same as [`extrapolated`] over all windows of a series of floats without start timestamps:
+/// the places of resets are looked for once.
+pub(super) fn slide(f: &Floats<'_>, change: Change, out: &mut Vec<(i64, f64)>) {
+    let Change { counter, per_second } = change;
+    let mut resets: Vec<usize> = Vec::new();
+    if counter {
+        resets.extend((1..f.values.len()).filter(|i| f.values[*i] < f.values[i - 1]));
+    }
+    let per_second_of_ms = per_second.then_some(f.grid.range_ms);
+    let mut next = 0;
+    for (t, end, w) in f.steps() {
+        if w.len() < 2 {
+            continue;
+        }
+        let (first, last) = (f.values[w.start], f.values[w.end - 1]);
+        let mut value = last - first;
+        while resets.get(next).is_some_and(|i| *i <= w.start) {
+            next += 1;
+        }
+        for i in resets[next..].iter().take_while(|i| **i < w.end) {
+            value += f.values[i - 1];
+        }
+        let times = (f.times[w.start], f.times[w.end - 1], w.len() - 1);
+        let mut reach = Reach::new(times, (end.saturating_sub(f.grid.range_ms), end));
+        reach.guess_start((counter && value > 0.0 && first >= 0.0).then(|| first / value));
+        out.push((t, value * reach.factor(per_second_of_ms)));
+    }
 }
 
 /// Difference of the last and first sample, resets added back, extrapolated to the window's ends
@@ -104,16 +185,12 @@ fn extrapolated(
             }
         }
     }
-    let mut to_start = (first_t - a.range_start) as f64 / 1000.0;
-    let mut to_end = (a.range_end - last_t) as f64 / 1000.0;
-    let mut sampled = (last_t - first_t) as f64 / 1000.0;
-    let average = if intervals > 0 { sampled / intervals as f64 } else { 0.0 };
-    let threshold = average * 1.1;
+    let mut reach = Reach::new((first_t, last_t, intervals), (a.range_start, a.range_end));
     let start = starts.first().copied().unwrap_or(0);
     if counter && start != 0 && start > a.range_start && start < first_t {
         // The counter started inside the window, at zero: no need to guess on the left.
-        to_start = 0.0;
-        sampled = (last_t - start) as f64 / 1000.0;
+        reach.to_start = 0.0;
+        reach.sampled = (last_t - start) as f64 / 1000.0;
         if let Some(v) = w.fv.first() {
             value += v;
         } else if let Some(h) = w.hv.first() {
@@ -139,29 +216,14 @@ fn extrapolated(
     } else if intervals == 0 {
         return Ok(None);
     } else {
-        if to_start >= threshold {
-            to_start = average / 2.0;
-        }
-        if counter {
-            // A counter is never negative: extrapolate no further than to its zero.
-            let mut to_zero = to_start;
-            match (w.fv.first(), w.hv.first(), &result) {
-                (Some(f), _, _) if value > 0.0 && *f >= 0.0 => to_zero = sampled * (f / value),
-                (_, Some(h), Some(r)) if r.count > 0.0 && h.count >= 0.0 => {
-                    to_zero = sampled * (h.count / r.count);
-                }
-                _ => {}
-            }
-            to_start = if to_zero < to_start { to_zero } else { to_start };
-        }
+        let part = match (w.fv.first(), w.hv.first(), &result) {
+            (Some(f), _, _) if value > 0.0 && *f >= 0.0 => Some(f / value),
+            (_, Some(h), Some(r)) if r.count > 0.0 && h.count >= 0.0 => Some(h.count / r.count),
+            _ => None,
+        };
+        reach.guess_start(part.filter(|_| counter));
     }
-    if to_end >= threshold {
-        to_end = average / 2.0;
-    }
-    let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-    if per_second {
-        factor /= a.range_ms as f64 / 1000.0;
-    }
+    let factor = reach.factor(per_second.then_some(a.range_ms));
     match result {
         None => float(value * factor),
         Some(mut h) => {
