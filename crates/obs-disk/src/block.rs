@@ -185,6 +185,8 @@ pub struct BlockReader {
     path: PathBuf,
     kind_version: u16,
     sections: Arc<[SectionInfo]>,
+    /// Positions in `sections`, by name: a file may have thousands.
+    by_name: Arc<[u32]>,
     file_len: u64,
 }
 
@@ -232,7 +234,16 @@ impl BlockReader {
         }
         let sections = read_footer(&footer, footer_at)
             .ok_or_else(|| bad(footer_at, "the footer does not describe the file"))?;
-        Ok(Self { disk, path: path.to_owned(), kind_version, sections: sections.into(), file_len })
+        let mut by_name: Vec<u32> = (0..sections.len() as u32).collect();
+        by_name.sort_by_key(|at| sections.get(*at as usize).map(|s| &s.name));
+        Ok(Self {
+            disk,
+            path: path.to_owned(),
+            kind_version,
+            sections: sections.into(),
+            by_name: by_name.into(),
+            file_len,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -254,15 +265,23 @@ impl BlockReader {
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.sections.iter().any(|s| s.name == name)
+        self.find(name).is_some()
     }
 
     /// Unpacked and checked bytes of a section.
     pub fn section(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        let info = self.sections.iter().find(|s| s.name == name).ok_or_else(|| {
-            DiskError::NoSection { path: self.path.clone(), name: name.to_owned() }
+        let info = self.find(name).ok_or_else(|| DiskError::NoSection {
+            path: self.path.clone(),
+            name: name.to_owned(),
         })?;
         self.read_section(info)
+    }
+
+    /// The first of that name.
+    fn find(&self, name: &str) -> Option<&SectionInfo> {
+        let info = |at: &u32| self.sections.get(*at as usize);
+        let first = self.by_name.partition_point(|at| info(at).is_some_and(|s| *s.name < *name));
+        self.by_name.get(first).and_then(info).filter(|s| s.name == name)
     }
 
     /// Unpacked and checked bytes of a section taken from [`BlockReader::sections`].

@@ -1,9 +1,9 @@
-//! Columns in blocks. Each value column is encoded in the way that is smallest for it; all ways
-//! are exact to the bit. Sections of many columns are packed once more by the block container.
+//! Columns of times in blocks, and the plain columns of values inside histograms. Each value column
+//! is encoded in the way that is smallest for it; all ways are exact to the bit.
 
 use crate::bits::{BitReader, BitWriter};
 use crate::chunk::XorState;
-use obs_disk::bytes::{Reader, len_u64, put_i64, put_u64, zigzag};
+use obs_disk::bytes::{Reader, len_u64, put_i64, zigzag};
 
 const CONSTANT: u8 = 0;
 /// Decimal digits in the next byte, then a first value and differences.
@@ -17,19 +17,14 @@ const SCALES: [f64; 5] = [1.0, 10.0, 100.0, 1e3, 1e4];
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// Appends an encoding of a non-empty column.
-pub(crate) fn put_values(out: &mut Vec<u8>, values: &[f64]) {
+pub fn put_values(out: &mut Vec<u8>, values: &[f64]) {
     let Some((first, rest)) = values.split_first() else { return };
     if rest.iter().all(|v| v.to_bits() == first.to_bits()) {
         out.push(CONSTANT);
         out.extend_from_slice(&first.to_bits().to_le_bytes());
         return;
     }
-    let mut xor = BitWriter::default();
-    xor.put(first.to_bits(), 64);
-    let mut state = XorState::new(first.to_bits());
-    for v in rest {
-        state.put(&mut xor, v.to_bits());
-    }
+    let xor = xor_of(*first, rest);
     if let Some((digits, integers)) = integers_of(values) {
         let (delta, delta_2) = delta_lens(&integers);
         if delta.min(delta_2) <= xor.len() {
@@ -41,6 +36,23 @@ pub(crate) fn put_values(out: &mut Vec<u8>, values: &[f64]) {
     }
     out.push(XOR);
     out.extend_from_slice(xor.as_bytes());
+}
+
+/// Appends the XOR bit stream alone.
+pub fn put_xor(out: &mut Vec<u8>, values: &[f64]) {
+    if let Some((first, rest)) = values.split_first() {
+        out.extend_from_slice(xor_of(*first, rest).as_bytes());
+    }
+}
+
+fn xor_of(first: f64, rest: &[f64]) -> BitWriter {
+    let mut xor = BitWriter::default();
+    xor.put(first.to_bits(), 64);
+    let mut state = XorState::new(first.to_bits());
+    for v in rest {
+        state.put(&mut xor, v.to_bits());
+    }
+    xor
 }
 
 /// `count` values; `None` if the bytes do not hold exactly that many.
@@ -141,14 +153,6 @@ fn get_integers(r: &mut Reader<'_>, count: usize, twice: bool) -> Option<Vec<i64
         out.push(last);
     }
     Some(out)
-}
-
-/// Identical times are stored once; this is how a column is found again.
-pub(crate) fn times_key(times: &[i64]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(times.len() + 8);
-    put_u64(&mut out, times.len() as u64);
-    put_times(&mut out, times);
-    out
 }
 
 #[cfg(test)]

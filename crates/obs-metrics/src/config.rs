@@ -45,6 +45,8 @@ pub struct Limits {
     pub metadata_max: usize,
     /// Estimated bytes of block indexes kept in memory between queries.
     pub index_cache_bytes: usize,
+    /// Unpacked bytes of block sections kept in memory between queries.
+    pub section_cache_bytes: usize,
 }
 
 impl Limits {
@@ -60,6 +62,7 @@ impl Limits {
             exemplars_max: 100_000,
             metadata_max: 100_000,
             index_cache_bytes: 256 << 20,
+            section_cache_bytes: 64 << 20,
         }
     }
 

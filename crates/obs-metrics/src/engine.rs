@@ -13,7 +13,7 @@ use obs_disk::{
 };
 use obs_types::MetricMetadata;
 
-use crate::block::{Block, IndexCache, Meta};
+use crate::block::{Block, IndexCache, Meta, SectionCache};
 use crate::config::{MetricsConfig, OpenMode};
 use crate::error::MetricsError;
 use crate::exemplars::ExemplarRing;
@@ -37,11 +37,12 @@ pub struct MetricsEngine {
     /// `None` when read-only.
     pub(crate) wal: Option<Wal>,
     pub(crate) head: Head,
-    /// Sorted by hour, then flush.
+    /// Sorted by [`Meta::order`].
     pub(crate) blocks: RwLock<Arc<Vec<Arc<Block>>>>,
     /// Replaced blocks whose files go when the last reader has let go of them.
     pub(crate) retired: Mutex<Vec<Arc<Block>>>,
     pub(crate) index_cache: IndexCache,
+    pub(crate) section_cache: Arc<SectionCache>,
     /// Held shared from before a record is logged until it is applied, exclusively where a flush
     /// draws its line.
     pub(crate) gate: RwLock<Line>,
@@ -136,12 +137,8 @@ impl MetricsEngine {
         let mut exemplars = ExemplarRing::new(config.limits.exemplars_max);
         let mut metadata = BTreeMap::new();
         let mut replay = Replay::default();
-        for b in &blocks {
-            let newest = replay.flushed.entry(b.meta.hour).or_default();
-            *newest = b.meta.flush.max(*newest);
-            replay.flush = replay.flush.max(b.meta.flush);
-        }
-        for (hour, flush) in tombstones.dropped_hours() {
+        let in_blocks = blocks.iter().flat_map(|b| b.meta.hours.iter().copied());
+        for (hour, flush) in in_blocks.chain(tombstones.dropped_hours()) {
             let newest = replay.flushed.entry(hour).or_default();
             *newest = flush.max(*newest);
             replay.flush = replay.flush.max(flush);
@@ -184,6 +181,7 @@ impl MetricsEngine {
         counters.lost_samples.store(replay.lost_samples, Ordering::Relaxed);
         Ok(Arc::new(Self {
             index_cache: IndexCache::new(config.limits.index_cache_bytes),
+            section_cache: Arc::new(SectionCache::new(config.limits.section_cache_bytes)),
             config,
             wal,
             head,
@@ -326,7 +324,7 @@ fn open_blocks(
             Err(e) => return Err(e.into()),
         }
     }
-    out.sort_by_key(|b| (b.meta.hour, b.meta.flush, b.meta.generation));
+    out.sort_by_key(|b| b.meta.order());
     Ok(out)
 }
 

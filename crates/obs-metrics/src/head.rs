@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
-use obs_types::LabelSet;
+use obs_types::{LabelSet, Matcher};
 
 use crate::index::Index;
 use crate::series::Series;
@@ -180,6 +180,14 @@ impl Head {
 
     pub(crate) fn with_index<R>(&self, f: impl FnOnce(&HeadIndex) -> R) -> R {
         f(&read(&self.index))
+    }
+
+    /// The series that match, in order of creation.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<Arc<Series>> {
+        self.with_index(|head| {
+            let ids = head.index.select(matchers);
+            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
+        })
     }
 
     /// All series, in order of creation.

@@ -36,6 +36,23 @@ impl Index {
         }
     }
 
+    /// The index of series 0 to `count`, from all label pairs (each once) with their postings.
+    pub(crate) fn of_pairs<'a>(
+        count: u32,
+        pairs: impl Iterator<Item = ((&'a str, &'a str), Postings)>,
+    ) -> Self {
+        let mut out = Self { names: BTreeMap::new(), all: (0..count).collect() };
+        for ((name, value), postings) in pairs.filter(|(_, p)| !p.is_empty()) {
+            if !out.names.contains_key(name) {
+                out.names.insert(name.into(), BTreeMap::new());
+            }
+            if let Some(values) = out.names.get_mut(name) {
+                values.insert(value.into(), postings);
+            }
+        }
+        out
+    }
+
     /// Removes series; each list that they were in is rewritten once.
     pub(crate) fn remove(&mut self, gone: &BTreeMap<u32, LabelSet>) {
         self.all.retain(|n| !gone.contains_key(n));

@@ -1,7 +1,7 @@
 //! The metrics engine: keeps samples of label-named series on local disk and gives them back.
 //!
-//! Lives here: the head (open chunks in memory behind a write-ahead log), the label index, hour
-//! blocks (`docs/format/metrics-block.md`), recovery, deletion, cardinality statistics.
+//! Lives here: the head (open chunks in memory behind a write-ahead log), the label index, hour and
+//! day blocks (`docs/format/metrics-block.md`), recovery, deletion, cardinality statistics.
 //! Not here: PromQL (`obs-promql`), wire formats (`obs-wire`), sealing (`obs-archive`).
 //! Units: milliseconds since the Unix epoch, UTC; ranges are half-open.
 //! Source: the chunk encoding follows Facebook's Gorilla paper (VLDB 2015); acceptance of samples
@@ -20,6 +20,8 @@ mod head;
 mod histogram;
 mod index;
 mod maintain;
+mod merge;
+mod pack;
 mod query;
 mod record;
 mod regex_hint;
@@ -33,7 +35,14 @@ pub use error::MetricsError;
 pub use maintain::MaintainReport;
 pub use stats::{Cardinality, MetricsStats, NameCount};
 
-/// Length of a partition: one block file holds one hour.
+/// Value encodings, for the bench that compares them.
+#[doc(hidden)]
+pub mod candidates {
+    pub use crate::codec::{put_values as put_plain, put_xor};
+    pub use crate::pack::{get_column, put_column};
+}
+
+/// Length of a partition: the head is written out hour by hour.
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
 pub(crate) fn hour_of(t: i64) -> i64 {

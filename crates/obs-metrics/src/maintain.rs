@@ -9,20 +9,16 @@
 //! 3. Write the side file (exemplars, metadata); the log no longer has to hold them.
 //! 4. Remove the segments of every past epoch whose newest sample is in a block.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_disk::{BlockWriter, Codec, DiskError};
-use obs_types::{
-    LabelSet, Matcher, QueryContext, SeriesData, SeriesSource, TimeRangeMs, TimestampMs,
-};
+use obs_types::{Matcher, QueryContext, SeriesSource, TimeRangeMs, TimestampMs};
 
-use crate::block::{Block, BlockBuilder, BlockCursor};
+use crate::block::{Block, BlockBuilder, Meta};
 use crate::config::OpenMode;
 use crate::engine::{Epoch, Line, MetricsEngine, SIDE_FILE, SIDE_KIND};
 use crate::error::MetricsError;
-use crate::query::normalise;
 use crate::record::{RecordHead, RecordWriter};
 use crate::series::Series;
 use crate::{HOUR_MS, hour_of, lock, read, write};
@@ -52,19 +48,19 @@ impl MetricsEngine {
         if due {
             self.flush(cutoff_hour, &mut report)?;
         }
-        self.merge_blocks(&mut report)?;
+        self.merge_blocks(cutoff_hour, &mut report)?;
         self.remove_retired()?;
         Ok(report)
     }
 
-    /// Removes blocks whose hour ended at or before `t`. Samples still in the head stay until
-    /// they are in a block. Returns how many blocks went.
+    /// Removes blocks that ended at or before `t`, and hides what others hold of the hours before
+    /// `t`. Samples still in the head stay until they are in a block. Returns how many blocks went.
     pub fn drop_before(&self, t: TimestampMs) -> Result<usize, MetricsError> {
         if self.config.mode == OpenMode::ReadOnly {
             return Err(MetricsError::ReadOnly);
         }
         let _alone = lock(&self.maintenance);
-        let is_old = |b: &Arc<Block>| b.meta.hour.saturating_add(1).saturating_mul(HOUR_MS) <= t.0;
+        let is_old = |b: &Arc<Block>| b.meta.end() <= t.0;
         let old: Vec<Arc<Block>> =
             read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
         let count = old.len();
@@ -72,14 +68,17 @@ impl MetricsEngine {
         let all = Arc::make_mut(&mut tombstones);
         let hour_start = hour_of(t.0).saturating_mul(HOUR_MS);
         let forgotten = all.drop_before(hour_start);
+        let cut = |b: &Arc<Block>| !is_old(b) && b.meta.first_hour() < hour_of(t.0);
+        let hidden = read(&self.blocks).iter().any(cut) && all.raise_floor(hour_start);
         // The log may still hold records of a dropped hour; without its block, replay has to be
         // told that they are done with.
         let logged_from = {
             let line = read(&self.gate);
             lock(&self.epochs).first().map_or(line.flush_min, |e| e.flush_min)
         };
-        let dropped: Vec<(i64, u64)> = old.iter().map(|b| (b.meta.hour, b.meta.flush)).collect();
-        if all.note_dropped(&dropped, logged_from) || forgotten {
+        let dropped: Vec<(i64, u64)> =
+            old.iter().flat_map(|b| b.meta.hours.iter().copied()).collect();
+        if all.note_dropped(&dropped, logged_from) || forgotten || hidden {
             tombstones.write(&self.config.disk, &self.config.dir)?;
             *write(&self.tombstones) = tombstones;
         }
@@ -90,7 +89,8 @@ impl MetricsEngine {
     }
 
     /// Hides all samples of the matching series in the range, durably; returns how many series had
-    /// some. Samples that are sent later for a deleted time stay hidden.
+    /// some. The next [`MetricsEngine::maintain`] rewrites the blocks without them; samples that
+    /// are sent later for a deleted time stay hidden.
     pub fn delete_series(
         &self,
         matcher_sets: &[Vec<Matcher>],
@@ -159,14 +159,22 @@ impl MetricsEngine {
         report: &mut MaintainReport,
     ) -> Result<(), MetricsError> {
         let disk = Arc::clone(&self.config.disk);
-        let mut builder = BlockBuilder::create(disk, &self.config.dir, hour, flush, 0)?;
+        let tombstones = Arc::clone(&read(&self.tombstones));
+        let meta =
+            Meta { hours: vec![(hour, flush)], deletions: tombstones.newest(), ..Meta::default() };
+        let mut builder = BlockBuilder::create(disk, &self.config.dir, meta)?;
+        let mut taken = false;
         for s in series {
             let portion = lock(&s.state).take_hour(hour);
             if let Some(portion) = portion {
-                builder.add(&portion.into_data(s.labels.clone()))?;
+                taken = true;
+                let mut data = portion.into_data(s.labels.clone());
+                tombstones.apply(&mut data);
+                builder.add(&data)?;
             }
         }
-        if !builder.is_empty() {
+        // If all of it was deleted, the empty block tells replay that the hour is done with.
+        if taken {
             let block = self.finish(builder)?;
             report.blocks_written += 1;
             report.samples_flushed += block.meta.samples;
@@ -177,18 +185,18 @@ impl MetricsEngine {
         Ok(())
     }
 
-    fn finish(&self, builder: BlockBuilder) -> Result<Arc<Block>, DiskError> {
+    pub(crate) fn finish(&self, builder: BlockBuilder) -> Result<Arc<Block>, DiskError> {
         let meta = builder.finish()?;
         let path = self.config.dir.join(meta.file_name());
         Ok(Arc::new(Block::open(Arc::clone(&self.config.disk), &path)?))
     }
 
-    fn replace_blocks(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
+    pub(crate) fn replace_blocks(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
         let mut blocks = write(&self.blocks);
         let is_old = |b: &Arc<Block>| old.iter().any(|o| o.uid == b.uid);
         let mut list: Vec<Arc<Block>> =
             blocks.iter().filter(|b| !is_old(b)).cloned().chain(new).collect();
-        list.sort_by_key(|b| (b.meta.hour, b.meta.flush, b.meta.generation));
+        list.sort_by_key(|b| b.meta.order());
         *blocks = Arc::new(list);
         drop(blocks);
         old.iter().for_each(|b| self.index_cache.forget(b.uid));
@@ -212,52 +220,6 @@ impl MetricsEngine {
         }
         if removed {
             self.config.disk.sync_dir(&self.config.dir)?;
-        }
-        Ok(())
-    }
-
-    /// One block per hour: late flushes (after a clock jump or a long window) leave several.
-    fn merge_blocks(&self, report: &mut MaintainReport) -> Result<(), MetricsError> {
-        let blocks = Arc::clone(&read(&self.blocks));
-        let mut by_hour: BTreeMap<i64, Vec<Arc<Block>>> = BTreeMap::new();
-        for b in blocks.iter() {
-            by_hour.entry(b.meta.hour).or_default().push(Arc::clone(b));
-        }
-        drop(blocks);
-        for (hour, parts) in by_hour.into_iter().filter(|(_, parts)| parts.len() > 1) {
-            // Merging a damaged block would make its loss final.
-            let corrupt = &self.counters.sections_corrupt;
-            if parts.iter().any(|b| b.is_damaged() || b.verify(corrupt).is_err()) {
-                continue;
-            }
-            let flush = parts.iter().map(|b| b.meta.flush).max().unwrap_or(0);
-            let generation = parts.iter().map(|b| b.meta.generation).max().unwrap_or(0) + 1;
-            let disk = Arc::clone(&self.config.disk);
-            let mut builder =
-                BlockBuilder::create(disk, &self.config.dir, hour, flush, generation)?;
-            let mut cursors = Vec::new();
-            let mut places: BTreeMap<LabelSet, Vec<(usize, u32)>> = BTreeMap::new();
-            for (at, part) in parts.iter().enumerate() {
-                let index = self.index_cache.get(part, corrupt)?;
-                for (position, labels) in index.labels.iter().enumerate() {
-                    places.entry(labels.clone()).or_default().push((at, position as u32));
-                }
-                cursors.push(BlockCursor::new(Arc::clone(part), index));
-            }
-            for (labels, sources) in places {
-                let mut data = SeriesData { labels, ..SeriesData::default() };
-                for (at, position) in sources {
-                    if let Some(cursor) = cursors.get_mut(at) {
-                        cursor.read(position, i64::MIN, i64::MAX, &mut data, corrupt)?;
-                    }
-                }
-                normalise(&mut data);
-                builder.add(&data)?;
-            }
-            drop(cursors);
-            let merged = self.finish(builder)?;
-            report.blocks_merged += parts.len() as u64;
-            self.replace_blocks(&parts, Some(merged));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use obs_types::{
 use crate::block::{Block, BlockCursor};
 use crate::engine::MetricsEngine;
 use crate::index::{Index, intersect};
-use crate::series::{Series, Snapshot};
+use crate::series::Snapshot;
 use crate::tombstones::Tombstones;
 use crate::{lock, read};
 
@@ -76,6 +76,7 @@ impl Selected<'_> {
         let mut data = SeriesData { labels, ..SeriesData::default() };
         for (at, position) in places.blocks {
             if let Some(cursor) = self.cursors.get_mut(at) {
+                let start = start.max(self.tombstones.floor());
                 cursor.read(position, start, end, &mut data, self.corrupt)?;
             }
         }
@@ -161,11 +162,13 @@ impl MetricsEngine {
         for block in self.blocks_in(range) {
             context.check()?;
             let index = self.index_cache.get(&block, corrupt)?;
-            let mut cursor = BlockCursor::new(block, Arc::clone(&index));
+            let mut cursor = BlockCursor::new(block, Arc::clone(&index), &self.section_cache);
+            let start = start.max(tombstones.floor());
             each(&index.index, &mut |position| {
-                let labels = index.labels.get(position as usize);
+                // Label sets are made on demand, so only where they are needed.
+                let labels = if tombstones.is_empty() { None } else { index.labels(position) };
                 if let Some(labels) = labels.filter(|l| tombstones.has(l)) {
-                    let mut data = SeriesData { labels: labels.clone(), ..Default::default() };
+                    let mut data = SeriesData { labels, ..Default::default() };
                     cursor.read(position, start, end, &mut data, corrupt)?;
                     return Ok(alive(&mut data));
                 }
@@ -212,11 +215,7 @@ impl SeriesSource for MetricsEngine {
         }
         let mut held = HeldMemory { memory: context.memory.clone(), bytes: 0 };
         let mut places: BTreeMap<LabelSet, Places> = BTreeMap::new();
-        let matched: Vec<Arc<Series>> = self.head.with_index(|head| {
-            let ids = head.index.select(select.matchers);
-            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
-        });
-        for series in matched {
+        for series in self.head.select(select.matchers) {
             context.check()?;
             let snapshot = lock(&series.state).snapshot(range.start.0, range.end.0);
             if !snapshot.is_empty() {
@@ -230,11 +229,11 @@ impl SeriesSource for MetricsEngine {
             context.check()?;
             let index = self.index_cache.get(&block, corrupt)?;
             for position in index.index.select(select.matchers) {
-                let Some(labels) = index.labels.get(position as usize) else { continue };
+                let Some(labels) = index.labels(position) else { continue };
                 held.grow(size_of::<Places>())?;
-                places.entry(labels.clone()).or_default().blocks.push((cursors.len(), position));
+                places.entry(labels).or_default().blocks.push((cursors.len(), position));
             }
-            cursors.push(BlockCursor::new(block, index));
+            cursors.push(BlockCursor::new(block, index, &self.section_cache));
         }
         Ok(Box::new(Selected {
             series: places.into_iter(),
@@ -361,11 +360,7 @@ impl MetricsEngine {
             tombstones.apply(data);
             data.sample_count() > 0
         };
-        let matched: Vec<Arc<Series>> = self.head.with_index(|head| {
-            let ids = head.index.select(select.matchers);
-            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
-        });
-        for series in matched {
+        for series in self.head.select(select.matchers) {
             context.check()?;
             let snapshot = lock(&series.state).snapshot(start, end);
             let has = if tombstones.has(&series.labels) {
@@ -382,14 +377,15 @@ impl MetricsEngine {
         let corrupt = &self.counters.sections_corrupt;
         for block in self.blocks_in(select.range) {
             let index = self.index_cache.get(&block, corrupt)?;
-            let mut cursor = BlockCursor::new(block, Arc::clone(&index));
+            let mut cursor = BlockCursor::new(block, Arc::clone(&index), &self.section_cache);
+            let start = start.max(tombstones.floor());
             for position in index.index.select(select.matchers) {
                 context.check()?;
-                let Some(labels) = index.labels.get(position as usize) else { continue };
-                if out.contains(labels) {
+                let Some(labels) = index.labels(position) else { continue };
+                if out.contains(&labels) {
                     continue;
                 }
-                let has = if tombstones.has(labels) {
+                let has = if tombstones.has(&labels) {
                     let mut data = SeriesData { labels: labels.clone(), ..Default::default() };
                     cursor.read(position, start, end, &mut data, corrupt)?;
                     alive(&mut data)
@@ -397,7 +393,7 @@ impl MetricsEngine {
                     cursor.has_samples(position, start, end, corrupt)?
                 };
                 if has {
-                    out.insert(labels.clone());
+                    out.insert(labels);
                 }
             }
         }

@@ -12,16 +12,68 @@ use obs_disk::bytes::{Reader, put_bytes, put_i64, put_u64};
 const KIND: [u8; 4] = *b"METD";
 pub(crate) const FILE: &str = "tombstones.blk";
 
-/// Per series the half-open ranges that are deleted.
-#[derive(Clone, Debug, Default)]
+const VERSION: u16 = 2;
+
+/// A half-open range that is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Deleted {
+    start: i64,
+    end: i64,
+    /// Deletions are counted; a block says up to which they are carried out in it.
+    number: u64,
+}
+
+/// What is hidden: ranges of series, and in blocks everything before a point in time.
+#[derive(Clone, Debug)]
 pub(crate) struct Tombstones {
-    ranges: BTreeMap<LabelSet, Vec<(i64, i64)>>,
+    ranges: BTreeMap<LabelSet, Vec<Deleted>>,
+    newest: u64,
+    /// Blocks may hold older samples, which retention has done away with already.
+    floor: i64,
     /// Hours whose blocks were dropped while the log may still hold their samples, with the flush
     /// number of the block.
     dropped: BTreeMap<i64, u64>,
 }
 
+impl Default for Tombstones {
+    fn default() -> Self {
+        Self { ranges: BTreeMap::new(), newest: 0, floor: i64::MIN, dropped: BTreeMap::new() }
+    }
+}
+
 impl Tombstones {
+    /// The number of the newest deletion.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Samples in blocks before that time are hidden.
+    pub(crate) fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// Says whether that is new.
+    pub(crate) fn raise_floor(&mut self, floor: i64) -> bool {
+        let raised = floor > self.floor;
+        self.floor = self.floor.max(floor);
+        raised
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Series with deletions above `number` that overlap `[start, end]`.
+    pub(crate) fn since(
+        &self,
+        number: u64,
+        start: i64,
+        end: i64,
+    ) -> impl Iterator<Item = &LabelSet> {
+        let open = move |d: &Deleted| d.number > number && d.start <= end && start < d.end;
+        self.ranges.iter().filter(move |(_, list)| list.iter().any(open)).map(|(labels, _)| labels)
+    }
+
     pub(crate) fn dropped_hours(&self) -> impl Iterator<Item = (i64, u64)> {
         self.dropped.iter().map(|(hour, flush)| (*hour, *flush))
     }
@@ -47,14 +99,19 @@ impl Tombstones {
     }
 
     pub(crate) fn add(&mut self, labels: &LabelSet, start: i64, end: i64) {
+        self.newest += 1;
         let list = self.ranges.entry(labels.clone()).or_default();
-        list.push((start, end));
+        list.push(Deleted { start, end, number: self.newest });
         list.sort_unstable();
-        let mut merged: Vec<(i64, i64)> = Vec::with_capacity(list.len());
-        for &(start, end) in list.iter() {
+        let mut merged: Vec<Deleted> = Vec::with_capacity(list.len());
+        for &next in list.iter() {
             match merged.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => merged.push((start, end)),
+                // The joint range counts as the newer: at worst it is carried out again.
+                Some(last) if next.start <= last.end => {
+                    last.end = last.end.max(next.end);
+                    last.number = last.number.max(next.number);
+                }
+                _ => merged.push(next),
             }
         }
         *list = merged;
@@ -64,7 +121,7 @@ impl Tombstones {
     pub(crate) fn drop_before(&mut self, t: i64) -> bool {
         let before = self.len();
         for list in self.ranges.values_mut() {
-            list.retain(|(_, end)| *end > t);
+            list.retain(|d| d.end > t);
         }
         self.ranges.retain(|_, list| !list.is_empty());
         self.len() != before
@@ -73,7 +130,7 @@ impl Tombstones {
     /// Removes deleted samples.
     pub(crate) fn apply(&self, data: &mut SeriesData) {
         let Some(list) = self.ranges.get(&data.labels) else { return };
-        let keep = |t: i64| !list.iter().any(|(start, end)| (*start..*end).contains(&t));
+        let keep = |t: i64| !list.iter().any(|d| (d.start..d.end).contains(&t));
         if data.timestamps.iter().any(|t| !keep(*t)) {
             let kept = |i: &usize| data.timestamps.get(*i).is_some_and(|t| keep(*t));
             let places: Vec<usize> = (0..data.timestamps.len()).filter(kept).collect();
@@ -95,9 +152,10 @@ impl Tombstones {
         for (labels, list) in &self.ranges {
             put_bytes(&mut body, labels.as_bytes());
             put_u64(&mut body, list.len() as u64);
-            for (start, end) in list {
-                put_i64(&mut body, *start);
-                put_i64(&mut body, *end);
+            for d in list {
+                put_i64(&mut body, d.start);
+                put_i64(&mut body, d.end);
+                put_u64(&mut body, d.number);
             }
         }
         let mut dropped = Vec::new();
@@ -106,7 +164,9 @@ impl Tombstones {
             put_i64(&mut dropped, *hour);
             put_u64(&mut dropped, *flush);
         }
-        let mut w = BlockWriter::create(Arc::clone(disk), &dir.join(FILE), KIND, 1)?;
+        put_u64(&mut dropped, self.newest);
+        put_i64(&mut dropped, self.floor);
+        let mut w = BlockWriter::create(Arc::clone(disk), &dir.join(FILE), KIND, VERSION)?;
         w.section("ranges", &body, Codec::Zstd(3))?;
         w.section("dropped", &dropped, Codec::Raw)?;
         w.finish().map(drop)
@@ -119,6 +179,10 @@ impl Tombstones {
             return Ok(Self::default());
         }
         let file = BlockReader::open(Arc::clone(disk), &path, KIND)?;
+        if file.kind_version() != VERSION {
+            let (found, known) = (u32::from(file.kind_version()), u32::from(VERSION));
+            return Err(DiskError::UnsupportedVersion { path, found, known });
+        }
         let (body, dropped) = (file.section("ranges")?, file.section("dropped")?);
         let parse = || {
             let mut r = Reader::new(&body);
@@ -126,13 +190,15 @@ impl Tombstones {
             for _ in 0..r.count()? {
                 let labels = LabelSet::from_bytes(r.bytes()?)?;
                 let n = r.count()?;
-                let list: Option<Vec<_>> = (0..n).map(|_| Some((r.i64()?, r.i64()?))).collect();
+                let range = |_| Some(Deleted { start: r.i64()?, end: r.i64()?, number: r.u64()? });
+                let list: Option<Vec<_>> = (0..n).map(range).collect();
                 ranges.insert(labels, list?);
             }
             let mut r = Reader::new(&dropped);
             let n = r.count()?;
-            let dropped: Option<_> = (0..n).map(|_| Some((r.i64()?, r.u64()?))).collect();
-            Some(Self { ranges, dropped: dropped? })
+            let dropped: Option<BTreeMap<_, _>> =
+                (0..n).map(|_| Some((r.i64()?, r.u64()?))).collect();
+            Some(Self { ranges, dropped: dropped?, newest: r.u64()?, floor: r.i64()? })
         };
         parse().ok_or_else(|| DiskError::corrupt(&path, 0, "tombstones do not decode"))
     }
@@ -151,10 +217,14 @@ mod tests {
         t.add(&labels, 40, 50);
         t.add(&labels, 20, 30);
         assert_eq!(t.len(), 2);
+        assert!(t.raise_floor(5) && !t.raise_floor(4));
+        assert_eq!(t.since(1, 0, 15).count(), 1, "the joint range counts as the newest");
+        assert_eq!((t.since(3, 0, 100).count(), t.since(0, 30, 39).count()), (0, 0));
         let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
         disk.create_dir_all(Path::new("/m")).unwrap();
         t.write(&disk, Path::new("/m")).unwrap();
         let mut t = Tombstones::read(&disk, Path::new("/m")).unwrap();
+        assert_eq!((t.newest(), t.floor()), (3, 5));
         let mut data = SeriesData {
             labels: labels.clone(),
             timestamps: vec![9, 10, 29, 30, 45],

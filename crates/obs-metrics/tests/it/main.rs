@@ -5,6 +5,7 @@
 mod corruption;
 mod engine;
 mod faults;
+mod merge;
 mod model;
 
 use std::path::{Path, PathBuf};
