@@ -26,6 +26,7 @@ pub use lock::DataLock;
 pub use real::RealDisk;
 pub use wal::{
     CorruptRange, Lsn, SegmentId, Wal, WalConfig, WalRecovery, WalStats, replay_read_only,
+    replay_read_only_from,
 };
 
 /// Locks although a holder panicked: every structure of this crate is kept valid at each step.

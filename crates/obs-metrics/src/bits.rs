@@ -39,10 +39,6 @@ impl BitWriter {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
 }
 
 #[derive(Clone, Debug)]

@@ -47,6 +47,9 @@ pub struct Limits {
     pub index_cache_bytes: usize,
     /// Unpacked bytes of block sections kept in memory between queries.
     pub section_cache_bytes: usize,
+    /// Bytes by which the log grows before the head is written to a snapshot again: what a start
+    /// after a crash replays at most, a minute's worth aside.
+    pub snapshot_wal_bytes: u64,
 }
 
 impl Limits {
@@ -63,6 +66,7 @@ impl Limits {
             metadata_max: 100_000,
             index_cache_bytes: 256 << 20,
             section_cache_bytes: 64 << 20,
+            snapshot_wal_bytes: 64 << 20,
         }
     }
 

@@ -5,11 +5,12 @@
 //! reader may see a sample twice (and removes the repetition), but never not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use obs_disk::{
-    BlockReader, DiskError, SegmentId, Wal, WalConfig, remove_stale_temporaries, replay_read_only,
+    BlockReader, DiskError, SegmentId, Wal, WalConfig, remove_stale_temporaries,
+    replay_read_only_from,
 };
 use obs_types::MetricMetadata;
 
@@ -20,12 +21,15 @@ use crate::exemplars::ExemplarRing;
 use crate::head::Head;
 use crate::record::Record;
 use crate::series::{Series, Stored};
+use crate::snapshot;
 use crate::stats::Counters;
 use crate::tombstones::Tombstones;
 use crate::{hour_of, lock, write};
 
 pub(crate) const SIDE_KIND: [u8; 4] = *b"MESD";
 pub(crate) const SIDE_FILE: &str = "side.blk";
+/// A shorter log is replayed faster than a snapshot is written.
+const SHUTDOWN_SNAPSHOT_WAL_BYTES: u64 = 1 << 20;
 const QUARANTINE: &str = "quarantine";
 /// Flushes come hourly, so one repetition nearly always does.
 const READ_ONLY_ATTEMPTS: u32 = 5;
@@ -52,6 +56,8 @@ pub struct MetricsEngine {
     pub(crate) epoch_max_t: AtomicI64,
     /// Past epochs, oldest first.
     pub(crate) epochs: Mutex<Vec<Epoch>>,
+    /// The segment from which on the log is not in the last snapshot.
+    pub(crate) snapshot_end: AtomicU64,
     pub(crate) exemplars: Mutex<ExemplarRing>,
     pub(crate) metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
@@ -133,7 +139,6 @@ impl MetricsEngine {
             }
             Err(e) => return Err(e.into()),
         };
-        let head = Head::new();
         let mut exemplars = ExemplarRing::new(config.limits.exemplars_max);
         let mut metadata = BTreeMap::new();
         let mut replay = Replay::default();
@@ -143,6 +148,24 @@ impl MetricsEngine {
             *newest = flush.max(*newest);
             replay.flush = replay.flush.max(flush);
         }
+        let snapshot = match snapshot::load(&disk, &config.dir, &replay.flushed) {
+            Ok(snapshot) => snapshot,
+            Err(e) if e.is_corrupt() => {
+                set_aside(&config, snapshot::FILE, &e, &counters);
+                None
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let (head, from) = match snapshot {
+            Some(loaded) => {
+                replay.flush = replay.flush.max(loaded.place.flush);
+                replay.flush_min = Some(loaded.place.logged_from);
+                replay.epoch_max = loaded.place.epoch;
+                (replay.hours, replay.max_t) = (loaded.hours, loaded.max_t);
+                (loaded.head, loaded.place.end)
+            }
+            None => (Head::new(), SegmentId(0)),
+        };
         let mut apply = |bytes: &[u8]| match Record::read(bytes) {
             Some(record) => replay.apply(&head, record, &mut exemplars, &mut metadata),
             None => replay.undecodable += 1,
@@ -155,11 +178,12 @@ impl MetricsEngine {
         }
         let (wal, recovery) = if writable {
             let wal_config = WalConfig::standard();
-            let wal = Wal::open(Arc::clone(&disk), &config.wal_dir, wal_config, &mut apply)?;
+            let wal =
+                Wal::open_from(Arc::clone(&disk), &config.wal_dir, wal_config, from, &mut apply)?;
             let recovery = wal.recovery().clone();
             (Some(wal), recovery)
         } else {
-            (None, replay_read_only(&*disk, &config.wal_dir, &mut apply)?)
+            (None, replay_read_only_from(&*disk, &config.wal_dir, from, &mut apply)?)
         };
         for range in &recovery.corrupt {
             tracing::error!(
@@ -195,6 +219,7 @@ impl MetricsEngine {
             head_hours: Mutex::new(replay.hours),
             epoch_max_t: AtomicI64::new(replay.max_t.unwrap_or(i64::MIN)),
             epochs: Mutex::default(),
+            snapshot_end: AtomicU64::new(from.0),
             exemplars: Mutex::new(exemplars),
             metadata: RwLock::new(metadata),
             tombstones: RwLock::new(Arc::new(tombstones)),
@@ -204,12 +229,19 @@ impl MetricsEngine {
         }))
     }
 
-    /// Takes no more writes; everything accepted is durable already. Reading goes on.
+    /// Takes no more writes; everything accepted is durable already. Reading goes on. Writes a
+    /// snapshot, so that the next start is quick.
     pub fn shutdown(&self) {
         self.closed.store(true, Ordering::SeqCst);
         // Waits for appends that are under way.
         drop(write(&self.gate));
-        drop(lock(&self.maintenance));
+        let _alone = lock(&self.maintenance);
+        if self.wal.is_some() {
+            let due = self.config.limits.snapshot_wal_bytes.min(SHUTDOWN_SNAPSHOT_WAL_BYTES);
+            if let Err(e) = self.snapshot_if(due) {
+                tracing::warn!(%e, "no snapshot of the metrics head; the next start replays more");
+            }
+        }
     }
 
     /// Reads every block whole and checks every checksum; returns what is damaged.
@@ -301,7 +333,7 @@ impl Replay {
 
 /// Whether a sample of that time, logged when `flush` flushes had begun, is in a block: its hour
 /// was flushed later.
-fn in_block(flushed: &BTreeMap<i64, u64>, t: i64, flush: u64) -> bool {
+pub(crate) fn in_block(flushed: &BTreeMap<i64, u64>, t: i64, flush: u64) -> bool {
     flushed.get(&hour_of(t)).is_some_and(|done| *done > flush)
 }
 

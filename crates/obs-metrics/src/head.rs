@@ -1,5 +1,6 @@
 //! The series in memory: found by the hash of their label bytes, or through the index.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use obs_types::{LabelSet, Matcher};
 
 use crate::index::Index;
 use crate::series::Series;
-use crate::{read, write};
+use crate::{lock, read, write};
 
 const SHARDS: usize = 32;
 
@@ -22,10 +23,12 @@ pub(crate) struct Head {
     pub(crate) bytes: AtomicUsize,
 }
 
-/// The key is already a good hash; entries with equal hashes share a list.
+/// The key is already a good hash.
 #[derive(Debug, Default)]
 struct Shard {
-    by_hash: HashMap<u64, Vec<Arc<Series>>, BuildHasherDefault<AlreadyHashed>>,
+    by_hash: HashMap<u64, Arc<Series>, BuildHasherDefault<AlreadyHashed>>,
+    /// Series whose hash another one had first.
+    collisions: Vec<Arc<Series>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +58,30 @@ impl Hasher for AlreadyHashed {
 
 impl Shard {
     fn find(&self, hash: u64, labels: &LabelSet) -> Option<&Arc<Series>> {
-        self.by_hash.get(&hash)?.iter().find(|s| s.labels.as_bytes() == labels.as_bytes())
+        let same = |s: &&Arc<Series>| s.labels.as_bytes() == labels.as_bytes();
+        let first = self.by_hash.get(&hash)?;
+        Some(first).filter(same).or_else(|| self.collisions.iter().find(same))
+    }
+
+    fn insert(&mut self, hash: u64, series: &Arc<Series>) {
+        match self.by_hash.entry(hash) {
+            Entry::Vacant(free) => {
+                free.insert(Arc::clone(series));
+            }
+            Entry::Occupied(_) => self.collisions.push(Arc::clone(series)),
+        }
+    }
+
+    fn remove(&mut self, hash: u64, id: u32) {
+        if self.by_hash.get(&hash).is_some_and(|s| s.id == id) {
+            self.by_hash.remove(&hash);
+            let next = self.collisions.iter().position(|s| s.labels.stable_hash() == hash);
+            if let Some(next) = next.map(|at| self.collisions.swap_remove(at)) {
+                self.by_hash.insert(hash, next);
+            }
+        } else {
+            self.collisions.retain(|s| s.id != id);
+        }
     }
 }
 
@@ -68,6 +94,27 @@ impl Head {
             series_count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// A head of these series, whose ids ascend, with their index.
+    pub(crate) fn restore(series: Vec<Arc<Series>>, index: Index) -> Self {
+        let head = Self::new();
+        let mut bytes = 0;
+        let per_shard = series.len() / SHARDS;
+        head.shards.iter().for_each(|s| write(s).by_hash.reserve(per_shard + per_shard / 8));
+        for s in &series {
+            bytes += s.fixed_bytes() + lock(&s.state).byte_len();
+            let hash = s.labels.stable_hash();
+            if let Some(shard) = head.shard(hash) {
+                write(shard).insert(hash, s);
+            }
+        }
+        head.next_id.store(series.last().map_or(1, |s| s.id + 1), Ordering::Relaxed);
+        head.series_count.store(series.len(), Ordering::Relaxed);
+        head.bytes.store(bytes, Ordering::Relaxed);
+        *write(&head.index) =
+            HeadIndex { index, by_id: series.into_iter().map(|s| (s.id, s)).collect() };
+        head
     }
 
     /// The map uses the high bits of a hash for its own buckets, so the shard takes the low ones.
@@ -130,7 +177,7 @@ impl Head {
         };
         let series = Arc::new(Series::new(id, labels.clone()));
         self.bytes.fetch_add(series.fixed_bytes(), Ordering::Relaxed);
-        shard.by_hash.entry(hash).or_default().push(Arc::clone(&series));
+        shard.insert(hash, &series);
         created.push(Arc::clone(&series));
         Some(series)
     }
@@ -153,14 +200,7 @@ impl Head {
         for series in gone {
             let hash = series.labels.stable_hash();
             let Some(shard) = self.shard(hash) else { continue };
-            let mut shard = write(shard);
-            if let Some(list) = shard.by_hash.get_mut(&hash) {
-                list.retain(|s| s.id != series.id);
-                if list.is_empty() {
-                    shard.by_hash.remove(&hash);
-                }
-            }
-            drop(shard);
+            write(shard).remove(hash, series.id);
             self.series_count.fetch_sub(1, Ordering::Relaxed);
             self.shrink(series.fixed_bytes());
             labels.insert(series.id, series.labels.clone());

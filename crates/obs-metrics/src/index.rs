@@ -36,12 +36,12 @@ impl Index {
         }
     }
 
-    /// The index of series 0 to `count`, from all label pairs (each once) with their postings.
+    /// The index of these series, from all label pairs (each once) with their postings.
     pub(crate) fn of_pairs<'a>(
-        count: u32,
+        all: std::ops::Range<u32>,
         pairs: impl Iterator<Item = ((&'a str, &'a str), Postings)>,
     ) -> Self {
-        let mut out = Self { names: BTreeMap::new(), all: (0..count).collect() };
+        let mut out = Self { names: BTreeMap::new(), all: all.collect() };
         for ((name, value), postings) in pairs.filter(|(_, p)| !p.is_empty()) {
             if !out.names.contains_key(name) {
                 out.names.insert(name.into(), BTreeMap::new());

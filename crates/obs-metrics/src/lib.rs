@@ -22,10 +22,12 @@ mod index;
 mod maintain;
 mod merge;
 mod pack;
+mod pairs;
 mod query;
 mod record;
 mod regex_hint;
 mod series;
+mod snapshot;
 mod stats;
 mod tombstones;
 

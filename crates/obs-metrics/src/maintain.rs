@@ -29,6 +29,7 @@ pub struct MaintainReport {
     pub blocks_written: u64,
     pub samples_flushed: u64,
     pub blocks_merged: u64,
+    pub snapshots_written: u64,
     /// Series that left the head because they have no samples there.
     pub series_removed: u64,
 }
@@ -47,6 +48,11 @@ impl MetricsEngine {
         let due = lock(&self.head_hours).first().is_some_and(|h| *h < cutoff_hour);
         if due {
             self.flush(cutoff_hour, &mut report)?;
+        }
+        // After a flush the last snapshot is mostly of samples that are in blocks now.
+        let grown = self.config.limits.snapshot_wal_bytes;
+        if self.snapshot_if(if due { grown / 8 } else { grown })? {
+            report.snapshots_written += 1;
         }
         self.merge_blocks(cutoff_hour, &mut report)?;
         self.remove_retired()?;
@@ -225,7 +231,7 @@ impl MetricsEngine {
     }
 
     /// Exemplars and metadata have no block; this file takes them out of the log.
-    fn write_side(&self, line: Line) -> Result<(), MetricsError> {
+    pub(crate) fn write_side(&self, line: Line) -> Result<(), MetricsError> {
         let mut record = RecordWriter::default();
         for (series, exemplar) in lock(&self.exemplars).iter() {
             record.exemplar(series, exemplar);

@@ -9,14 +9,15 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use obs_disk::bytes::{Reader, put_f64, put_i64, put_u64};
 use obs_types::{LabelSet, NativeHistogram, RejectReason, SeriesData};
 
 use crate::chunk::{Chunk, OpenChunk};
-use crate::histogram::same;
+use crate::histogram::{get_histogram, put_histogram, same};
 use crate::{HOUR_MS, hour_of};
 
-/// A longer chunk would make short reads decode too much.
-const CHUNK_SAMPLES_MAX: u32 = 480;
+/// A longer chunk would keep more samples in the form that grows, which is the larger one.
+const CHUNK_SAMPLES_MAX: u32 = 120;
 /// Estimate of what a series costs besides its labels and samples.
 pub(crate) const SERIES_BYTES: usize = 400;
 
@@ -70,14 +71,10 @@ pub(crate) enum Stored {
 
 impl Series {
     pub(crate) fn new(id: u32, labels: LabelSet) -> Self {
-        let state = State {
-            last_t: i64::MIN,
-            flushing: Vec::new(),
-            closed: Vec::new(),
-            open: None,
-            late: Vec::new(),
-            histograms: Vec::new(),
-        };
+        Self::with_state(id, labels, State::empty())
+    }
+
+    pub(crate) fn with_state(id: u32, labels: LabelSet, state: State) -> Self {
         Self { id, labels, logged_epoch: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
@@ -131,12 +128,88 @@ impl State {
         {
             let before = open.byte_len();
             open.push(t, v);
-            return open.byte_len() - before;
+            return open.byte_len().saturating_sub(before);
         }
         if let Some(full) = self.open.replace(OpenChunk::new(t, v)) {
             self.closed.push(full.close());
         }
         16
+    }
+
+    /// Appends all that the series holds, for a snapshot of the head.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let open = self.open.as_ref().map(OpenChunk::snapshot);
+        let flushing = self.flushing.iter();
+        let chunks = flushing.clone().flat_map(|p| &p.chunks).chain(&self.closed).chain(&open);
+        let late = flushing.clone().flat_map(|p| &p.late).chain(&self.late);
+        let histograms = flushing.flat_map(|p| &p.histograms).chain(&self.histograms);
+        put_i64(out, self.last_t);
+        put_u64(out, chunks.clone().count() as u64);
+        chunks.for_each(|c| c.put(out));
+        put_u64(out, late.clone().count() as u64);
+        for (t, v) in late {
+            put_i64(out, *t);
+            put_f64(out, *v);
+        }
+        put_u64(out, histograms.clone().count() as u64);
+        for (t, h) in histograms {
+            put_i64(out, *t);
+            put_histogram(out, h);
+        }
+    }
+
+    /// What `put` wrote, without the samples of times that are `done`; `None` if the bytes do not
+    /// decode.
+    pub(crate) fn get(r: &mut Reader<'_>, done: impl Fn(i64) -> bool) -> Option<Self> {
+        let mut out = Self::empty();
+        out.last_t = r.i64()?;
+        for _ in 0..r.count()? {
+            // A chunk lies in one hour.
+            out.closed.extend(Some(Chunk::get(r)?).filter(|c| !done(c.min_t)));
+        }
+        for _ in 0..r.count()? {
+            out.late.extend(Some((r.i64()?, r.f64()?)).filter(|(t, _)| !done(*t)));
+        }
+        for _ in 0..r.count()? {
+            let one = (r.i64()?, Arc::new(get_histogram(r)?));
+            out.histograms.extend(Some(one).filter(|(t, _)| !done(*t)));
+        }
+        out.late.sort_by_key(|(t, _)| *t);
+        out.histograms.sort_by_key(|(t, _)| *t);
+        Some(out)
+    }
+
+    fn empty() -> Self {
+        Self {
+            last_t: i64::MIN,
+            flushing: Vec::new(),
+            closed: Vec::new(),
+            open: None,
+            late: Vec::new(),
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Bytes of samples.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.closed.iter().map(|c| c.bytes.len()).sum::<usize>()
+            + self.open.as_ref().map_or(0, OpenChunk::byte_len)
+            + self.flushing.iter().map(Portion::byte_len).sum::<usize>()
+            + self.late.len() * 16
+            + self.histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
+    }
+
+    /// Times that between them touch every hour with samples.
+    pub(crate) fn hour_times(&self) -> impl Iterator<Item = i64> {
+        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
+        let late = self.late.iter().chain(self.flushing.iter().flat_map(|p| &p.late));
+        let histograms =
+            self.histograms.iter().chain(self.flushing.iter().flat_map(|p| &p.histograms));
+        chunks
+            .map(|c| c.min_t)
+            .chain(self.open.iter().map(|o| o.min_t))
+            .chain(late.map(|(t, _)| *t))
+            .chain(histograms.map(|(t, _)| *t))
     }
 
     fn find(&self, t: i64) -> Option<Found> {
@@ -173,7 +246,8 @@ impl State {
     pub(crate) fn take_hour(&mut self, hour: i64) -> Option<Portion> {
         let mut taken = Portion { hour, ..Portion::default() };
         if self.open.as_ref().is_some_and(|o| hour_of(o.min_t) == hour) {
-            self.closed.extend(self.open.take().map(OpenChunk::close));
+            // Written out soon: not worth packing.
+            self.closed.extend(self.open.take().map(|o| o.snapshot()));
         }
         let of_hour = |t: i64| hour_of(t) == hour;
         if self.closed.iter().any(|c| of_hour(c.min_t)) {

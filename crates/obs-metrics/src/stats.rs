@@ -30,6 +30,8 @@ pub struct MetricsStats {
     pub appended: u64,
     /// Items refused, by reason.
     pub rejected: BTreeMap<RejectReason, u64>,
+    /// Snapshots of the head written.
+    pub snapshots: u64,
     /// Samples that lost their series because the log was damaged.
     pub lost_samples: u64,
     /// Damaged ranges and undecodable records found in the log.
@@ -69,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) appended: AtomicU64,
     pub(crate) rejected: std::sync::Mutex<BTreeMap<RejectReason, u64>>,
     pub(crate) lost_samples: AtomicU64,
+    pub(crate) snapshots: AtomicU64,
     pub(crate) wal_corrupt: AtomicU64,
     pub(crate) wal_torn_bytes: AtomicU64,
     pub(crate) blocks_quarantined: AtomicU64,
@@ -95,6 +98,7 @@ impl MetricsEngine {
             appended: get(&self.counters.appended),
             rejected: lock(&self.counters.rejected).clone(),
             lost_samples: get(&self.counters.lost_samples),
+            snapshots: get(&self.counters.snapshots),
             wal_corrupt: get(&self.counters.wal_corrupt),
             wal_torn_bytes: get(&self.counters.wal_torn_bytes),
             blocks_quarantined: get(&self.counters.blocks_quarantined),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use format::{FRAME_LEN, HEADER_LEN, header, put_record, segment_path};
-pub use replay::replay_read_only;
+pub use replay::{replay_read_only, replay_read_only_from};
 
 use crate::{Disk, DiskError, DiskFile, lock, write_durable};
 
@@ -138,11 +138,28 @@ impl Wal {
         config: WalConfig,
         replay: &mut dyn FnMut(&[u8]),
     ) -> Result<Self, DiskError> {
+        Self::open_from(disk, dir, config, SegmentId(0), replay)
+    }
+
+    /// As [`Wal::open`], without reading the segments before `from`, whose records are known from
+    /// elsewhere; they stay until [`Wal::remove_before`]. New segments get numbers from `from` on,
+    /// also where the log is empty.
+    pub fn open_from(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: WalConfig,
+        from: SegmentId,
+        replay: &mut dyn FnMut(&[u8]),
+    ) -> Result<Self, DiskError> {
         disk.create_dir_all(dir)?;
         let mut recovery = WalRecovery::default();
         let mut closed = BTreeMap::new();
-        let mut next_segment = SegmentId(1);
-        for (id, _) in replay::segments(&*disk, dir)? {
+        let mut next_segment = from.max(SegmentId(1));
+        for (id, len) in replay::segments(&*disk, dir)? {
+            if id < from {
+                closed.insert(id, len);
+                continue;
+            }
             let path = segment_path(dir, id);
             let bytes = disk.read(&path)?;
             let found = replay::scan(&bytes, &path, id, replay)?;
@@ -287,6 +304,13 @@ impl Wal {
         s.durable = s.written;
         self.synced.notify_all();
         Ok(())
+    }
+
+    /// Bytes in the segments from `from` on.
+    pub fn bytes_from(&self, from: SegmentId) -> u64 {
+        let s = lock(&self.state);
+        let open = s.open.as_ref().filter(|o| o.id >= from).map_or(0, |o| o.len);
+        s.closed.range(from..).map(|(_, len)| *len).sum::<u64>() + open
     }
 
     pub fn stats(&self) -> WalStats {

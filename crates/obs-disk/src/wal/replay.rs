@@ -95,8 +95,18 @@ pub fn replay_read_only(
     dir: &Path,
     replay: &mut dyn FnMut(&[u8]),
 ) -> Result<WalRecovery, DiskError> {
+    replay_read_only_from(disk, dir, SegmentId(0), replay)
+}
+
+/// As [`replay_read_only`], without the segments before `from`.
+pub fn replay_read_only_from(
+    disk: &dyn Disk,
+    dir: &Path,
+    from: SegmentId,
+    replay: &mut dyn FnMut(&[u8]),
+) -> Result<WalRecovery, DiskError> {
     let mut recovery = WalRecovery::default();
-    for (segment, _) in segments(disk, dir)? {
+    for (segment, _) in segments(disk, dir)?.into_iter().filter(|(id, _)| *id >= from) {
         let path = segment_path(dir, segment);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,

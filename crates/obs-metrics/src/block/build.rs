@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use obs_disk::bytes::{put_bytes, put_i64, put_u64};
+use obs_disk::bytes::{put_i64, put_u64};
 use obs_disk::{BlockWriter, Codec, Disk, DiskError};
 use obs_types::{NativeHistogram, SeriesData};
 
@@ -14,6 +14,7 @@ use crate::block::{
 use crate::codec::put_times;
 use crate::histogram::put_histogram;
 use crate::pack::put_column;
+use crate::pairs::PairWriter;
 
 /// Time columns are told apart by their bytes; above this many bytes they are forgotten, so that
 /// series which share none do not fill the memory.
@@ -73,12 +74,8 @@ pub(crate) struct BlockBuilder {
     last_times: (Vec<i64>, u64),
     column_count: u64,
     last_min_t: i64,
-    names: HashMap<Box<str>, u64>,
-    name_bytes: Vec<u8>,
-    /// Pairs by name number and value.
-    pairs: HashMap<(u64, Box<str>), u64>,
-    pair_bytes: Vec<u8>,
-    last_pairs: Vec<u64>,
+    pairs: PairWriter,
+    last_pairs: Vec<u32>,
     series: Vec<u8>,
     columns: Vec<u8>,
     chunks: Vec<u8>,
@@ -100,10 +97,7 @@ impl BlockBuilder {
             last_times: (Vec::new(), 0),
             column_count: 0,
             last_min_t: 0,
-            names: HashMap::new(),
-            name_bytes: Vec::new(),
-            pairs: HashMap::new(),
-            pair_bytes: Vec::new(),
+            pairs: PairWriter::default(),
             last_pairs: Vec::new(),
             series: Vec::new(),
             columns: Vec::new(),
@@ -115,12 +109,13 @@ impl BlockBuilder {
         if data.sample_count() == 0 {
             return Ok(());
         }
-        let pairs: Vec<u64> = data.labels.iter().map(|(n, v)| self.pair(n, v)).collect();
+        let mut pairs = Vec::with_capacity(self.last_pairs.len());
+        self.pairs.put(&data.labels, &mut pairs);
         let same = pairs.iter().zip(&self.last_pairs).take_while(|(a, b)| a == b).count();
         put_u64(&mut self.series, pairs.len() as u64);
         put_u64(&mut self.series, same as u64);
         for pair in pairs.iter().skip(same) {
-            put_u64(&mut self.series, *pair);
+            put_u64(&mut self.series, u64::from(*pair));
         }
         self.last_pairs = pairs;
         let histograms = &data.histograms;
@@ -218,35 +213,12 @@ impl BlockBuilder {
         Ok(number)
     }
 
-    fn pair(&mut self, name: &str, value: &str) -> u64 {
-        let name = match self.names.get(name) {
-            Some(number) => *number,
-            None => {
-                let number = self.names.len() as u64;
-                self.names.insert(name.into(), number);
-                put_bytes(&mut self.name_bytes, name.as_bytes());
-                number
-            }
-        };
-        let next = self.pairs.len() as u64;
-        let bytes = &mut self.pair_bytes;
-        *self.pairs.entry((name, value.into())).or_insert_with(|| {
-            put_u64(bytes, name);
-            put_bytes(bytes, value.as_bytes());
-            next
-        })
-    }
-
     /// Makes the block durable under its name.
     pub(crate) fn finish(mut self) -> Result<Meta, DiskError> {
         for stream in [&mut self.times, &mut self.values, &mut self.noise] {
             stream.close_if(0, &mut self.writer)?;
         }
-        let mut pairs = Vec::with_capacity(self.name_bytes.len() + self.pair_bytes.len() + 8);
-        put_u64(&mut pairs, self.names.len() as u64);
-        pairs.extend_from_slice(&self.name_bytes);
-        pairs.extend_from_slice(&self.pair_bytes);
-        self.writer.section("pairs", &pairs, Codec::Zstd(3))?;
+        self.writer.section("pairs", &self.pairs.encode(), Codec::Zstd(3))?;
         self.writer.section("series", &self.series, Codec::Zstd(3))?;
         self.writer.section("columns", &self.columns, Codec::Zstd(3))?;
         self.writer.section("chunks", &self.chunks, Codec::Zstd(3))?;

@@ -6,6 +6,7 @@ use obs_types::LabelSet;
 use crate::block::build::{HAS_NOISE, HISTOGRAM, NEXT_NOISE, NEXT_TIMES, NEXT_VALUES};
 use crate::block::{ChunkKind, ChunkRef, Meta, Place, TimeColumn};
 use crate::index::Index;
+use crate::pairs::Pairs;
 
 /// The unpacked sections of an index.
 #[derive(Debug)]
@@ -20,48 +21,6 @@ impl Raw {
     pub(super) fn of(parts: Vec<Vec<u8>>) -> Option<Self> {
         let [pairs, series, columns, chunks] = <[Vec<u8>; 4]>::try_from(parts).ok()?;
         Some(Self { pairs, series, columns, chunks })
-    }
-}
-
-/// Label pairs by number.
-#[derive(Debug, Default)]
-struct Pairs {
-    /// Each as a label set encodes it, end to end.
-    encoded: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Pairs {
-    fn parse<'a>(raw: &'a Raw, mut each: impl FnMut(&'a str, &'a str)) -> Option<Self> {
-        let mut r = Reader::new(&raw.pairs);
-        let count = r.count()?;
-        let names: Vec<&str> = (0..count).map(|_| r.str()).collect::<Option<_>>()?;
-        let mut out = Self::default();
-        while !r.rest.is_empty() {
-            let name: &str = names.get(r.usize()?)?;
-            let value = r.str()?;
-            for text in [name, value] {
-                out.encoded.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
-                out.encoded.extend_from_slice(text.as_bytes());
-            }
-            out.ends.push(out.encoded.len());
-            each(name, value);
-        }
-        Some(out)
-    }
-
-    fn get(&self, pair: u32) -> Option<&[u8]> {
-        let at = pair as usize;
-        let begin = if at == 0 { 0 } else { *self.ends.get(at - 1)? };
-        self.encoded.get(begin..*self.ends.get(at)?)
-    }
-
-    fn labels(&self, pairs: &[u32]) -> Option<LabelSet> {
-        let mut raw = Vec::with_capacity(pairs.len() * 24);
-        for pair in pairs {
-            raw.extend_from_slice(self.get(*pair)?);
-        }
-        LabelSet::from_bytes(&raw)
     }
 }
 
@@ -164,7 +123,7 @@ pub(crate) struct BlockIndex {
 impl BlockIndex {
     pub(super) fn parse(meta: &Meta, raw: &Raw) -> Option<Self> {
         let mut texts: Vec<(&str, &str)> = Vec::new();
-        let pairs = Pairs::parse(raw, |name, value| texts.push((name, value)))?;
+        let pairs = Pairs::parse(&raw.pairs, |name, value| texts.push((name, value)))?;
         let columns = read_columns(raw)?;
         let mut postings: Vec<Vec<u32>> = vec![Vec::new(); texts.len()];
         let mut out = Self { pairs, columns, ..Self::default() };
@@ -187,9 +146,9 @@ impl BlockIndex {
             + out.chunks.len() * size_of::<ChunkRef>()
             + out.columns.len() * size_of::<TimeColumn>()
             + out.series_ends.len() * 12
-            + out.pairs.encoded.len() * 2
+            + out.pairs.byte_len() * 2
             + texts.len() * 100;
-        out.index = Index::of_pairs(count, texts.into_iter().zip(postings));
+        out.index = Index::of_pairs(0..count, texts.into_iter().zip(postings));
         Some(out)
     }
 
@@ -239,7 +198,7 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn new(raw: Raw) -> Option<Self> {
-        let pairs = Pairs::parse(&raw, |_, _| ())?;
+        let pairs = Pairs::parse(&raw.pairs, |_, _| ())?;
         let columns = read_columns(&raw)?;
         Some(Self {
             raw,
@@ -260,7 +219,7 @@ impl Scan {
         let mut s = Series {
             series: Reader::new(self.raw.series.get(self.series_at..)?),
             chunks: Reader::new(self.raw.chunks.get(self.chunks_at..)?),
-            pair_count: self.pairs.ends.len(),
+            pair_count: self.pairs.len(),
             column_count: self.columns.len(),
             pairs: std::mem::take(&mut self.current),
             values: self.values,

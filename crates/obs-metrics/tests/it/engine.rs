@@ -111,7 +111,7 @@ fn a_full_head_pushes_back_until_it_is_flushed() {
 
 #[test]
 fn histograms_exemplars_and_metadata_survive() {
-    let world = World::new();
+    let mut world = World::new();
     let engine = world.open();
     let series = labels("latency", &[("job", "a")]);
     let h = |count: f64| {
@@ -164,6 +164,13 @@ fn histograms_exemplars_and_metadata_survive() {
         assert!(engine.metadata(Some("other")).unwrap().is_empty());
     };
     check(&engine);
+    drop(engine);
+    world.disk.crash();
+    world.limits.snapshot_wal_bytes = 1;
+    let engine = world.open();
+    check(&engine);
+    engine.shutdown();
+    assert_eq!(engine.stats().snapshots, 1);
     drop(engine);
     world.disk.crash();
     let engine = world.open();
@@ -280,7 +287,8 @@ fn queries_end_at_their_limits() {
 
 #[test]
 fn threads_append_query_and_maintain_together() {
-    let world = World::new();
+    let mut world = World::new();
+    world.limits.snapshot_wal_bytes = 1;
     let engine = world.open();
     std::thread::scope(|scope| {
         for t in 0..4 {
@@ -307,4 +315,7 @@ fn threads_append_query_and_maintain_together() {
     });
     let all = select(&engine, &[], everything());
     assert_eq!(all.iter().map(|s| s.1.len()).collect::<Vec<_>>(), [60, 60, 60, 60, 240]);
+    drop(engine);
+    world.disk.crash();
+    assert_eq!(select(&world.open(), &[], everything()), all, "from a snapshot made meanwhile");
 }

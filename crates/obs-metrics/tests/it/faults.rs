@@ -45,10 +45,13 @@ fn assert_holds(engine: &MetricsEngine, acknowledged: &Acknowledged, what: &str)
 
 #[test]
 fn acknowledged_samples_survive_any_fault_at_any_operation() {
-    for fault in [Fault::Fail, Fault::Tear, Fault::FailStored, Fault::Crash] {
+    let faults = [Fault::Fail, Fault::Tear, Fault::FailStored, Fault::Crash];
+    // With a snapshot in every round of maintenance, and without.
+    for (fault, snapshot_wal_bytes) in faults.iter().flat_map(|f| [(*f, 1), (*f, u64::MAX)]) {
         let mut n = 0;
         loop {
-            let world = World::new();
+            let mut world = World::new();
+            world.limits.snapshot_wal_bytes = snapshot_wal_bytes;
             world.disk.fault_after(n, fault);
             let mut acknowledged = Acknowledged::new();
             if let Ok(engine) = world.try_open(obs_metrics::OpenMode::ReadWrite) {

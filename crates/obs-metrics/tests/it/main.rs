@@ -7,6 +7,7 @@ mod engine;
 mod faults;
 mod merge;
 mod model;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -17,7 +17,8 @@ enum Step {
     Append(Vec<(u8, i64, u8)>),
     Advance(u64),
     Maintain,
-    Reopen,
+    /// In order, or by a crash.
+    Reopen(bool),
     DropBefore(i64),
     Delete(u8, i64, i64),
 }
@@ -34,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => proptest::collection::vec(item, 1..8).prop_map(Step::Append),
         5 => (1_u64..120).prop_map(|m| Step::Advance(m * 60)),
         3 => Just(Step::Maintain),
-        2 => Just(Step::Reopen),
+        2 => any::<bool>().prop_map(Step::Reopen),
         1 => (-12_i64..0).prop_map(Step::DropBefore),
         1 => (0_u8..6, -5_i64..0, 1_i64..4).prop_map(|(s, a, n)| Step::Delete(s, a, n)),
     ]
@@ -117,8 +118,12 @@ fn matcher_sets() -> Vec<Vec<Matcher>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_engine_is_a_map_of_maps(steps in proptest::collection::vec(step(), 1..60)) {
-        let world = World::new();
+    fn the_engine_is_a_map_of_maps(
+        steps in proptest::collection::vec(step(), 1..60),
+        snapshot_wal_bytes in prop_oneof![Just(1_u64), Just(600), Just(u64::MAX)],
+    ) {
+        let mut world = World::new();
+        world.limits.snapshot_wal_bytes = snapshot_wal_bytes;
         let mut engine = world.open();
         let mut model = Model::default();
         let context = QueryContext::unlimited();
@@ -143,7 +148,10 @@ proptest! {
                 Step::Maintain => {
                     engine.maintain(now).unwrap();
                 }
-                Step::Reopen => {
+                Step::Reopen(stop) => {
+                    if stop {
+                        engine.shutdown();
+                    }
                     drop(engine);
                     world.disk.crash();
                     engine = world.open();
