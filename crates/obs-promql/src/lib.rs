@@ -32,4 +32,6 @@ pub use parser::{ParseError, ParserOptions, parse, parse_selector};
 pub use printer::pretty;
 pub use text::{format_duration_ms, parse_duration_ms};
 pub use tree::tree_json;
-pub use value::{MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};
+pub use value::{
+    MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, Value, VectorSample,
+};

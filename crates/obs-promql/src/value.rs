@@ -1,6 +1,7 @@
 //! What a query answers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use obs_types::{LabelSet, NativeHistogram};
 
@@ -72,8 +73,37 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// Series read from the source.
     pub series_read: u64,
-    /// Most samples held at once in results and windows.
+    /// Samples that selectors looked at, summed over the steps: an instant selector looks at one
+    /// sample of a series, a range selector at those of its window (`totalQueryableSamples`).
+    pub samples_total: u64,
+    /// Most samples held at once in results and windows (`peakSamples`).
     pub samples_peak: u64,
+    pub timings: QueryTimings,
+}
+
+/// How long the parts of a query took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryTimings {
+    /// Settling what depends on the time range alone (`queryPreparationTime`).
+    pub preparation: Duration,
+    /// Reading and computing (`innerEvalTime`).
+    pub inner_evaluation: Duration,
+    /// Bringing the result in order (`resultSortTime`).
+    pub result_sort: Duration,
+    /// All of it (`evalTotalTime`); parsing and waiting are the caller's.
+    pub total: Duration,
+}
+
+impl QueryTimings {
+    /// From the times at which the query began, was prepared and was evaluated.
+    pub(crate) fn between(begin: Instant, prepared: Instant, evaluated: Instant) -> Self {
+        Self {
+            preparation: prepared - begin,
+            inner_evaluation: evaluated - prepared,
+            result_sort: evaluated.elapsed(),
+            total: begin.elapsed(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -83,4 +113,7 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
     pub stats: QueryStats,
+    /// `(evaluation time, samples looked at)` of each step (`totalQueryableSamplesPerStep`); only
+    /// of an engine [with step statistics](crate::Engine::with_step_stats).
+    pub samples_per_step: Vec<(i64, u64)>,
 }

@@ -339,33 +339,32 @@ impl Evaluator<'_> {
             if start && !self.options.use_start_timestamps {
                 return Ok(matrix);
             }
-            let series = self.fetch_instant(v, steps, Some(c.func.name))?;
-            for data in &series {
+            let span = self.instant_span(v, steps);
+            let hints = (Some(c.func.name), steps.step);
+            self.fetch_each(&v.matchers, span, hints, |ev, data| {
                 let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+                let lookback = ev.options.lookback_ms;
+                let place = (v.at, v.offset.millis());
                 if data.histograms.values.is_empty() && !start {
-                    let place = (v.at, v.offset.millis());
-                    look_up_floats(data, steps, place, self.options.lookback_ms, |own, _, t| {
+                    look_up_floats(&data, steps, place, lookback, |own, _, t| {
                         s.floats.push((t, own as f64 / 1000.0));
                     });
-                    self.hold(s.len())?;
-                    matrix.extend((!s.floats.is_empty()).then_some(s));
-                    continue;
-                }
-                let mut lookup = Lookup::default();
-                for t in steps.iter() {
-                    let at = data_time(v.at, v.offset.millis(), t);
-                    let found = lookup.find(data, at, self.options.lookback_ms);
-                    if let Some(Found::Float(own, _, st) | Found::Hist(own, _, st)) = found {
-                        let ms = if start { st } else { own };
-                        s.floats.push((t, ms as f64 / 1000.0));
+                } else {
+                    let mut lookup = Lookup::default();
+                    for t in steps.iter() {
+                        let found = lookup.find(&data, data_time(place.0, place.1, t), lookback);
+                        if let Some(Found::Float(own, _, st) | Found::Hist(own, _, st)) = found {
+                            let ms = if start { st } else { own };
+                            s.floats.push((t, ms as f64 / 1000.0));
+                        }
                     }
                 }
-                if !s.floats.is_empty() {
-                    self.hold(s.len())?;
-                    matrix.push(s);
-                }
-            }
-            self.unfetch(&series);
+                ev.hold(s.len())?;
+                ev.count_points(&s, steps);
+                matrix.extend((!s.floats.is_empty()).then_some(s));
+                Ok(())
+            })?;
+            matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         } else if !start {
             matrix = self.eval(arg, steps)?;
             for s in &mut matrix {

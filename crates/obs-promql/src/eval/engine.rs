@@ -1,5 +1,7 @@
 //! The engine: settings, and queries at an instant or over a range.
 
+use std::time::Instant;
+
 use obs_types::{QueryContext, SeriesSource, TimestampMs};
 
 use super::Evaluator;
@@ -7,7 +9,10 @@ use super::series::{Matrix, Steps};
 use crate::ast::*;
 use crate::parser::{ParserOptions, parse};
 use crate::prepare::{QueryRange, prepare};
-use crate::{EngineError, MatrixSeries, QueryResult, QueryStats, SampleValue, Value, VectorSample};
+use crate::{
+    EngineError, MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, Value,
+    VectorSample,
+};
 
 /// Settings of an engine. The default is what Prometheus 3 ships with.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct EngineOptions {
     pub use_start_timestamps: bool,
     /// `type-and-unit-labels`
     pub type_and_unit_labels: bool,
+    /// Counts the samples of each step (`stats=all`).
+    pub step_stats: bool,
     pub parser: ParserOptions,
 }
 
@@ -36,6 +43,7 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             use_start_timestamps: false,
             type_and_unit_labels: false,
+            step_stats: false,
             parser: ParserOptions::default(),
         }
     }
@@ -54,6 +62,12 @@ impl Engine {
 
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The same engine, which also fills [`QueryResult::samples_per_step`].
+    #[must_use]
+    pub fn with_step_stats(&self) -> Self {
+        Self { options: EngineOptions { step_stats: true, ..self.options.clone() } }
     }
 
     /// Parses with this engine's language options.
@@ -99,6 +113,7 @@ impl Engine {
         context: &QueryContext,
     ) -> Result<QueryResult, EngineError> {
         let t = at.0;
+        let begin = Instant::now();
         let prepared = prepare(expr, QueryRange { start: t, end: t, step: 0 })?;
         if let ExprKind::String(s) = &unwrapped(&prepared).kind {
             let value = Value::String { timestamp_ms: t, value: s.clone() };
@@ -107,10 +122,14 @@ impl Engine {
                 warnings: Vec::new(),
                 infos: Vec::new(),
                 stats: QueryStats::default(),
+                samples_per_step: Vec::new(),
             });
         }
         let mut ev = Evaluator::new(&self.options, source, context);
-        let matrix = ev.run(&prepared, Steps { start: t, end: t, step: 1 })?;
+        let steps = Steps { start: t, end: t, step: 1 };
+        let prepared_at = Instant::now();
+        let matrix = ev.run(&prepared, steps)?;
+        let evaluated_at = Instant::now();
         let value = match expr.value_type() {
             ValueType::Scalar => Value::Scalar {
                 timestamp_ms: t,
@@ -131,7 +150,8 @@ impl Engine {
             ),
             ValueType::Matrix | ValueType::String => Value::Matrix(sorted(matrix)),
         };
-        Ok(ev.finish(value, query))
+        ev.stats.timings = QueryTimings::between(begin, prepared_at, evaluated_at);
+        Ok(ev.finish(value, query, steps))
     }
 
     /// Like [`Engine::range`] with a parsed query and `(start, end, step_ms)`.
@@ -154,14 +174,19 @@ impl Engine {
                 "zero or negative query resolution step widths are not accepted".into(),
             ));
         }
+        let begin = Instant::now();
         let prepared = prepare(expr, QueryRange { start: start.0, end: end.0, step: step_ms })?;
         let mut ev = Evaluator::new(&self.options, source, context);
         let steps = Steps { start: start.0, end: end.0, step: step_ms };
         if steps.count() > self.options.samples_max {
             return Err(EngineError::TooManySamples);
         }
+        let prepared_at = Instant::now();
         let matrix = ev.run(&prepared, steps)?;
-        Ok(ev.finish(Value::Matrix(sorted(matrix)), query))
+        let evaluated_at = Instant::now();
+        let value = Value::Matrix(sorted(matrix));
+        ev.stats.timings = QueryTimings::between(begin, prepared_at, evaluated_at);
+        Ok(ev.finish(value, query, steps))
     }
 }
 

@@ -74,7 +74,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        let mut info = Vec::new();
+        let mut info: Matrix = Vec::new();
         if !values.is_empty() {
             let mut matchers = names.clone();
             for (id, values) in &values {
@@ -85,9 +85,14 @@ impl Evaluator<'_> {
             let first = super::selector::data_time(at, offset, steps.start);
             let last = super::selector::data_time(at, offset, steps.end);
             let from = first.saturating_sub(self.options.lookback_ms).saturating_add(1);
-            let series = self.fetch(&matchers, (from, last), Some("info"), steps.step)?;
-            info = self.look_up(&series, steps, (at, offset), true)?;
-            self.unfetch(&series);
+            self.fetch_each(&matchers, (from, last), (Some("info"), steps.step), |ev, data| {
+                let s = ev.look_up(&data, steps, (at, offset), true)?;
+                ev.hold(s.len())?;
+                ev.count_points(&s, steps);
+                info.extend((s.len() > 0).then_some(s));
+                Ok(())
+            })?;
+            info.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         self.combine(&base, &info, &data, is_info, steps)
     }

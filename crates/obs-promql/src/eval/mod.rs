@@ -17,7 +17,7 @@ mod series;
 
 use std::sync::Arc;
 
-use obs_types::{LabelSet, METRIC_NAME, QueryContext, SeriesSource};
+use obs_types::{LabelSet, METRIC_NAME, MemoryTracker, QueryContext, SeriesSource};
 
 pub use engine::{Engine, EngineOptions};
 pub(crate) use range_call::{RangeArgs, Window, interpolate_hist};
@@ -50,10 +50,57 @@ pub(crate) struct Evaluator<'a> {
     /// Samples held by values that are alive.
     samples: usize,
     samples_max: usize,
+    pub(crate) memory: Held<'a>,
+    pub(crate) counted: Counted,
     /// Inside `histogram_count` and its kin: counter resets are found between stored samples.
     pub(crate) hist_stats: bool,
     /// Inside something that needs whole buckets, where hints stay as stored.
     pub(crate) whole_buckets: bool,
+}
+
+/// What a float sample occupies.
+const SAMPLE_BYTES: usize = 16;
+
+/// Bytes counted against the query's memory limit; given back when the evaluation ends, however it
+/// ends.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    tracker: &'a MemoryTracker,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), EngineError> {
+        self.tracker.grow(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.tracker.shrink(bytes);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.tracker.shrink(self.bytes);
+    }
+}
+
+/// Samples that selectors looked at, in all and by step.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    total: u64,
+    by_step: Vec<u64>,
+}
+
+impl Counted {
+    /// Leaves an empty count.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
 }
 
 impl<'a> Evaluator<'a> {
@@ -70,6 +117,8 @@ impl<'a> Evaluator<'a> {
             stats: QueryStats::default(),
             samples: 0,
             samples_max: options.samples_max.min(context.samples_max),
+            memory: Held { tracker: &context.memory, bytes: 0 },
+            counted: Counted::default(),
             hist_stats: false,
             whole_buckets: false,
         }
@@ -88,16 +137,30 @@ impl<'a> Evaluator<'a> {
         Ok(matrix)
     }
 
-    pub(crate) fn finish(self, value: Value, query: &str) -> QueryResult {
+    pub(crate) fn finish(self, value: Value, query: &str, steps: Steps) -> QueryResult {
         let (warnings, infos) = self.annos.texts(query);
-        QueryResult { value, warnings, infos, stats: self.stats }
+        let mut stats = self.stats;
+        stats.samples_total = self.counted.total;
+        let mut samples_per_step = Vec::new();
+        if self.options.step_stats {
+            let counts = self.counted.by_step.into_iter().chain(std::iter::repeat(0));
+            samples_per_step = steps.iter().zip(counts).collect();
+        }
+        QueryResult { value, warnings, infos, stats, samples_per_step }
     }
 
     /// Counts `n` more samples as held.
     pub(crate) fn hold(&mut self, n: usize) -> Result<(), EngineError> {
         self.samples = self.samples.saturating_add(n);
-        self.stats.samples_peak = self.stats.samples_peak.max(self.samples as u64);
-        if self.samples > self.samples_max {
+        self.pass(0)?;
+        self.memory.grow(n.saturating_mul(SAMPLE_BYTES))
+    }
+
+    /// Counts `n` more samples as held for a moment.
+    pub(crate) fn pass(&mut self, n: usize) -> Result<(), EngineError> {
+        let samples = self.samples.saturating_add(n);
+        self.stats.samples_peak = self.stats.samples_peak.max(samples as u64);
+        if samples > self.samples_max {
             return Err(EngineError::TooManySamples);
         }
         Ok(())
@@ -105,6 +168,34 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn release(&mut self, n: usize) {
         self.samples = self.samples.saturating_sub(n);
+        self.memory.shrink(n.saturating_mul(SAMPLE_BYTES));
+    }
+
+    /// Counts samples that a step looked at.
+    pub(crate) fn count_samples(&mut self, step: usize, n: usize) {
+        self.counted.total += n as u64;
+        if self.options.step_stats {
+            if self.counted.by_step.len() <= step {
+                self.counted.by_step.resize(step + 1, 0);
+            }
+            if let Some(count) = self.counted.by_step.get_mut(step) {
+                *count += n as u64;
+            }
+        }
+    }
+
+    /// Counts the points of a series as samples of their steps.
+    pub(crate) fn count_points(&mut self, s: &Series, steps: Steps) {
+        if !self.options.step_stats {
+            self.counted.total += s.len() as u64;
+            return;
+        }
+        for i in steps.places(s.floats.iter().map(|p| p.0)) {
+            self.count_samples(i, 1);
+        }
+        for (i, (_, h)) in steps.places(s.hists.iter().map(|p| p.0)).zip(&s.hists) {
+            self.count_samples(i, hist_size(h));
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), EngineError> {
@@ -180,7 +271,14 @@ impl<'a> Evaluator<'a> {
 
     fn step_invariant(&mut self, inner: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
         let once = Steps { end: steps.start, ..steps };
-        let mut matrix = self.eval(inner, once)?;
+        let counted = self.counted.take();
+        let matrix = self.eval(inner, once);
+        let read = std::mem::replace(&mut self.counted, counted).total;
+        let mut matrix = matrix?;
+        // Every step is counted as if it had read what was read once.
+        for n in 0..steps.count() {
+            self.count_samples(n, usize::try_from(read).unwrap_or(usize::MAX));
+        }
         if matches!(inner.kind, ExprKind::Matrix(_) | ExprKind::Subquery(_)) || steps.is_instant() {
             return Ok(matrix);
         }

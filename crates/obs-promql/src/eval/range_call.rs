@@ -101,91 +101,66 @@ impl Evaluator<'_> {
         let use_starts = self.options.use_start_timestamps
             && matches!(name, "rate" | "irate" | "increase" | "resets");
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
-        let (series, modifiers, range_ms, from_subquery) = match &arg.kind {
+        let (modifiers, range_ms) = match &arg.kind {
             ExprKind::Matrix(m) => {
                 let v = &m.selector;
                 check_extended(v, name)?;
-                let series: Vec<(SeriesData, bool)> = self
-                    .fetch_range(m, steps, Some(name))?
-                    .into_iter()
-                    .map(|s| (s, false))
-                    .collect();
-                let modifiers = (v.at, v.offset.millis(), v.anchored, v.smoothed);
-                (series, modifiers, m.range.millis(), 0)
+                ((v.at, v.offset.millis(), v.anchored, v.smoothed), m.range.millis())
             }
-            ExprKind::Subquery(s) => {
-                let inner = self.subquery_steps(s, steps);
-                let matrix = self.with_whole_buckets(|ev| ev.eval(&s.expr, inner))?;
-                let held = total(&matrix);
-                let series = matrix.into_iter().map(columns).collect();
-                (series, (s.at, s.offset.millis(), false, false), s.range.millis(), held)
-            }
+            ExprKind::Subquery(s) => ((s.at, s.offset.millis(), false, false), s.range.millis()),
             _ => return failed(format!("function {name} needs a range vector selector")),
         };
         let (at_modifier, offset, anchored, smoothed) = modifiers;
         let lookback = self.options.lookback_ms;
         let times: Vec<i64> = steps.iter().collect();
         let ends: Vec<i64> = times.iter().map(|t| data_time(at_modifier, offset, *t)).collect();
-        let grid = Grid { steps: &times, ends: &ends, range_ms };
-        let extended = Extended {
+        let mut run = RangeRun {
+            name,
+            function,
+            pos,
+            scalars: &scalars,
+            grid: Grid { steps: &times, ends: &ends, range_ms },
+            use_starts,
+            anchored,
+            smoothed,
             before: if anchored || smoothed { lookback } else { 0 },
             after: if smoothed { lookback } else { 0 },
+            windows: Vec::new(),
+            windows_of: Vec::new(),
         };
-        if name == "quantile_over_time" {
-            self.note_quantiles(&series, &scalars, &grid, pos);
-        }
-        let mut windows: Vec<Range<usize>> = Vec::with_capacity(times.len());
-        let mut windows_of: &[i64] = &[];
-        let mut out = Vec::with_capacity(series.len());
-        for (data, input_drop) in &series {
-            self.check()?;
-            let metric = data.labels.metric_name();
-            let mut s = Series {
-                labels: data.labels.clone(),
-                drop_name: !keeps_name || *input_drop,
-                ..Series::default()
-            };
-            // Series of one target share their times.
-            if windows.is_empty() || windows_of != data.timestamps.as_slice() {
-                extended.windows(&data.timestamps, &grid, &mut windows);
-                windows_of = &data.timestamps;
+        let mut out = Vec::new();
+        let mut each = |ev: &mut Self, data: SeriesData, input_drop: bool| {
+            let mut s = ev.over_windows(&mut run, data)?;
+            s.drop_name = !keeps_name || input_drop;
+            out.extend((s.len() > 0).then_some(s));
+            Ok::<_, EngineError>(())
+        };
+        match &arg.kind {
+            ExprKind::Matrix(m) => {
+                let span = self.range_span(m, steps);
+                let hints = (Some(name), steps.step);
+                self.fetch_each(&m.selector.matchers, span, hints, |ev, mut data| {
+                    super::selector::drop_stale(&mut data);
+                    each(ev, data, false)
+                })?;
             }
-            let started = use_starts && data.start_timestamps.iter().any(|st| *st != 0);
-            let plain = !started && extended.before == 0 && data.histograms.values.is_empty();
-            let floats =
-                Floats { times: &data.timestamps, values: &data.values, windows: &windows, grid };
-            s.floats.reserve(windows.len());
-            if !plain || !slide(name, &floats, &scalars, &mut s.floats) {
-                let call = WindowCall {
-                    function,
-                    scalars: &scalars,
-                    use_starts,
-                    anchored,
-                    smoothed,
-                    metric,
-                    pos,
-                };
-                self.window_by_window(&call, data, &extended, &floats, &mut s)?;
-            } else {
-                let most = windows.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-                self.hold(most)?;
-                self.release(most);
-            }
-            if s.len() > 0 {
-                self.hold(s.len())?;
-                if matches!(name, "rate" | "increase") && !metric.is_empty() && !s.floats.is_empty()
-                {
-                    self.note_non_counter(data, metric, pos);
+            ExprKind::Subquery(s) => {
+                let inner = self.subquery_steps(s, steps);
+                // What a subquery reads is not counted, only what its windows hold.
+                let counted = self.counted.take();
+                let matrix = self.with_whole_buckets(|ev| ev.eval(&s.expr, inner));
+                self.counted = counted;
+                let matrix = matrix?;
+                let held = total(&matrix);
+                for s in matrix {
+                    let (data, drop_name) = columns(s);
+                    each(self, data, drop_name)?;
                 }
-                out.push(s);
+                self.release(held);
             }
+            _ => {}
         }
-        if matches!(arg.kind, ExprKind::Matrix(_)) {
-            for (s, _) in &series {
-                self.unfetch(std::slice::from_ref(s));
-            }
-        }
-        self.release(from_subquery);
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
         if name == "absent_over_time" {
             return Ok(absent(&out, arg, steps));
         }
@@ -204,31 +179,78 @@ impl Evaluator<'_> {
         Ok(out)
     }
 
+    /// One series over the windows of all steps.
+    fn over_windows(
+        &mut self,
+        run: &mut RangeRun<'_>,
+        data: SeriesData,
+    ) -> Result<Series, EngineError> {
+        let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+        // Series of one target share their times.
+        if run.windows.is_empty() || run.windows_of != data.timestamps {
+            let mut windows = std::mem::take(&mut run.windows);
+            run.windows_over(&data.timestamps, &mut windows);
+            run.windows = windows;
+        }
+        if run.name == "quantile_over_time" {
+            let wrong = run.scalars.first().into_iter().flatten().zip(&run.windows);
+            for (q, _) in wrong.filter(|(q, w)| !(0.0..=1.0).contains(*q) && !w.is_empty()) {
+                self.annos.invalid_quantile(*q, run.pos);
+            }
+        }
+        let started = run.use_starts && data.start_timestamps.iter().any(|st| *st != 0);
+        let plain = !started && run.before == 0 && data.histograms.values.is_empty();
+        let floats = Floats {
+            times: &data.timestamps,
+            values: &data.values,
+            windows: &run.windows,
+            grid: run.grid,
+        };
+        s.floats.reserve(run.windows.iter().filter(|w| !w.is_empty()).count());
+        if plain && slide(run.name, &floats, run.scalars, &mut s.floats) {
+            let most = run.windows.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+            self.pass(most)?;
+            for (n, w) in run.windows.iter().enumerate() {
+                self.count_samples(n, w.len());
+            }
+        } else {
+            self.window_by_window(run, &data, &mut s)?;
+        }
+        if s.len() > 0 {
+            self.hold(s.len())?;
+            let metric = data.labels.metric_name();
+            if matches!(run.name, "rate" | "increase") && !metric.is_empty() && !s.floats.is_empty()
+            {
+                self.note_non_counter(&data, metric, run.pos);
+            }
+        }
+        run.windows_of = data.timestamps;
+        Ok(s)
+    }
+
     /// Where the kinds may mix or windows are extended: the function sees one window at a time.
     fn window_by_window(
         &mut self,
-        call: &WindowCall<'_>,
+        run: &RangeRun<'_>,
         data: &SeriesData,
-        extended: &Extended,
-        floats: &Floats<'_>,
         out: &mut Series,
     ) -> Result<(), EngineError> {
-        let grid = floats.grid;
+        let grid = run.grid;
         let mut hists = Vec::new();
-        extended.windows(&data.histograms.timestamps, &grid, &mut hists);
-        let mut scalars = vec![0.0; call.scalars.len()];
+        run.windows_over(&data.histograms.timestamps, &mut hists);
+        let mut scalars = vec![0.0; run.scalars.len()];
         let starts = |v: &'_ [i64], r: &Range<usize>| {
-            if call.use_starts { v.get(r.clone()).map(<[i64]>::to_vec) } else { None }
+            if run.use_starts { v.get(r.clone()).map(<[i64]>::to_vec) } else { None }
                 .unwrap_or_default()
         };
-        for (n, (floats, hists)) in floats.windows.iter().zip(&hists).enumerate() {
+        for (n, (floats, hists)) in run.windows.iter().zip(&hists).enumerate() {
             if floats.is_empty() && hists.is_empty() {
                 continue;
             }
             if n % 64 == 0 {
                 self.check()?;
             }
-            for (slot, values) in scalars.iter_mut().zip(call.scalars) {
+            for (slot, values) in scalars.iter_mut().zip(run.scalars) {
                 *slot = values.get(n).copied().unwrap_or(f64::NAN);
             }
             let w = Window {
@@ -240,42 +262,24 @@ impl Evaluator<'_> {
                 hst: &starts(&data.histograms.start_timestamps, hists),
             };
             let size = w.ft.len() + w.hv.iter().map(|h| hist_size(h)).sum::<usize>();
-            self.hold(size)?;
-            self.release(size);
+            self.pass(size)?;
+            self.count_samples(n, size);
             let args = RangeArgs {
                 ts: grid.steps[n],
                 range_start: grid.ends[n].saturating_sub(grid.range_ms),
                 range_end: grid.ends[n],
                 range_ms: grid.range_ms,
-                anchored: call.anchored,
-                smoothed: call.smoothed,
-                name: call.metric,
-                pos: call.pos,
+                anchored: run.anchored,
+                smoothed: run.smoothed,
+                name: data.labels.metric_name(),
+                pos: run.pos,
                 scalars: &scalars,
             };
-            if let Some(value) = (call.function)(&w, &args, &mut self.annos)? {
+            if let Some(value) = (run.function)(&w, &args, &mut self.annos)? {
                 out.push(args.ts, value);
             }
         }
         Ok(())
-    }
-
-    /// Tells of quantiles outside of 0 to 1 at steps where a series has floats.
-    fn note_quantiles(
-        &mut self,
-        series: &[(SeriesData, bool)],
-        scalars: &[Vec<f64>],
-        grid: &Grid<'_>,
-        pos: PosRange,
-    ) {
-        for (q, end) in scalars.first().into_iter().flatten().zip(grid.ends) {
-            let from = end.saturating_sub(grid.range_ms);
-            if !(0.0..=1.0).contains(q)
-                && series.iter().any(|(s, _)| !window(&s.timestamps, from, *end).is_empty())
-            {
-                self.annos.invalid_quantile(*q, pos);
-            }
-        }
     }
 
     fn note_non_counter(&mut self, data: &SeriesData, metric: &str, pos: PosRange) {
@@ -307,30 +311,33 @@ fn check_extended(v: &VectorSelector, name: &str) -> Result<(), EngineError> {
     ))
 }
 
-/// What a call needs to look at one window at a time.
-struct WindowCall<'a> {
+/// A call over range vectors: what is the same for every series, and what one leaves to the next.
+struct RangeRun<'a> {
+    name: &'static str,
     function: RangeFn,
+    /// Place of the first argument.
+    pos: PosRange,
+    /// The other arguments by step.
     scalars: &'a [Vec<f64>],
+    grid: Grid<'a>,
     use_starts: bool,
     anchored: bool,
     smoothed: bool,
-    metric: &'a str,
-    pos: PosRange,
-}
-
-/// By how much the windows of an anchored or smoothed selector reach beyond the range, ms.
-struct Extended {
+    /// By how much windows reach beyond the range, ms.
     before: i64,
     after: i64,
+    /// The windows of the series before, and its times.
+    windows: Vec<Range<usize>>,
+    windows_of: Vec<i64>,
 }
 
-impl Extended {
+impl RangeRun<'_> {
     /// The samples of each step's window; both ends only move forward.
-    fn windows(&self, times: &[i64], grid: &Grid<'_>, out: &mut Vec<Range<usize>>) {
+    fn windows_over(&self, times: &[i64], out: &mut Vec<Range<usize>>) {
         out.clear();
         let mut range = 0..0;
-        for (n, end) in grid.ends.iter().enumerate() {
-            let low = end.saturating_sub(grid.range_ms).saturating_sub(self.before);
+        for (n, end) in self.grid.ends.iter().enumerate() {
+            let low = end.saturating_sub(self.grid.range_ms).saturating_sub(self.before);
             let high = end.saturating_add(self.after);
             if n == 0 {
                 range = window(times, low, high);

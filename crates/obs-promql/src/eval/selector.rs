@@ -86,21 +86,21 @@ pub(crate) fn look_up_floats(
 }
 
 impl Evaluator<'_> {
-    /// Reads all series that match with samples in `[from, to]`, sorted by labels.
-    pub(crate) fn fetch(
+    /// Reads the series that match with samples in `[from, to]`, one at a time and in the source's
+    /// order; `each` takes it over, and its memory counts for as long as `each` runs.
+    pub(crate) fn fetch_each(
         &mut self,
         matchers: &[Matcher],
         (from, to): (i64, i64),
-        function: Option<&str>,
-        step: i64,
-    ) -> Result<Vec<SeriesData>, EngineError> {
+        (function, step): (Option<&str>, i64),
+        mut each: impl FnMut(&mut Self, SeriesData) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         let select = SeriesSelect {
             matchers,
             range: TimeRangeMs::new(TimestampMs(from), TimestampMs(to.saturating_add(1))),
             function,
             step_ms: Some(step),
         };
-        let mut out = Vec::new();
         for series in self.source.select(&select, self.context)? {
             self.check()?;
             let mut series = series?;
@@ -110,19 +110,30 @@ impl Evaluator<'_> {
             self.stats.series_read += 1;
             self.stats.samples_read += series.sample_count() as u64;
             let histograms: usize = series.histograms.values.iter().map(|h| h.size_bytes()).sum();
-            self.context.memory.grow(series.timestamps.len() * 16 + histograms)?;
-            out.push(series);
+            let bytes = series.timestamps.len() * 16 + histograms;
+            self.memory.grow(bytes)?;
+            each(self, series)?;
+            self.memory.shrink(bytes);
         }
-        out.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(out)
+        Ok(())
     }
 
-    /// Gives back the memory that [`Self::fetch`] counted.
-    pub(crate) fn unfetch(&self, series: &[SeriesData]) {
-        for s in series {
-            let histograms: usize = s.histograms.values.iter().map(|h| h.size_bytes()).sum();
-            self.context.memory.shrink(s.timestamps.len() * 16 + histograms);
-        }
+    /// Like [`Self::fetch_each`], all at once and sorted by labels; they count against the memory
+    /// limit until the query ends.
+    pub(crate) fn fetch(
+        &mut self,
+        matchers: &[Matcher],
+        span: (i64, i64),
+        hints: (Option<&str>, i64),
+    ) -> Result<Vec<SeriesData>, EngineError> {
+        let mut out = Vec::new();
+        self.fetch_each(matchers, span, hints, |ev, series| {
+            ev.memory.grow(series.sample_count() * 16)?;
+            out.push(series);
+            Ok(())
+        })?;
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(out)
     }
 
     /// The data times that a selector needs over the steps.
@@ -133,33 +144,19 @@ impl Evaluator<'_> {
         (first.saturating_sub(back).saturating_add(1), last.saturating_add(ahead))
     }
 
-    pub(crate) fn fetch_instant(
-        &mut self,
-        v: &VectorSelector,
-        steps: Steps,
-        function: Option<&str>,
-    ) -> Result<Vec<SeriesData>, EngineError> {
+    /// The data times of an instant selector.
+    pub(crate) fn instant_span(&self, v: &VectorSelector, steps: Steps) -> (i64, i64) {
         let lookback = self.options.lookback_ms;
-        let span = self.span(v, steps, lookback, if v.smoothed { lookback } else { 0 });
-        self.fetch(&v.matchers, span, function, steps.step)
+        self.span(v, steps, lookback, if v.smoothed { lookback } else { 0 })
     }
 
-    pub(crate) fn fetch_range(
-        &mut self,
-        m: &MatrixSelector,
-        steps: Steps,
-        function: Option<&str>,
-    ) -> Result<Vec<SeriesData>, EngineError> {
+    /// The data times of a range selector.
+    pub(crate) fn range_span(&self, m: &MatrixSelector, steps: Steps) -> (i64, i64) {
         let v = &m.selector;
         let lookback = self.options.lookback_ms;
         let back = if v.anchored || v.smoothed { lookback } else { 0 };
         let ahead = if v.smoothed { lookback } else { 0 };
-        let span = self.span(v, steps, m.range.millis().saturating_add(back), ahead);
-        let mut series = self.fetch(&v.matchers, span, function, steps.step)?;
-        for s in &mut series {
-            drop_stale(s);
-        }
-        Ok(series)
+        self.span(v, steps, m.range.millis().saturating_add(back), ahead)
     }
 
     pub(crate) fn vector_selector(
@@ -167,59 +164,58 @@ impl Evaluator<'_> {
         v: &VectorSelector,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        let series = self.fetch_instant(v, steps, None)?;
-        let matrix = if v.smoothed {
-            self.smooth(v, &series, steps)?
-        } else {
-            self.look_up(&series, steps, (v.at, v.offset.millis()), false)?
-        };
-        self.unfetch(&series);
-        Ok(matrix)
+        let span = self.instant_span(v, steps);
+        let mut out = Vec::new();
+        self.fetch_each(&v.matchers, span, (None, steps.step), |ev, data| {
+            let s = if v.smoothed {
+                ev.smooth(v, data, steps)
+            } else {
+                ev.look_up(&data, steps, (v.at, v.offset.millis()), false)?
+            };
+            ev.hold(s.len())?;
+            ev.count_points(&s, steps);
+            out.extend((s.len() > 0).then_some(s));
+            Ok(())
+        })?;
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(out)
     }
 
-    /// The points that instant selectors see. With `times` the value is the sample's own time in
-    /// milliseconds (for info metrics).
+    /// The points of a series that instant selectors see. With `times` the value is the sample's
+    /// own time in milliseconds (for info metrics).
     pub(crate) fn look_up(
-        &mut self,
-        series: &[SeriesData],
+        &self,
+        data: &SeriesData,
         steps: Steps,
         (at, offset): (Option<AtModifier>, i64),
         times: bool,
-    ) -> Result<Matrix, EngineError> {
+    ) -> Result<Series, EngineError> {
         let lookback = self.options.lookback_ms;
-        let mut out = Vec::with_capacity(series.len());
-        for data in series {
-            self.check()?;
-            let mut s = Series { labels: data.labels.clone(), ..Series::default() };
-            if data.histograms.values.is_empty() {
-                look_up_floats(data, steps, (at, offset), lookback, |own, v, t| {
+        let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+        if data.histograms.values.is_empty() {
+            s.floats.reserve(steps.count());
+            look_up_floats(data, steps, (at, offset), lookback, |own, v, t| {
+                s.floats.push((t, if times { own as f64 } else { v }));
+            });
+            return Ok(s);
+        }
+        let mut lookup = Lookup::default();
+        for t in steps.iter() {
+            match lookup.find(data, data_time(at, offset, t), lookback) {
+                Some(Found::Float(own, v, _)) => {
                     s.floats.push((t, if times { own as f64 } else { v }));
-                });
-            } else {
-                let mut lookup = Lookup::default();
-                for t in steps.iter() {
-                    match lookup.find(data, data_time(at, offset, t), lookback) {
-                        Some(Found::Float(own, v, _)) => {
-                            s.floats.push((t, if times { own as f64 } else { v }));
-                        }
-                        Some(Found::Hist(..)) if times => {
-                            return failed(format!(
-                                "this should be an info metric, with float samples: {}",
-                                s.labels
-                            ));
-                        }
-                        Some(Found::Hist(_, h, _)) => s.hists.push((t, h)),
-                        None => {}
-                    }
                 }
-            }
-            let n = s.len();
-            if n > 0 {
-                self.hold(n)?;
-                out.push(s);
+                Some(Found::Hist(..)) if times => {
+                    return failed(format!(
+                        "this should be an info metric, with float samples: {}",
+                        s.labels
+                    ));
+                }
+                Some(Found::Hist(_, h, _)) => s.hists.push((t, h)),
+                None => {}
             }
         }
-        Ok(out)
+        Ok(s)
     }
 
     /// A bare range selector: the raw samples of the window, at one instant.
@@ -228,7 +224,9 @@ impl Evaluator<'_> {
         m: &MatrixSelector,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        let series = self.fetch_range(m, steps, None)?;
+        let span = self.range_span(m, steps);
+        let mut series = self.fetch(&m.selector.matchers, span, (None, steps.step))?;
+        series.iter_mut().for_each(drop_stale);
         let v = &m.selector;
         let end = data_time(v.at, v.offset.millis(), steps.start);
         let start = end.saturating_sub(m.range.millis());
@@ -264,86 +262,73 @@ impl Evaluator<'_> {
             }
             if s.len() > 0 {
                 self.hold(s.len())?;
+                self.count_samples(0, s.len());
                 out.push(s);
             }
         }
-        self.unfetch(&series);
         Ok(out)
     }
 
-    fn smooth(
-        &mut self,
-        v: &VectorSelector,
-        series: &[SeriesData],
-        steps: Steps,
-    ) -> Result<Matrix, EngineError> {
+    fn smooth(&mut self, v: &VectorSelector, mut data: SeriesData, steps: Steps) -> Series {
         let lookback = self.options.lookback_ms;
-        let mut out = Vec::new();
-        for data in series {
-            let mut data = data.clone();
-            drop_stale(&mut data);
-            let mut s = Series { labels: data.labels.clone(), ..Series::default() };
-            let name = data.labels.metric_name();
-            for t in steps.iter() {
-                let at = data_time(v.at, v.offset.millis(), t);
-                let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
-                let floats = window(&data.timestamps, low, high);
-                let hists = window(&data.histograms.timestamps, low, high);
-                if floats.is_empty() && hists.is_empty() {
-                    continue;
-                }
-                if !floats.is_empty() && !hists.is_empty() {
-                    self.annos.mixed_floats_histograms(name, v.pos);
-                } else if hists.is_empty() {
-                    let (ts, vs) = (&data.timestamps[floats.clone()], &data.values[floats]);
-                    let i = ts.partition_point(|x| *x < at);
-                    if ts.get(i) == Some(&at) {
-                        s.floats.push((t, vs[i]));
-                    } else if i > 0 && i < ts.len() {
-                        let y = interpolate((ts[i - 1], vs[i - 1]), (ts[i], vs[i]), at, false);
-                        s.floats.push((t, y));
-                    } else if i > 0 {
-                        s.floats.push((t, vs[i - 1]));
-                    }
-                } else {
-                    let ts = &data.histograms.timestamps[hists.clone()];
-                    let hs = &data.histograms.values[hists];
-                    let i = ts.partition_point(|x| *x < at);
-                    if ts.get(i) == Some(&at) {
-                        s.hists.push((t, Arc::clone(&hs[i])));
-                    } else if i > 0 && i < ts.len() {
-                        let (a, b) = (&hs[i - 1], &hs[i]);
-                        if a.uses_custom_buckets() != b.uses_custom_buckets() {
-                            self.annos.mixed_schemas(name, v.pos);
-                            continue;
-                        }
-                        let counter = a.counter_reset_hint != CounterResetHint::Gauge
-                            || b.counter_reset_hint != CounterResetHint::Gauge;
-                        let h = super::range_call::interpolate_hist(
-                            (ts[i - 1], a),
-                            (ts[i], b),
-                            at,
-                            counter,
-                            &mut self.annos,
-                            v.pos,
-                        );
-                        match h {
-                            Ok(h) => s.hists.push((t, Arc::new(h))),
-                            Err(_) => self.annos.mixed_schemas(name, v.pos),
-                        }
-                    } else if i > 0 {
-                        let mut h = hs[i - 1].as_ref().clone();
-                        h.counter_reset_hint = CounterResetHint::Unknown;
-                        s.hists.push((t, Arc::new(h)));
-                    }
-                }
+        drop_stale(&mut data);
+        let mut s = Series { labels: data.labels.clone(), ..Series::default() };
+        let name = data.labels.metric_name();
+        for t in steps.iter() {
+            let at = data_time(v.at, v.offset.millis(), t);
+            let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
+            let floats = window(&data.timestamps, low, high);
+            let hists = window(&data.histograms.timestamps, low, high);
+            if floats.is_empty() && hists.is_empty() {
+                continue;
             }
-            if s.len() > 0 {
-                self.hold(s.len())?;
-                out.push(s);
+            if !floats.is_empty() && !hists.is_empty() {
+                self.annos.mixed_floats_histograms(name, v.pos);
+            } else if hists.is_empty() {
+                let (ts, vs) = (&data.timestamps[floats.clone()], &data.values[floats]);
+                let i = ts.partition_point(|x| *x < at);
+                if ts.get(i) == Some(&at) {
+                    s.floats.push((t, vs[i]));
+                } else if i > 0 && i < ts.len() {
+                    let y = interpolate((ts[i - 1], vs[i - 1]), (ts[i], vs[i]), at, false);
+                    s.floats.push((t, y));
+                } else if i > 0 {
+                    s.floats.push((t, vs[i - 1]));
+                }
+            } else {
+                let ts = &data.histograms.timestamps[hists.clone()];
+                let hs = &data.histograms.values[hists];
+                let i = ts.partition_point(|x| *x < at);
+                if ts.get(i) == Some(&at) {
+                    s.hists.push((t, Arc::clone(&hs[i])));
+                } else if i > 0 && i < ts.len() {
+                    let (a, b) = (&hs[i - 1], &hs[i]);
+                    if a.uses_custom_buckets() != b.uses_custom_buckets() {
+                        self.annos.mixed_schemas(name, v.pos);
+                        continue;
+                    }
+                    let counter = a.counter_reset_hint != CounterResetHint::Gauge
+                        || b.counter_reset_hint != CounterResetHint::Gauge;
+                    let h = super::range_call::interpolate_hist(
+                        (ts[i - 1], a),
+                        (ts[i], b),
+                        at,
+                        counter,
+                        &mut self.annos,
+                        v.pos,
+                    );
+                    match h {
+                        Ok(h) => s.hists.push((t, Arc::new(h))),
+                        Err(_) => self.annos.mixed_schemas(name, v.pos),
+                    }
+                } else if i > 0 {
+                    let mut h = hs[i - 1].as_ref().clone();
+                    h.counter_reset_hint = CounterResetHint::Unknown;
+                    s.hists.push((t, Arc::new(h)));
+                }
             }
         }
-        Ok(out)
+        s
     }
 }
 

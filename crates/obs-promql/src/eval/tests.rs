@@ -203,3 +203,46 @@ fn sliding_windows_answer_as_single_windows_to_the_bit() {
         }
     }
 }
+
+#[test]
+fn samples_are_counted_as_prometheus_counts_them() {
+    let engine = Engine::default().with_step_stats();
+    let (source, context) = (source(), QueryContext::unlimited());
+    for (query, total) in [
+        ("m", 2),
+        ("m{i=\"0\"} + m{i=\"1\"}", 2),
+        ("sum_over_time(m{i=\"0\"}[1m])", 6),
+        ("m{i=\"0\"}[1m]", 6),
+        ("timestamp(m)", 2),
+        // What the subquery reads is not counted, what its windows hold is.
+        ("max_over_time(m{i=\"0\"}[1m:5s])", 12),
+        ("time()", 0),
+    ] {
+        let r = engine.instant(&source, query, TimestampMs(200_000), &context).unwrap();
+        assert_eq!(r.stats.samples_total, total, "{query}");
+        assert_eq!(r.samples_per_step, [(200_000, total)], "{query}");
+    }
+    for (query, each) in [("m", 2), ("rate(m[1m])", 12), ("m @ 100", 2), ("m @ 100 + m", 4)] {
+        let (from, to) = (TimestampMs(200_000), TimestampMs(215_000));
+        let r = engine.range(&source, query, from, to, 5_000, &context).unwrap();
+        let steps = [200_000, 205_000, 210_000, 215_000].map(|t| (t, each));
+        assert_eq!(r.samples_per_step, steps, "{query}");
+        assert_eq!(r.stats.samples_total, 4 * each, "{query}");
+    }
+}
+
+#[test]
+fn memory_is_bounded_while_loading_and_while_building_and_given_back() {
+    let (from, to) = (TimestampMs(0), TimestampMs(600_000));
+    let mut context = QueryContext::unlimited();
+    context.memory = obs_types::MemoryTracker::new(900);
+    let e = Engine::default().range(&source(), "rate(m[5m])", from, to, 600_000, &context);
+    let e = e.unwrap_err();
+    assert_eq!(e.error_type(), "execution");
+    assert!(e.to_string().contains("memory limit of 900 bytes"), "{e}");
+    // A thousand steps out of little data.
+    let e = Engine::default().range(&source(), "vector(1)", from, to, 600, &context).unwrap_err();
+    assert!(e.to_string().contains("memory limit"), "{e}");
+    let r = Engine::default().range(&source(), "rate(m[1m])", to, to, 1, &context);
+    assert!(r.is_ok(), "what failed before holds nothing: {r:?}");
+}
