@@ -1,3 +1,11 @@
+use serde_json::Value;
+
+use crate::field::FieldConfig;
+use crate::kinds::{Language, PanelKind, VariableKind};
+
+/// Fields of Grafana's JSON that vm-obs has no use for; kept as they are for the way back.
+pub type Extra = serde_json::Map<String, Value>;
+
 /// A page of panels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dashboard {
@@ -11,9 +19,12 @@ pub struct Dashboard {
     /// Such as `30s`; empty for no refresh.
     pub refresh: String,
     pub variables: Vec<Variable>,
+    pub annotations: Vec<Annotation>,
+    pub links: Vec<Link>,
     /// In reading order. A row is a panel of kind [`PanelKind::Row`] that holds the panels after
     /// it.
     pub panels: Vec<Panel>,
+    pub extra: Extra,
 }
 
 /// Expressions such as `now-1h` and `now`, or RFC 3339 instants.
@@ -27,25 +38,6 @@ impl Default for TimeRange {
     fn default() -> Self {
         Self { from: "now-1h".to_owned(), to: "now".to_owned() }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VariableKind {
-    /// Values from a query, such as `label_values(up, instance)`.
-    #[default]
-    Query,
-    /// A list of values separated by commas.
-    Custom,
-    /// One fixed value.
-    Constant,
-    /// Free text.
-    TextBox,
-    /// A list of durations.
-    Interval,
-    /// A data source; vm-obs has one of each kind.
-    DataSource,
-    /// Label filters made on the page.
-    AdHoc,
 }
 
 /// A `$name` that queries may contain.
@@ -66,26 +58,28 @@ pub struct Variable {
     /// What "All" stands for; empty for a regex of all values.
     pub all_value: String,
     pub hidden: bool,
+    pub extra: Extra,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PanelKind {
-    Row,
-    TimeSeries,
-    Stat,
-    Gauge,
-    BarGauge,
-    BarChart,
-    PieChart,
-    Table,
-    Heatmap,
-    Histogram,
-    StateTimeline,
-    Logs,
-    Traces,
-    Text,
-    /// A kind that vm-obs draws as a table; kept for the way back.
-    Other(String),
+/// Events that are marked on every chart of the page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotation {
+    pub name: String,
+    pub enabled: bool,
+    pub hidden: bool,
+    pub color: String,
+    /// `None` for a source of events that is no query, such as Grafana's own.
+    pub language: Option<Language>,
+    pub expr: String,
+    pub extra: Extra,
+}
+
+/// A way from a dashboard or a panel to another page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    pub title: String,
+    pub url: String,
+    pub extra: Extra,
 }
 
 /// In a grid of 24 columns; a row of the grid is about 30 pixels.
@@ -105,41 +99,47 @@ pub struct Panel {
     pub title: String,
     pub description: String,
     pub position: GridPosition,
-    /// Grafana's name, such as `bytes`, `s`, `percentunit`; empty for plain numbers.
-    pub unit: String,
-    pub min: Option<f64>,
-    pub max: Option<f64>,
-    /// Ascending; the first has no value and is the colour below all others.
-    pub thresholds: Vec<Threshold>,
+    pub field: FieldConfig,
     pub queries: Vec<Query>,
+    /// What is done to the answers before they are drawn, in order.
+    pub transformations: Vec<Transformation>,
+    /// Options of the kind by Grafana's names, such as `reduceOptions` and `legend`.
+    pub options: Extra,
     /// Of a text panel.
     pub text: String,
+    pub repeat: Option<Repeat>,
+    pub links: Vec<Link>,
     /// Rows only: whether the panels of the row are folded away.
     pub collapsed: bool,
     /// Rows only: the panels that belong to it.
     pub panels: Vec<Panel>,
+    pub extra: Extra,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Threshold {
-    /// `None` for the base.
-    pub value: Option<f64>,
-    pub color: String,
+/// One copy of the panel for each value of a variable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repeat {
+    pub variable: String,
+    /// Copies go below one another, not beside.
+    pub vertical: bool,
+    /// How many copies stand beside one another; `None` for what fits.
+    pub columns_max: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Language {
-    PromQl,
-    LogQl,
-    TraceQl,
-    /// A data source that vm-obs does not speak, by its name.
-    Other(String),
+/// A step such as `organize` or `joinByField`, by Grafana's name, with its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transformation {
+    pub id: String,
+    pub disabled: bool,
+    pub options: Value,
+    pub extra: Extra,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub ref_id: String,
     pub language: Language,
+    /// Empty for a target that asks nothing yet.
     pub expr: String,
     /// With `{{label}}` parts; empty for the labels.
     pub legend: String,
@@ -149,6 +149,9 @@ pub struct Query {
     pub hidden: bool,
     /// Least step, such as `1m`; empty for what fits the page.
     pub interval: String,
+    /// Shows the answers of that panel instead of asking.
+    pub panel_id: Option<i64>,
+    pub extra: Extra,
 }
 
 impl Dashboard {
@@ -174,129 +177,32 @@ impl Panel {
             title: title.into(),
             description: String::new(),
             position: GridPosition::default(),
-            unit: String::new(),
-            min: None,
-            max: None,
-            thresholds: Vec::new(),
+            field: FieldConfig::default(),
             queries: Vec::new(),
+            transformations: Vec::new(),
+            options: Extra::new(),
             text: String::new(),
+            repeat: None,
+            links: Vec::new(),
             collapsed: false,
             panels: Vec::new(),
+            extra: Extra::new(),
         }
     }
 }
 
-impl PanelKind {
-    /// As our JSON and Grafana's write it.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Row => "row",
-            Self::TimeSeries => "timeseries",
-            Self::Stat => "stat",
-            Self::Gauge => "gauge",
-            Self::BarGauge => "bargauge",
-            Self::BarChart => "barchart",
-            Self::PieChart => "piechart",
-            Self::Table => "table",
-            Self::Heatmap => "heatmap",
-            Self::Histogram => "histogram",
-            Self::StateTimeline => "state-timeline",
-            Self::Logs => "logs",
-            Self::Traces => "traces",
-            Self::Text => "text",
-            Self::Other(name) => name,
-        }
-    }
-
-    /// Old names (`graph`, `singlestat`) mean their successors.
-    pub fn from_name(name: &str) -> Self {
-        match name {
-            "row" => Self::Row,
-            "timeseries" | "graph" => Self::TimeSeries,
-            "stat" | "singlestat" | "grafana-singlestat-panel" => Self::Stat,
-            "gauge" => Self::Gauge,
-            "bargauge" => Self::BarGauge,
-            "barchart" => Self::BarChart,
-            "piechart" | "grafana-piechart-panel" => Self::PieChart,
-            "table" | "table-old" => Self::Table,
-            "heatmap" => Self::Heatmap,
-            "histogram" => Self::Histogram,
-            "state-timeline" | "status-history" => Self::StateTimeline,
-            "logs" => Self::Logs,
-            "traces" => Self::Traces,
-            "text" => Self::Text,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl VariableKind {
-    /// As our JSON and Grafana's write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Custom => "custom",
-            Self::Constant => "constant",
-            Self::TextBox => "textbox",
-            Self::Interval => "interval",
-            Self::DataSource => "datasource",
-            Self::AdHoc => "adhoc",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "query" => Self::Query,
-            "custom" => Self::Custom,
-            "constant" => Self::Constant,
-            "textbox" => Self::TextBox,
-            "interval" => Self::Interval,
-            "datasource" => Self::DataSource,
-            "adhoc" => Self::AdHoc,
-            _ => return None,
-        })
-    }
-}
-
-impl Language {
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::PromQl => "promql",
-            Self::LogQl => "logql",
-            Self::TraceQl => "traceql",
-            Self::Other(name) => name,
-        }
-    }
-
-    pub fn from_name(name: &str) -> Self {
-        match name {
-            "promql" => Self::PromQl,
-            "logql" => Self::LogQl,
-            "traceql" => Self::TraceQl,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// Grafana's type of the data source.
-    pub fn datasource_type(&self) -> &str {
-        match self {
-            Self::PromQl => "prometheus",
-            Self::LogQl => "loki",
-            Self::TraceQl => "tempo",
-            Self::Other(name) => name,
-        }
-    }
-
-    pub fn from_datasource_type(name: &str) -> Self {
-        match name {
-            "prometheus"
-            | "victoriametrics-datasource"
-            | "victoriametrics-metrics-datasource"
-            | "grafana-amazonprometheus-datasource"
-            | "grafana-azureprometheus-datasource" => Self::PromQl,
-            "loki" => Self::LogQl,
-            "tempo" => Self::TraceQl,
-            other => Self::Other(other.to_owned()),
+impl Query {
+    pub fn new(ref_id: impl Into<String>, language: Language, expr: impl Into<String>) -> Self {
+        Self {
+            ref_id: ref_id.into(),
+            language,
+            expr: expr.into(),
+            legend: String::new(),
+            instant: false,
+            hidden: false,
+            interval: String::new(),
+            panel_id: None,
+            extra: Extra::new(),
         }
     }
 }

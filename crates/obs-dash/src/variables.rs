@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use crate::model::{Dashboard, Query, Variable, VariableKind};
+use crate::format::formatted;
+use crate::kinds::VariableKind;
+use crate::model::{Dashboard, Query, Variable};
 
 /// Passes of substitution: a variable's value may name another variable, not without end.
 const PASSES: usize = 4;
@@ -32,11 +34,12 @@ pub struct PanelQuery {
 }
 
 /// Every query of the dashboard with its variables filled in, in reading order. A `$name` that is
-/// no variable is left as it is: `$` ends a regular expression.
+/// no variable is left as it is: `$` ends a regular expression. Targets that ask nothing are left
+/// out.
 pub fn panel_queries(dashboard: &Dashboard, scope: &QueryScope) -> Vec<PanelQuery> {
     let mut out = Vec::new();
     for panel in dashboard.all_panels() {
-        for query in &panel.queries {
+        for query in panel.queries.iter().filter(|q| !q.expr.trim().is_empty()) {
             let filler = Filler { dashboard, scope, step_ms: step_ms(dashboard, scope, query) };
             out.push(PanelQuery {
                 panel_id: panel.id,
@@ -157,7 +160,12 @@ impl Filler<'_> {
         {
             return Some(duration(self.step_ms));
         }
-        Some(formatted(values, format, many))
+        // Labels to group by stand between commas.
+        let usual = match known.map(|v| v.kind) {
+            Some(VariableKind::GroupBy) if format.is_empty() => "csv",
+            _ => format,
+        };
+        Some(formatted(values, usual, many))
     }
 
     fn all(&self, v: &Variable, format: &str) -> String {
@@ -173,7 +181,7 @@ impl Filler<'_> {
 }
 
 /// The name, the format and the length of a reference at the start of the text.
-fn reference(text: &str) -> Option<(&str, &str, usize)> {
+pub(crate) fn reference(text: &str) -> Option<(&str, &str, usize)> {
     let (inner, taken) = if let Some(rest) = text.strip_prefix("${") {
         let (inner, _) = rest.split_once('}')?;
         (inner, inner.len() + 3)
@@ -187,45 +195,10 @@ fn reference(text: &str) -> Option<(&str, &str, usize)> {
         (name, end + 1)
     };
     let (name, format) = inner.split_once(':').unwrap_or((inner, ""));
+    // `.text` and `.value` name what is shown and what is meant.
+    let name = name.strip_suffix(".text").or_else(|| name.strip_suffix(".value")).unwrap_or(name);
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!name.is_empty() && name.chars().all(word)).then_some((name, format, taken))
-}
-
-/// Several values make a regular expression unless the format says otherwise.
-fn formatted(values: &[String], format: &str, many: bool) -> String {
-    let quoted = |q: char| {
-        let all: Vec<String> = values.iter().map(|v| format!("{q}{v}{q}")).collect();
-        all.join(",")
-    };
-    match format {
-        "raw" | "csv" => values.join(","),
-        "pipe" => values.join("|"),
-        "doublequote" | "json" => quoted('"'),
-        "singlequote" | "sqlstring" => quoted('\''),
-        _ => match values {
-            [one] if !many && format != "regex" => one.clone(),
-            [one] => escape_regex(one),
-            all => {
-                let all: Vec<String> = all.iter().map(|v| escape_regex(v)).collect();
-                format!("({})", all.join("|"))
-            }
-        },
-    }
-}
-
-/// Twice escaped, because the expression stands in a quoted string.
-fn escape_regex(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(
-            c,
-            '\\' | '^' | '$' | '*' | '+' | '?' | '.' | '(' | ')' | '|' | '{' | '}' | '[' | ']'
-        ) {
-            out.push_str("\\\\");
-        }
-        out.push(c);
-    }
-    out
 }
 
 fn duration(ms: i64) -> String {

@@ -1,4 +1,15 @@
+#![recursion_limit = "256"]
 //! Dashboards from the wild (when they are there), and the ways in and out of the model.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at the first surprise and say what it measured"
+)]
+
+mod checks;
+mod generations;
+mod stable;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,24 +47,32 @@ fn count_exprs(value: &Value) -> usize {
     }
 }
 
-#[test]
-fn every_query_of_public_dashboards() {
+/// The public dashboards by name, none where they are not there.
+fn public() -> Vec<(String, String)> {
     let root = std::env::var_os("VMOBS_VECTORS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
         PathBuf::from,
     );
     let Ok(entries) = fs::read_dir(root.join("dashboards")) else {
         println!("skipped: no vectors");
-        return;
+        return Vec::new();
     };
     let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "json"));
     paths.sort();
     assert!(paths.len() > 30, "only {} dashboards", paths.len());
+    let read = |p: PathBuf| (p.display().to_string(), fs::read_to_string(&p).unwrap());
+    paths.into_iter().map(read).collect()
+}
+
+#[test]
+fn every_query_of_public_dashboards() {
+    let files = public();
+    if files.is_empty() {
+        return;
+    }
     let (mut total, mut promql) = (0, 0);
-    for path in paths {
-        let text = fs::read_to_string(&path).unwrap();
-        let name = path.display();
+    for (name, text) in files {
         let dashboard = Dashboard::from_grafana(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let queries = panel_queries(&dashboard, &scope());
         let wanted = count_exprs(&serde_json::from_str(&text).unwrap());
@@ -113,7 +132,7 @@ fn every_generation_of_grafana() {
     }}))
     .unwrap();
     assert_eq!(d.panels.iter().map(|p| p.panels.len()).collect::<Vec<_>>(), [1, 2, 0]);
-    assert_eq!(d.variables.len(), 2);
+    assert_eq!(d.variables.len(), 3);
     assert_eq!(d.variables[1].options, ["prod", "dev"]);
     let queries = panel_queries(&d, &scope());
     let seen: Vec<_> = queries
@@ -133,9 +152,9 @@ fn every_generation_of_grafana() {
     ids.dedup();
     assert_eq!(ids.len(), 6, "repeated and missing ids are replaced");
     let stat = &d.panels[2];
-    assert_eq!((&stat.kind, stat.unit.as_str()), (&PanelKind::Stat, "s"));
+    assert_eq!((&stat.kind, stat.field.unit.as_str()), (&PanelKind::Stat, "s"));
     assert_eq!(
-        stat.thresholds.iter().map(|t| t.value).collect::<Vec<_>>(),
+        stat.field.thresholds.steps.iter().map(|t| t.value).collect::<Vec<_>>(),
         [None, Some(50.0), Some(80.0)]
     );
 }
@@ -226,16 +245,10 @@ fn an_export_is_what_grafana_loads() {
     });
     let mut row = obs_dash::Panel::new(1, PanelKind::Row, "Row");
     let mut panel = obs_dash::Panel::new(2, PanelKind::TimeSeries, "CPU");
-    panel.unit = "percentunit".to_owned();
-    panel.queries.push(obs_dash::Query {
-        ref_id: "A".to_owned(),
-        language: Language::PromQl,
-        expr: "up".to_owned(),
-        legend: "{{instance}}".to_owned(),
-        instant: false,
-        hidden: false,
-        interval: String::new(),
-    });
+    panel.field.unit = "percentunit".to_owned();
+    let mut query = obs_dash::Query::new("A", Language::PromQl, "up");
+    query.legend = "{{instance}}".to_owned();
+    panel.queries.push(query);
     row.panels.push(panel);
     d.panels.push(row);
     let out = d.to_grafana();
