@@ -1,4 +1,4 @@
-//! Gzip for large text answers, where the client takes it.
+//! Gzip or zstd for large text answers, where the client takes it.
 
 use std::io::Write as _;
 
@@ -19,21 +19,62 @@ const BYTES_MIN: u64 = 1_400;
 /// Above this compressing takes long enough to keep it off the threads that serve sockets.
 const BYTES_INLINE_MAX: u64 = 64 << 10;
 
-/// `gzip` or `*` is accepted and not with weight 0.
-fn accepted(headers: &HeaderMap) -> bool {
-    headers
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn pack(self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip => {
+                let packed = Vec::with_capacity(bytes.len() / 4);
+                let mut encoder = GzEncoder::new(packed, Compression::fast());
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
+            Self::Zstd => zstd::bulk::compress(bytes, 1),
+        }
+    }
+}
+
+/// The coding that the client prefers; of equal ones zstd, which takes less time. A weight of 0
+/// refuses a coding, `*` stands for those that are not named.
+fn accepted(headers: &HeaderMap) -> Option<Coding> {
+    let mut weights: [Option<f32>; 2] = [None, None];
+    let mut others = 0.0;
+    let codings = headers
         .get_all(header::ACCEPT_ENCODING)
         .iter()
         .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .any(|coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            let name = parts.next().unwrap_or("");
-            let refused = parts.any(|p| {
-                p.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0))
-            });
-            (name.eq_ignore_ascii_case("gzip") || name == "*") && !refused
-        })
+        .flat_map(|v| v.split(','));
+    for coding in codings {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or("").to_ascii_lowercase();
+        let weight = parts.find_map(|p| p.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        match name.as_str() {
+            "zstd" => weights[0] = Some(weight),
+            "gzip" => weights[1] = Some(weight),
+            "*" => others = weight,
+            _ => {}
+        }
+    }
+    let [zstd, gzip] = weights;
+    // Clients that say `*` mean what every client can read.
+    let (zstd, gzip) = (zstd.unwrap_or(0.0), gzip.unwrap_or(others));
+    if zstd > 0.0 && zstd >= gzip {
+        Some(Coding::Zstd)
+    } else {
+        (gzip > 0.0).then_some(Coding::Gzip)
+    }
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
@@ -43,12 +84,6 @@ fn is_text(headers: &HeaderMap) -> bool {
         || kind.starts_with("application/jsonl")
         || kind.starts_with("application/javascript")
         || kind.starts_with("image/svg")
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }
 
 /// Compresses answers whose whole body is known; streams and sockets pass through.
@@ -64,9 +99,9 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if !wanted {
+    let Some(coding) = wanted else {
         return Response::from_parts(parts, body);
-    }
+    };
     let bytes = match body.collect().await {
         Ok(all) => all.to_bytes(),
         // A body in memory does not fail; were it to, the client gets the error and no half.
@@ -78,14 +113,14 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     };
     let packed = if size.is_some_and(|s| s > BYTES_INLINE_MAX) {
         let copy = bytes.clone();
-        tokio::task::spawn_blocking(move || gzip(&copy)).await.ok().and_then(Result::ok)
+        tokio::task::spawn_blocking(move || coding.pack(&copy)).await.ok().and_then(Result::ok)
     } else {
-        gzip(&bytes).ok()
+        coding.pack(&bytes).ok()
     };
     match packed {
         Some(packed) => {
             parts.headers.remove(header::CONTENT_LENGTH);
-            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             Response::from_parts(parts, Body::from(packed))
         }
         None => Response::from_parts(parts, Body::from(bytes)),
@@ -103,11 +138,14 @@ mod tests {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(text));
             accepted(&headers)
         };
-        assert!(of("gzip"));
-        assert!(of("br, gzip;q=0.8"));
-        assert!(of("*"));
-        assert!(!of("gzip;q=0, br"));
-        assert!(!of("identity"));
-        assert!(!accepted(&HeaderMap::new()));
+        assert_eq!(of("gzip"), Some(Coding::Gzip));
+        assert_eq!(of("br, gzip;q=0.8"), Some(Coding::Gzip));
+        assert_eq!(of("*"), Some(Coding::Gzip));
+        assert_eq!(of("gzip, zstd"), Some(Coding::Zstd));
+        assert_eq!(of("gzip, zstd;q=0.5"), Some(Coding::Gzip));
+        assert_eq!(of("zstd;q=0, *;q=0.1"), Some(Coding::Gzip));
+        assert_eq!(of("gzip;q=0, br"), None);
+        assert_eq!(of("identity"), None);
+        assert_eq!(accepted(&HeaderMap::new()), None);
     }
 }

@@ -14,11 +14,13 @@ mod openapi;
 mod params;
 mod portal;
 mod prometheus;
+mod query_log;
 mod run;
 mod server;
 mod state;
 mod tempo;
 
 pub use error::ApiError;
+pub use query_log::QueryLog;
 pub use server::router;
-pub use state::{ApiState, DemoControl, InstalledDashboard, ServerInfo};
+pub use state::{ApiOptions, ApiState, DemoControl, InstalledDashboard, ServerInfo};

@@ -4,15 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use obs_types::{CancelToken, ErrorKind, QueryContext};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{ApiError, ApiState};
 
-struct CancelOnDrop(CancelToken);
+/// Cancels a query when whoever waits for it is gone.
+#[derive(Debug)]
+pub(crate) struct CancelOnDrop(pub(crate) CancelToken);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
+}
+
+/// Waits for one of the places in which queries run.
+pub(crate) async fn place(state: &ApiState) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(&state.query_places)
+        .acquire_owned()
+        .await
+        .map_err(|_closed| ApiError::new(ErrorKind::Unavailable, "the server is stopping"))
 }
 
 /// Runs `work` with a fresh context. Waits for a free place rather than refusing; dropping the
@@ -22,11 +33,7 @@ pub(crate) async fn run<T: Send + 'static>(
     timeout: Option<Duration>,
     work: impl FnOnce(&ApiState, &QueryContext) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let bug = |what: &str| ApiError::new(ErrorKind::Bug, what.to_owned());
-    let place = Arc::clone(&state.query_places)
-        .acquire_owned()
-        .await
-        .map_err(|_closed| bug("the server is stopping"))?;
+    let place = place(state).await?;
     let cancel = CancelToken::default();
     let guard = CancelOnDrop(cancel.clone());
     let state = Arc::clone(state);
@@ -37,7 +44,7 @@ pub(crate) async fn run<T: Send + 'static>(
         answer
     })
     .await
-    .map_err(|e| bug(&format!("query failed: {e}")))?;
+    .map_err(|e| ApiError::new(ErrorKind::Bug, format!("query failed: {e}")))?;
     drop(guard);
     answer
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -34,12 +34,24 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .route("/prometheus/-/ready", get(ready))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .with_state(state)
+        .route("/federate", get(prometheus::federate).layer(from_fn(prometheus::cors)))
+        .route("/prometheus/federate", get(prometheus::federate))
+        .with_state(Arc::clone(&state))
         .merge(receivers)
         .merge(pages)
         .layer(Extension(Arc::new(HealthMemory::default())))
-        .layer(axum::middleware::from_fn(compress::layer))
-        .layer(axum::middleware::from_fn(trace))
+        .layer(Extension(Arc::new(prometheus::Notices::default())))
+        .layer(from_fn(compress::layer))
+        .layer(from_fn_with_state(state, server_time))
+        .layer(from_fn(trace))
+}
+
+/// The clock of the server in milliseconds, on every answer: it may run apart from the reader's.
+async fn server_time(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let now = HeaderValue::from(state.clock.now().0);
+    response.headers_mut().insert("x-vmobs-time-ms", now);
+    response
 }
 
 async fn ready() -> &'static str {

@@ -11,9 +11,11 @@ use obs_metrics::MetricsEngine;
 use obs_ops::{AlertService, SloService};
 use obs_query::QueryFront;
 use obs_traces::TracesEngine;
-use obs_types::TimestampMs;
+use obs_types::{LabelSet, TimestampMs};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+
+use crate::QueryLog;
 
 /// One dashboard as it was installed.
 #[derive(Clone, Debug)]
@@ -45,6 +47,17 @@ pub struct ServerInfo {
     pub data_dir: std::path::PathBuf,
 }
 
+/// What the operator has chosen for the routes.
+#[derive(Clone, Debug, Default)]
+pub struct ApiOptions {
+    /// Whether `admin/tsdb/*` may delete.
+    pub admin: bool,
+    /// Where PromQL queries are noted.
+    pub query_log: Option<Arc<QueryLog>>,
+    /// Labels that federation adds to series that lack them.
+    pub external_labels: LabelSet,
+}
+
 /// Everything that the routes work with.
 #[expect(missing_debug_implementations, reason = "engines and closures are not printable")]
 pub struct ApiState {
@@ -67,6 +80,7 @@ pub struct ApiState {
     pub verify: Box<dyn Fn() -> Value + Send + Sync>,
     pub demo: Option<Arc<dyn DemoControl>>,
     pub info: ServerInfo,
+    pub options: ApiOptions,
     /// Places for queries that run at a time.
     pub query_places: Arc<Semaphore>,
 }

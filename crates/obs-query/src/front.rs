@@ -1,11 +1,12 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use obs_disk::Clock;
 use obs_promql::{Engine as PromEngine, EngineError, EngineOptions, QueryResult, Value};
 use obs_types::{
-    CancelToken, LabelSet, LogSource, MemoryTracker, QueryContext, SeriesSource, TimestampMs,
-    TraceSource,
+    CancelToken, DurationMs, LabelSet, LogSource, MemoryTracker, QueryContext, SeriesSource,
+    TimestampMs, TraceSource,
 };
 
 use crate::ReceiptCounts;
@@ -76,6 +77,17 @@ impl QueryFront {
             cancel,
             memory: MemoryTracker::new(self.limits.memory_bytes_max),
             samples_max: self.limits.samples_max,
+        }
+    }
+
+    /// The PromQL engine, with another lookback where one is asked for.
+    pub fn engine(&self, lookback: Option<DurationMs>) -> Cow<'_, PromEngine> {
+        match lookback {
+            None => Cow::Borrowed(&self.promql),
+            Some(lookback) => {
+                let options = self.promql.options().clone();
+                Cow::Owned(PromEngine::new(EngineOptions { lookback_ms: lookback.0, ..options }))
+            }
         }
     }
 

@@ -2,11 +2,14 @@
 
 mod alerts;
 mod ledger;
+mod prometheus;
 mod server;
 mod slos;
 mod telemetry;
 
 use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 /// A parameter: name, where (`q` query, `p` path), type, description.
@@ -16,6 +19,8 @@ type Field = (&'static str, &'static str);
 
 struct Route {
     method: &'static str,
+    /// A second method that asks for the same.
+    also: Option<&'static str>,
     path: &'static str,
     id: &'static str,
     summary: &'static str,
@@ -34,11 +39,22 @@ impl Route {
         id: &'static str,
         summary: &'static str,
     ) -> Self {
-        Self { method, path, id, summary, parameters: &[], body: &[], answer: &[] }
+        Self { method, also: None, path, id, summary, parameters: &[], body: &[], answer: &[] }
     }
 
     const fn parameters(mut self, parameters: &'static [&'static [Parameter]]) -> Self {
         self.parameters = parameters;
+        self
+    }
+
+    /// Also by POST, with the parameters as a form.
+    const fn form(mut self) -> Self {
+        self.also = Some("post");
+        self
+    }
+
+    const fn put(mut self) -> Self {
+        self.also = Some("put");
         self
     }
 
@@ -128,15 +144,26 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// OpenAPI 3.1 of every `/obs` route.
-pub(crate) fn build() -> Value {
+fn paths<'a>(routes: impl Iterator<Item = &'a Route>) -> Map<String, Value> {
     let mut paths: Map<String, Value> = Map::new();
-    for route in routes() {
+    for route in routes {
         let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert(route.method.to_owned(), operation(route));
+        let Some(entry) = entry.as_object_mut() else { continue };
+        entry.insert(route.method.to_owned(), operation(route));
+        if let Some(also) = route.also {
+            let mut operation = operation(route);
+            // Ids are unique in a document.
+            if let Some(id) = operation.get_mut("operationId") {
+                *id = json!(format!("{}-{also}", route.id));
+            }
+            entry.insert(also.to_owned(), operation);
         }
     }
+    paths
+}
+
+/// OpenAPI 3.1 of every `/obs` route.
+pub(crate) fn build() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -144,7 +171,7 @@ pub(crate) fn build() -> Value {
             "description": "Native routes of the VaultMesh Observability Engine. The Prometheus, Loki and Tempo dialects are described by their own projects.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": paths,
+        "paths": paths(routes()),
         "components": {"responses": {"Error": {
             "description": "why it was refused",
             "content": {"application/json": {"schema": {
@@ -159,34 +186,69 @@ pub(crate) async fn document() -> Json<Value> {
     Json(build())
 }
 
+/// OpenAPI 3.1 of Prometheus' dialect. JSON is YAML too.
+pub(crate) async fn prometheus_document() -> Response {
+    let text = json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Prometheus API of vm-obs", "version": env!("CARGO_PKG_VERSION")},
+        "servers": [{"url": "/api/v1"}],
+        "paths": paths(prometheus::ROUTES.iter()),
+        "components": {"responses": {"Error": {
+            "description": "why it was refused",
+            "content": {"application/json": {"schema": {
+                "type": "object",
+                "properties": {
+                    "status": {"type": "string"}, "errorType": {"type": "string"},
+                    "error": {"type": "string"},
+                },
+            }}},
+        }}},
+    });
+    let kind = HeaderValue::from_static("application/yaml");
+    ([(header::CONTENT_TYPE, kind)], format!("{text:#}\n")).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every `.route("…")` of the native router has an entry, and no entry is without one.
+    /// Every `.route("…")` of a router has an entry, and no entry is without one.
     #[test]
-    fn the_document_and_the_router_agree() {
-        let source = include_str!("../obs/mod.rs");
-        let mut served: Vec<String> = source
-            .match_indices(".route(\"")
-            .filter_map(|(at, m)| {
-                let rest = source.get(at + m.len()..)?;
-                Some(format!("/obs{}", rest.split('"').next()?.replace("{fault}", "{id}")))
-            })
-            .collect();
-        served.sort();
+    fn the_documents_and_the_routers_agree() {
+        let served = |source: &str, prefix: &str| {
+            let mut served: Vec<String> = source
+                .match_indices(".route(\"")
+                .filter_map(|(at, m)| {
+                    let rest = source.get(at + m.len()..)?;
+                    Some(format!("{prefix}{}", rest.split('"').next()?.replace("{fault}", "{id}")))
+                })
+                .collect();
+            served.sort();
+            served
+        };
         let mut described: Vec<String> = routes().map(|r| r.path.to_owned()).collect();
         described.sort();
         described.dedup();
-        assert_eq!(served, described);
+        assert_eq!(served(include_str!("../obs/mod.rs"), "/obs"), described);
+
+        // The receivers are routes of another crate.
+        let received = ["/write", "/otlp/v1/metrics"];
+        let mut described: Vec<&str> =
+            prometheus::ROUTES.iter().map(|r| r.path).filter(|p| !received.contains(p)).collect();
+        described.sort_unstable();
+        assert_eq!(served(include_str!("../prometheus/mod.rs"), ""), described);
     }
 
     #[test]
     fn operation_ids_are_unique() {
-        let mut ids: Vec<&str> = routes().map(|r| r.id).collect();
-        let count = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), count);
+        for mut ids in [
+            routes().map(|r| r.id).collect::<Vec<&str>>(),
+            prometheus::ROUTES.iter().map(|r| r.id).collect(),
+        ] {
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), count);
+        }
     }
 }

@@ -8,6 +8,8 @@ use obs_promql::{QueryResult, SampleValue, Value as PromValue};
 use obs_types::{LabelSet, NativeHistogram};
 use serde_json::{Value, json};
 
+use crate::query_log::{Timings, samples_json};
+
 /// A float as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it.
 pub(crate) fn number(v: f64) -> String {
     if v.is_nan() {
@@ -97,11 +99,12 @@ fn column<T>(out: &mut String, name: &str, points: &[T], mut put: impl FnMut(&mu
     }
 }
 
-/// The `data` of a query's answer. `limit` (0: none) cuts the number of series and adds a warning.
+/// The `data` of a query's answer. `limit` (0: none) cuts the number of series and adds a warning;
+/// `stats` are added where they were asked for.
 pub(super) fn result(
     result: &QueryResult,
     limit: usize,
-    stats: bool,
+    stats: Option<Timings>,
     warnings: &mut Vec<String>,
 ) -> String {
     let limit = if limit == 0 { usize::MAX } else { limit };
@@ -155,15 +158,13 @@ pub(super) fn result(
     if cut {
         warnings.push("results truncated due to limit".to_owned());
     }
-    if stats {
-        let _written = write!(
-            out,
-            ",\"stats\":{}",
-            json!({"samples": {
-                "totalQueryableSamples": result.stats.samples_read,
-                "peakSamples": result.stats.samples_peak,
-            }, "seriesFetched": result.stats.series_read.to_string()})
-        );
+    if let Some(timings) = stats {
+        let stats = json!({
+            "timings": timings.to_json(),
+            "samples": samples_json(&result.stats),
+            "seriesFetched": result.stats.series_read.to_string(),
+        });
+        let _written = write!(out, ",\"stats\":{stats}");
     }
     out.push('}');
     out

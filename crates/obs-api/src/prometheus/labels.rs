@@ -108,12 +108,14 @@ pub(super) async fn found_metadata(
 pub(super) async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let limit = params.number("limit", 0)?.unwrap_or(usize::MAX);
+        let each = params.number("limit_per_metric", 1)?.unwrap_or(usize::MAX);
         let found = found_metadata(&state, &params).await?;
         let mut families: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for m in &found {
-            families.entry(&m.family).or_default().push(json!({
-                "type": m.kind.as_str(), "help": m.help, "unit": m.unit,
-            }));
+            let family = families.entry(&m.family).or_default();
+            if family.len() < each {
+                family.push(json!({"type": m.kind.as_str(), "help": m.help, "unit": m.unit}));
+            }
         }
         let data: BTreeMap<_, _> = families.into_iter().take(limit).collect();
         Ok(success(&json!(data).to_string(), &[], &[]))

@@ -1,9 +1,14 @@
 //! Prometheus' HTTP API, as its Grafana data source and `promtool` call it.
 //! Source: Prometheus 3 HTTP API; differences: `docs/compat/prometheus.md`.
 
+mod admin;
 mod encode;
+mod features;
+mod federate;
 mod labels;
+mod notifications;
 mod query;
+mod read;
 mod rules;
 mod status;
 mod targets;
@@ -18,9 +23,11 @@ use axum::routing::{get, post};
 use obs_types::{ErrorKind, Matcher, TimeRangeMs, TimestampMs};
 
 use crate::params::Params;
-use crate::{ApiError, ApiState};
+use crate::{ApiError, ApiState, openapi};
 
 pub(crate) use encode::{histogram_json, labels_value, number};
+pub(crate) use federate::federate;
+pub(crate) use notifications::Notices;
 
 /// The routes under `/api/v1`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
@@ -40,22 +47,26 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
-        .route("/notifications", get(rules::notifications))
-        .route("/features", get(status::features))
+        .route("/notifications", get(notifications::notifications))
+        .route("/notifications/live", get(notifications::live))
+        .route("/features", get(features::features))
+        .route("/openapi.yaml", get(openapi::prometheus_document))
+        .route("/read", post(read::read))
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/buildinfo", get(status::build))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/walreplay", get(status::wal_replay))
-        .route("/admin/tsdb/delete_series", post(status::delete_series).put(status::delete_series))
+        .route("/status/self_metrics", get(status::self_metrics))
+        .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .fallback(unknown)
         .layer(axum::middleware::from_fn(cors))
 }
 
 /// Browsers of other origins may read, as with Prometheus' default `--web.cors.origin=.*`; there
 /// is nothing here that a cookie would unlock.
-async fn cors(request: Request, next: axum::middleware::Next) -> Response {
+pub(crate) async fn cors(request: Request, next: axum::middleware::Next) -> Response {
     let preflight = request.method() == axum::http::Method::OPTIONS;
     let mut response =
         if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };

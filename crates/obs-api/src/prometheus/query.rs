@@ -1,14 +1,15 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
-use obs_promql::{EngineError, ParserOptions, QueryResult};
-use obs_types::ErrorKind;
+use obs_promql::{EngineError, ParserOptions};
+use obs_types::{DurationMs, ErrorKind, TimestampMs};
 use serde_json::json;
 
 use super::{answer, duration, encode, success, time, window};
 use crate::params::Params;
+use crate::query_log::{self, Asked, Timings};
 use crate::run::run;
 use crate::{ApiError, ApiState};
 
@@ -33,29 +34,98 @@ fn query_text(params: &Params) -> Result<String, ApiError> {
     Ok(obs_query::expand_shorthand(text).map_or_else(|| text.to_owned(), |s| s.promql))
 }
 
-/// A large answer takes a while to write down, so this belongs on the query's own thread.
-fn encoded(result: &QueryResult, limit: usize, stats: bool) -> Response {
-    let mut warnings = result.warnings.clone();
-    let data = encode::result(result, limit, stats, &mut warnings);
-    success(&data, &warnings, &result.infos)
+/// When a query is evaluated.
+#[derive(Clone, Copy)]
+enum When {
+    At(TimestampMs),
+    Range { start: TimestampMs, end: TimestampMs, step_ms: i64 },
 }
 
-pub(super) async fn instant(State(state): State<Arc<ApiState>>, params: Params) -> Response {
+/// Parameters that both kinds of query take.
+struct Options {
+    query: String,
+    limit: usize,
+    stats: bool,
+    lookback: Option<DurationMs>,
+    timeout: Option<Duration>,
+}
+
+impl Options {
+    fn read(params: &Params) -> Result<Self, ApiError> {
+        let lookback = duration(params, "lookback_delta")?;
+        if lookback.is_some_and(|ms| ms <= 0) {
+            return Err(ApiError::invalid(
+                "invalid parameter \"lookback_delta\": lookback must be longer than 0",
+            ));
+        }
+        Ok(Self {
+            query: query_text(params)?,
+            limit: params.number("limit", 0)?.unwrap_or(0),
+            stats: params.get("stats").is_some(),
+            lookback: lookback.map(DurationMs),
+            timeout: timeout(params)?,
+        })
+    }
+}
+
+/// Runs the query, notes it in the query log, and writes the answer: all on the query's own thread,
+/// because a large answer takes a while to write down.
+async fn evaluate(
+    state: &Arc<ApiState>,
+    options: Options,
+    when: When,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let arrived = Instant::now();
+    run(state, options.timeout, move |s, context| {
+        let began = Instant::now();
+        let engine = s.front.engine(options.lookback);
+        let (source, query) = (s.front.metrics.as_ref(), options.query.as_str());
+        let result = match when {
+            When::At(at) => engine.instant(source, query, at, context),
+            When::Range { start, end, step_ms } => {
+                engine.range(source, query, start, end, step_ms, context)
+            }
+        }
+        .map_err(ApiError::from);
+        let timings = Timings {
+            queued: began.duration_since(arrived).as_secs_f64(),
+            evaluated: began.elapsed().as_secs_f64(),
+        };
+        if let Some(log) = &s.options.query_log {
+            let span = match when {
+                When::At(at) => (at, at, 0),
+                When::Range { start, end, step_ms } => (start, end, step_ms),
+            };
+            let outcome = result.as_ref().map(|r| r.stats).map_err(Clone::clone);
+            log.write(&query_log::line(query, span, &asked, s.front.now(), timings, &outcome));
+        }
+        let result = result?;
+        let mut warnings = result.warnings.clone();
+        let stats = options.stats.then_some(timings);
+        let data = encode::result(&result, options.limit, stats, &mut warnings);
+        Ok(success(&data, &warnings, &result.infos))
+    })
+    .await
+}
+
+pub(super) async fn instant(
+    State(state): State<Arc<ApiState>>,
+    asked: Asked,
+    params: Params,
+) -> Response {
     let work = async {
         let at = time(&params, "time")?.unwrap_or_else(|| state.front.now());
-        let limit = params.number("limit", 0)?.unwrap_or(0);
-        let query = query_text(&params)?;
-        let stats = params.get("stats").is_some();
-        run(&state, timeout(&params)?, move |s, context| {
-            let result = s.front.instant(&query, at, context)?;
-            Ok(encoded(&result, limit, stats))
-        })
-        .await
+        evaluate(&state, Options::read(&params)?, When::At(at), asked).await
     };
     answer(work.await)
 }
 
-pub(super) async fn range(State(state): State<Arc<ApiState>>, params: Params) -> Response {
+pub(super) async fn range(
+    State(state): State<Arc<ApiState>>,
+    asked: Asked,
+    params: Params,
+) -> Response {
     let work = async {
         let missing = |name: &str| {
             ApiError::invalid(format!(
@@ -69,27 +139,21 @@ pub(super) async fn range(State(state): State<Arc<ApiState>>, params: Params) ->
                 "invalid parameter \"end\": end timestamp must not be before start time",
             ));
         }
-        let step = duration(&params, "step")?.ok_or_else(|| {
+        let step_ms = duration(&params, "step")?.ok_or_else(|| {
             ApiError::invalid("invalid parameter \"step\": cannot parse \"\" to a valid duration")
         })?;
-        if step <= 0 {
+        if step_ms <= 0 {
             return Err(ApiError::invalid(
                 "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
             ));
         }
-        if end.0.saturating_sub(start.0) / step > POINTS_MAX {
+        if end.0.saturating_sub(start.0) / step_ms > POINTS_MAX {
             return Err(ApiError::invalid(format!(
                 "exceeded maximum resolution of {POINTS_MAX} points per timeseries. Try decreasing the query resolution (?step=XX)"
             )));
         }
-        let limit = params.number("limit", 0)?.unwrap_or(0);
-        let query = query_text(&params)?;
-        let stats = params.get("stats").is_some();
-        run(&state, timeout(&params)?, move |s, context| {
-            let result = s.front.range(&query, start, end, step, context)?;
-            Ok(encoded(&result, limit, stats))
-        })
-        .await
+        let when = When::Range { start, end, step_ms };
+        evaluate(&state, Options::read(&params)?, when, asked).await
     };
     answer(work.await)
 }

@@ -2,15 +2,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use obs_metrics::NameCount;
 use obs_query::format_time;
+use obs_types::{LabelSet, MatchOp, Matcher, MetricKind};
+use obs_wire::exposition::FamilySample;
 use serde_json::{Value, json};
 
-use super::{answer, matchers, success, window};
+use super::{answer, success};
 use crate::params::Params;
-use crate::run::run;
+use crate::run::{blocking, run};
 use crate::{ApiError, ApiState};
 
 /// The Prometheus version whose API this is; Grafana chooses features by it.
@@ -83,41 +84,83 @@ pub(super) async fn tsdb(State(state): State<Arc<ApiState>>, params: Params) -> 
     answer(work.await)
 }
 
-/// What this server understands, in the form of Prometheus 3.8 and newer.
-pub(super) async fn features() -> Response {
-    let data = json!({
-        "api": {
-            "admin": true, "exclude_alerts": false, "label_values_match": true,
-            "lifecycle": false, "otlp_write_receiver": true, "query_stats": true,
-            "query_warnings": true, "remote_write_receiver": true, "search": false,
-            "time_range_labels": true, "time_range_series": true,
-        },
-        "prometheus": {"agent_mode": false, "server_mode": true},
-        "promql": {
-            "at_modifier": true, "bool": true, "by": true, "group_left": true,
-            "group_right": true, "ignoring": true, "negative_offset": true, "offset": true,
-            "on": true, "per_query_lookback_delta": false, "subqueries": true, "without": true,
-        },
-    });
-    success(&data.to_string(), &[], &[])
-}
-
 /// The log is replayed before the port opens, so it is always done.
 pub(super) async fn wal_replay() -> Response {
     success(&json!({"min": 0, "max": 0, "current": 0, "state": "done"}).to_string(), &[], &[])
 }
 
-pub(super) async fn delete_series(State(state): State<Arc<ApiState>>, params: Params) -> Response {
+/// One metric of a family in the JSON form of Prometheus' protobuf exposition.
+fn metric_json(kind: MetricKind, samples: &[&FamilySample]) -> Value {
+    let number = |v: f64| if v.is_finite() { json!(v) } else { json!(super::number(v)) };
+    let first = samples.first();
+    let value = number(first.map_or(f64::NAN, |s| s.value));
+    let labels: Vec<Value> = first
+        .into_iter()
+        .flat_map(|s| s.labels.iter())
+        .filter(|(n, _)| *n != "le")
+        .map(|(n, v)| json!({"name": n, "value": v}))
+        .collect();
+    let of = |suffix: &'static str| samples.iter().filter(move |s| s.suffix == suffix);
+    let (name, content) = match kind {
+        MetricKind::Counter => ("counter", json!({"value": value})),
+        MetricKind::Gauge => ("gauge", json!({"value": value})),
+        MetricKind::Histogram => {
+            // A protobuf uint64 is a text in JSON.
+            let count = |v: f64| (v as u64).to_string();
+            let buckets: Vec<Value> = of("_bucket")
+                .map(|b| {
+                    let bound = b.labels.get("le").and_then(|le| le.parse().ok());
+                    json!({
+                        "cumulativeCount": count(b.value),
+                        "upperBound": number(bound.unwrap_or(f64::INFINITY)),
+                    })
+                })
+                .collect();
+            let content = json!({
+                "sampleCount": count(of("_count").map(|s| s.value).sum()),
+                "sampleSum": number(of("_sum").map(|s| s.value).sum()),
+                "bucket": buckets,
+            });
+            ("histogram", content)
+        }
+        _ => ("untyped", json!({"value": value})),
+    };
+    let mut metric = serde_json::Map::new();
+    if !labels.is_empty() {
+        metric.insert("label".to_owned(), json!(labels));
+    }
+    metric.insert(name.to_owned(), content);
+    Value::Object(metric)
+}
+
+/// vm-obs' own metrics, without a scrape; `metric_name_pattern` is anchored as PromQL's patterns.
+pub(super) async fn self_metrics(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
-        let sets = matchers(&params, true)?;
-        let range = window(&params)?;
-        run(&state, None, move |s, _context| {
-            s.metrics
-                .delete_series(&sets, range)
-                .map_err(|e| ApiError::new(e.kind(), e.to_string()))
+        let pattern = params.get("metric_name_pattern").unwrap_or(".*");
+        let wanted = Matcher::new("name", MatchOp::Regex, pattern)
+            .map_err(|e| ApiError::invalid(e.to_string()))?;
+        let data = blocking(&state, move |s| {
+            s.registry
+                .gather()
+                .iter()
+                .filter(|f| wanted.matches(&f.name))
+                .map(|f| {
+                    let mut metrics: BTreeMap<LabelSet, Vec<&FamilySample>> = BTreeMap::new();
+                    for sample in &f.samples {
+                        metrics.entry(sample.labels.without(&["le"])).or_default().push(sample);
+                    }
+                    let all: Vec<Value> =
+                        metrics.values().map(|samples| metric_json(f.kind, samples)).collect();
+                    let kind = match f.kind {
+                        MetricKind::Unknown => "UNTYPED".to_owned(),
+                        kind => kind.as_str().to_uppercase(),
+                    };
+                    json!({"name": f.name, "help": f.help, "type": kind, "metric": all})
+                })
+                .collect::<Vec<Value>>()
         })
         .await?;
-        Ok(StatusCode::NO_CONTENT.into_response())
+        Ok(success(&json!(data).to_string(), &[], &[]))
     };
     answer(work.await)
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::labels::found_metadata;
 use super::{answer, encode, success};
-use crate::ApiState;
 use crate::params::Params;
+use crate::{ApiError, ApiState};
 
 fn active(t: &TargetStatus) -> Value {
     json!({
@@ -50,8 +50,18 @@ pub(super) async fn pools(State(state): State<Arc<ApiState>>) -> Response {
 pub(super) async fn metadata(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let limit = params.number("limit", 0)?.unwrap_or(usize::MAX);
+        let wanted = params
+            .get("match_target")
+            .map(|text| {
+                obs_promql::parse_selector(text).map_err(|e| {
+                    ApiError::invalid(format!("invalid parameter \"match_target\": {e}"))
+                })
+            })
+            .transpose()?
+            .unwrap_or_default();
         let found = found_metadata(&state, &params).await?;
-        let targets = (state.targets)();
+        let mut targets = (state.targets)();
+        targets.retain(|t| wanted.iter().all(|m| m.matches_labels(&t.target.labels)));
         let data: Vec<Value> = found
             .iter()
             .flat_map(|m| {

@@ -1,6 +1,8 @@
 use std::io::Read as _;
 
-use crate::server::{SHARED, Server};
+use serde_json::json;
+
+use crate::server::{NOW, SHARED, Server};
 
 #[test]
 fn large_answers_are_compressed_where_the_client_takes_it() {
@@ -16,6 +18,43 @@ fn large_answers_are_compressed_where_the_client_takes_it() {
     assert_eq!(text, plain.body);
     let small = SHARED.request("GET", "/-/ready", &[("Accept-Encoding", "gzip")], b"");
     assert_eq!(small.header("content-encoding"), None);
+}
+
+#[test]
+fn zstd_where_the_client_prefers_it() {
+    let target = "/obs/openapi.json";
+    let packed = SHARED.request("GET", target, &[("Accept-Encoding", "gzip, zstd")], b"");
+    assert_eq!(packed.header("content-encoding").as_deref(), Some("zstd"));
+    assert_eq!(zstd::decode_all(packed.body.as_slice()).unwrap(), SHARED.get(target).body);
+}
+
+#[test]
+fn every_answer_tells_the_servers_time() {
+    for target in ["/-/healthy", "/api/v1/query?query=up", "/obs/health", "/no-such"] {
+        let told = SHARED.get(target).header("x-vmobs-time-ms");
+        assert_eq!(told, Some(NOW.0.to_string()), "{target}");
+    }
+}
+
+#[test]
+fn what_is_not_healthy_is_notified_and_over_again() {
+    let server = Server::start();
+    assert_eq!(server.ok("/api/v1/notifications")["data"], json!([]));
+    let mut live = server.listen("/api/v1/notifications/live");
+    server
+        .state
+        .registry
+        .counter("vmobs_ingest_batches_refused_total", "refused", &[("signal", "metrics")])
+        .inc();
+    let told = server.ok("/api/v1/notifications")["data"].clone();
+    assert_eq!(told[0]["active"], true);
+    assert_eq!(told[0]["date"], "2025-12-06T14:30:00Z");
+    assert!(told[0]["text"].as_str().unwrap().starts_with("ingest: "), "{told}");
+    let event = live.event();
+    assert_eq!(event, told[0]);
+    server.clock.advance(std::time::Duration::from_secs(301));
+    assert_eq!(live.event()["active"], false);
+    assert_eq!(server.ok("/api/v1/notifications")["data"], json!([]));
 }
 
 #[test]

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod alertmanager;
+mod dialect;
 mod general;
 mod jaeger;
 mod loki;
 mod obs;
 mod prometheus;
+mod queries;
+mod remote;
 mod server;
 mod tempo;

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::server::{NOW_S, SHARED, Server};
+use crate::server::{NOW_S, SHARED, Server, options};
 
 fn data(target: &str) -> Value {
     let body = SHARED.ok(target);
@@ -107,6 +107,11 @@ fn labels_series_and_metadata() {
         json!({"up": [{"type": "gauge", "help": "Whether the target answers.", "unit": ""}]})
     );
     assert_eq!(
+        data("/api/v1/metadata?metric=up&limit_per_metric=1"),
+        data("/api/v1/metadata?metric=up")
+    );
+    assert_eq!(SHARED.get("/api/v1/targets/metadata?match_target=%7B").status, 400);
+    assert_eq!(
         SHARED.ok("/api/v1/labels?limit=1")["warnings"][0],
         "results truncated due to limit"
     );
@@ -160,10 +165,26 @@ fn rules_alerts_and_their_filters() {
             .map(|g| g["rules"].as_array().unwrap().len())
             .sum::<usize>()
     };
-    assert_eq!(count("/api/v1/rules?type=record"), 1);
+    assert_eq!(count("/api/v1/rules?type=record"), 2);
     assert_eq!(count("/api/v1/rules?type=alert"), 2);
     assert_eq!(count("/api/v1/rules?rule_name[]=HighCPUUsage"), 1);
     assert_eq!(count("/api/v1/rules?rule_group[]=other"), 0);
+    assert_eq!(count("/api/v1/rules?match[]=%7Bseverity%3D%22critical%22%7D"), 1);
+    assert_eq!(count("/api/v1/rules?match[]=%7Bseverity%3D~%22c.*%7Cw.*%22%7D"), 2);
+    assert_eq!(count("/api/v1/rules?match[]=%7Bseverity%3D%22other%22%7D"), 0);
+    let bare = server.ok("/api/v1/rules?exclude_alerts=true")["data"].clone();
+    assert_eq!(bare["groups"][0]["rules"][1]["state"], "firing");
+    assert_eq!(bare["groups"][0]["rules"][1]["alerts"], json!([]));
+    let first = server.ok("/api/v1/rules?group_limit=1")["data"].clone();
+    assert_eq!(first["groups"][0]["name"], "host");
+    let token = first["groupNextToken"].as_str().unwrap();
+    let second =
+        server.ok(&format!("/api/v1/rules?group_limit=1&group_next_token={token}"))["data"].clone();
+    assert_eq!(second["groups"][0]["name"], "later");
+    assert_eq!(second.get("groupNextToken"), None);
+    for wrong in ["group_next_token=00&group_limit=1", "group_next_token=00", "exclude_alerts=so"] {
+        assert_eq!(server.get(&format!("/api/v1/rules?{wrong}")).status, 400, "{wrong}");
+    }
     let alerts = server.ok("/api/v1/alerts")["data"]["alerts"].clone();
     assert_eq!(alerts.as_array().unwrap().len(), 2);
     assert!(alerts.to_string().contains("8.73e1"), "{alerts}");
@@ -190,8 +211,11 @@ fn status_pages() {
 
 #[test]
 fn a_series_can_be_deleted() {
-    let server = Server::start();
     let target = "/api/v1/admin/tsdb/delete_series?match[]=tiny";
+    let refused = SHARED.request("POST", target, &[], b"");
+    assert_eq!(refused.status, 503, "off unless switched on");
+    assert_eq!(refused.json()["errorType"], "unavailable");
+    let server = Server::with(options());
     assert_eq!(server.request("POST", target, &[], b"").status, 204);
     assert_eq!(server.ok("/api/v1/query?query=tiny")["data"]["result"], json!([]));
     assert_eq!(server.request("POST", "/api/v1/admin/tsdb/delete_series", &[], b"").status, 400);

@@ -1,10 +1,10 @@
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use obs_api::{ApiState, ServerInfo};
+use obs_api::{ApiOptions, ApiState, ServerInfo};
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock, WalConfig};
@@ -46,14 +46,27 @@ groups:
         expr: up == 0
         for: 1h
         labels: {severity: critical}
+  - name: later
+    rules:
+      - record: job:up:count
+        expr: count by (job) (up)
 "#;
 
 pub(crate) struct Server {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) state: Arc<ApiState>,
     pub(crate) disk: Arc<FakeDisk>,
     pub(crate) clock: Arc<ManualClock>,
     _runtime: tokio::runtime::Runtime,
+}
+
+/// What an operator may choose.
+pub(crate) fn options() -> ApiOptions {
+    ApiOptions {
+        admin: true,
+        external_labels: LabelSet::from_pairs([("region", "eu"), ("job", "unused")]),
+        ..ApiOptions::default()
+    }
 }
 
 /// For tests that only read.
@@ -84,14 +97,35 @@ impl Answer {
     }
 }
 
+/// An open stream of server-sent events.
+pub(crate) struct Events(BufReader<TcpStream>);
+
+impl Events {
+    /// The data of the next event.
+    pub(crate) fn event(&mut self) -> Value {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "the stream has ended");
+            if let Some(data) = line.strip_prefix("data: ") {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    }
+}
+
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::with(ApiOptions::default())
+    }
+
+    pub(crate) fn with(options: ApiOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let (state, disk, clock) = state();
+        let (state, disk, clock) = state(options);
         let router = obs_api::router(Arc::clone(&state), axum::Router::new());
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -99,7 +133,47 @@ impl Server {
         Self { address, state, disk, clock, _runtime: runtime }
     }
 
+    /// An answer of known length.
     pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let answer = self.exchange(method, target, headers, body);
+        let head = answer.head.to_ascii_lowercase();
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        answer
+    }
+
+    /// An answer that comes in chunks, put together.
+    pub(crate) fn streamed(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut answer = self.exchange(method, target, headers, body);
+        assert_eq!(answer.header("transfer-encoding").as_deref(), Some("chunked"));
+        let mut rest = answer.body.as_slice();
+        let mut whole = Vec::new();
+        loop {
+            let end = rest.windows(2).position(|w| w == b"\r\n").unwrap();
+            let size = std::str::from_utf8(&rest[..end]).unwrap();
+            let size = usize::from_str_radix(size, 16).unwrap();
+            if size == 0 {
+                break;
+            }
+            whole.extend_from_slice(&rest[end + 2..end + 2 + size]);
+            rest = &rest[end + 2 + size + 2..];
+        }
+        answer.body = whole;
+        answer
+    }
+
+    fn exchange(
         &self,
         method: &str,
         target: &str,
@@ -124,7 +198,6 @@ impl Server {
         let head = String::from_utf8_lossy(&raw[..split]).into_owned();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = raw[split + 4..].to_vec();
-        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
         Answer { status, head, body }
     }
 
@@ -159,6 +232,14 @@ impl Server {
         let mut text = vec![0; length];
         socket.read_exact(&mut text).unwrap();
         String::from_utf8(text).unwrap()
+    }
+
+    /// Listens to server-sent events.
+    pub(crate) fn listen(&self, target: &str) -> Events {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        write!(socket, "GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        Events(BufReader::new(socket))
     }
 
     pub(crate) fn get(&self, target: &str) -> Answer {
@@ -211,7 +292,7 @@ fn one(labels: &[(&str, &str)], samples: Vec<(TimestampMs, f64)>) -> MetricBatch
     MetricBatch { series: vec![series], ..MetricBatch::default() }
 }
 
-fn state() -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
+fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
     let fake = Arc::new(FakeDisk::new());
     let disk: Arc<dyn Disk> = fake.clone();
     let manual = Arc::new(ManualClock::new(NOW));
@@ -327,6 +408,7 @@ fn state() -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
             flags: vec![("demo".to_owned(), "false".to_owned())],
             data_dir: data,
         },
+        options,
         query_places: Arc::new(Semaphore::new(4)),
     };
     (Arc::new(state), fake, manual)

@@ -9,12 +9,13 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use obs_api::{ApiState, ServerInfo};
+use obs_api::{ApiOptions, ApiState, ServerInfo};
 use obs_archive::{Archive, Signal};
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, RealDisk, SystemClock};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
 use obs_ops::DayIds;
+use obs_query::QueryLimits;
 use obs_rules::GroupOptions;
 use obs_types::{DurationMs, LabelSet, NodeName, TimestampMs};
 use tokio::sync::Semaphore;
@@ -56,7 +57,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         },
     )?;
     let state = ApiState {
-        front: engines.front(&clock),
+        front: engines.front(&clock, QueryLimits::STANDARD),
         clock: Arc::clone(&clock),
         disk: Arc::clone(&disk),
         metrics: Arc::clone(&engines.metrics),
@@ -82,6 +83,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
             flags: Vec::new(),
             data_dir: data,
         },
+        options: ApiOptions::default(),
         query_places: Arc::new(Semaphore::new(QUERY_PLACES)),
     };
     Ok(obs_api::router(Arc::new(state), Router::new()))

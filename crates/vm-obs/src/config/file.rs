@@ -9,6 +9,11 @@ use serde::Deserialize;
 
 use super::{Config, LedgerSettings, Tail, address, duration, machine_name};
 
+/// Queries that run at a time where nothing else is said.
+const QUERY_PLACES: usize = 8;
+/// Each has a thread of its own.
+const QUERY_PLACES_MAX: usize = 1000;
+
 /// `vm-obs.yaml`. Every key may be left out; durations are written as `30s`, `5m`, `7d`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +57,14 @@ pub(crate) struct FileForm {
     /// Witnesses of this node's ledger, and logs that it is a witness of.
     /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
     ledger: LedgerForm,
+    /// Whether `/api/v1/admin/tsdb/*` may delete samples. Example: `admin_api: true`
+    admin_api: bool,
+    /// File that gets one JSON line per PromQL query. Example: `query_log_file: queries.jsonl`
+    query_log_file: Option<PathBuf>,
+    /// Most queries that run at a time, 1 to 1000; the others wait. Example: `query_concurrency_max: 8`
+    query_concurrency_max: Option<usize>,
+    /// Longest that a query may run. Example: `query_timeout: 2m`
+    query_timeout: Option<String>,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
 }
@@ -114,6 +127,10 @@ impl FileForm {
                 duration("host_metrics", text.unwrap_or("5s"))?.0.unsigned_abs(),
             )),
         };
+        let query_concurrency_max = self.query_concurrency_max.unwrap_or(QUERY_PLACES);
+        if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
+            bail!("query_concurrency_max: {query_concurrency_max} is not 1 to {QUERY_PLACES_MAX}");
+        }
         let tail = self
             .tail
             .into_iter()
@@ -156,6 +173,13 @@ impl FileForm {
                     self.ledger.witness_interval.as_deref().unwrap_or("60s"),
                 )?,
             },
+            admin_api: self.admin_api,
+            query_log_file: self.query_log_file.map(here),
+            query_concurrency_max,
+            query_timeout: duration(
+                "query_timeout",
+                self.query_timeout.as_deref().unwrap_or("2m"),
+            )?,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             yaml: yaml.to_owned(),
         })
@@ -189,6 +213,8 @@ mod tests {
             ("seal_delay: 5 minutes\n", ["seal_delay", "a duration such as"]),
             ("node: 'a b'\n", ["node", "letters"]),
             ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
+            ("query_concurrency_max: 0\n", ["query_concurrency_max", "1 to 1000"]),
+            ("query_timeout: 0s\n", ["query_timeout", "longer than 0"]),
         ] {
             let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());
             assert!(wants.iter().all(|w| e.contains(w)), "{e}");

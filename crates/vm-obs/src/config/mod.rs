@@ -36,6 +36,10 @@ pub(crate) struct Config {
     pub seal_delay: DurationMs,
     pub hot_retention: DurationMs,
     pub ledger: LedgerSettings,
+    pub admin_api: bool,
+    pub query_log_file: Option<PathBuf>,
+    pub query_concurrency_max: usize,
+    pub query_timeout: DurationMs,
     pub watches: Vec<obs_ops::Watch>,
     /// The file as it was read, for the status page.
     pub yaml: String,

@@ -93,7 +93,7 @@ impl Engines {
     }
 
     /// Hot engines and archive as one.
-    pub(crate) fn front(&self, clock: &Arc<dyn Clock>) -> QueryFront {
+    pub(crate) fn front(&self, clock: &Arc<dyn Clock>, limits: QueryLimits) -> QueryFront {
         let boundary = || Arc::clone(&self.boundary);
         let (metrics, logs, traces) =
             (self.metrics.clone(), self.logs.clone(), self.traces.clone());
@@ -103,7 +103,7 @@ impl Engines {
             Arc::new(TieredLogs::new(logs, archive(), boundary())),
             Arc::new(TieredTraces::new(traces, archive(), boundary())),
             Arc::clone(clock),
-            QueryLimits::STANDARD,
+            limits,
         )
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use obs_analysis::slo::parse_slo_file;
-use obs_api::{ApiState, DemoControl, InstalledDashboard, ServerInfo};
+use obs_api::{ApiOptions, ApiState, DemoControl, InstalledDashboard, QueryLog, ServerInfo};
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::{self, ReceiverLimits};
 use obs_collect::registry::Registry;
@@ -36,6 +36,7 @@ use obs_dash::Dashboard;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
 use obs_ops::{AnomalyService, DayIds, SealService, SealSettings, record_config};
+use obs_query::QueryLimits;
 use obs_rules::{GroupOptions, ReadOptions, RuleFile};
 use obs_types::{LabelSet, NodeName};
 use serde_json::json;
@@ -54,8 +55,6 @@ use held::Held;
 
 use tasks::{Tasks, World};
 
-/// Queries that run at a time; the others wait.
-const QUERY_PLACES: usize = 8;
 /// Shortest period of a task under a simulated clock.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// How long requests may still take after the signal to stop.
@@ -281,8 +280,21 @@ async fn serve(
         user_agent: concat!("vm-obs/", env!("CARGO_PKG_VERSION")).to_owned(),
     }));
     let targets = Arc::clone(&scraper);
+    let query_log = config
+        .query_log_file
+        .as_ref()
+        .map(|path| {
+            QueryLog::open(path)
+                .map(Arc::new)
+                .with_context(|| format!("query_log_file: cannot open {}", path.display()))
+        })
+        .transpose()?;
+    let limits = QueryLimits {
+        timeout: Duration::from_millis(config.query_timeout.0.unsigned_abs()),
+        ..QueryLimits::STANDARD
+    };
     let state = Arc::new(ApiState {
-        front: engines.front(&clock),
+        front: engines.front(&clock, limits),
         clock: Arc::clone(&clock),
         disk: Arc::clone(&disk),
         metrics: engines.metrics.clone(),
@@ -307,7 +319,12 @@ async fn serve(
             flags: args.shown(),
             data_dir: data.clone(),
         },
-        query_places: Arc::new(Semaphore::new(QUERY_PLACES)),
+        options: ApiOptions {
+            admin: config.admin_api,
+            query_log,
+            external_labels: loaded.scrape.external_labels.clone(),
+        },
+        query_places: Arc::new(Semaphore::new(config.query_concurrency_max)),
     });
     own_metrics::register(&registry, &state, drain.dropped());
 
@@ -334,7 +351,8 @@ async fn serve(
                 // An error means the sender is gone, which also means stop.
                 let _stopped = stopped.wait_for(|s| *s).await;
             };
-            axum::serve(listener, router).with_graceful_shutdown(signal).await
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).with_graceful_shutdown(signal).await
         }));
     }
 

@@ -1,0 +1,101 @@
+//! Prometheus' dialect as it is served under `/api/v1`: routes with their parameters, for tools that
+//! compare or explore. The bodies are described by Prometheus itself.
+
+use super::{Field, Parameter, Route, get, post};
+
+const QUERY: Parameter = ("query", 'q', "string", "PromQL, or shorthand such as cpu_percent > 80");
+const TIME: Parameter = ("time", 'q', "string", "RFC 3339 or Unix seconds; now by default");
+const STEP: Parameter = ("step", 'q', "string", "distance of points: seconds or a duration");
+const MATCH: Parameter = ("match[]", 'q', "string", "selector, repeatable");
+const START: Parameter = ("start", 'q', "string", "RFC 3339 or Unix seconds");
+const END: Parameter = ("end", 'q', "string", "RFC 3339 or Unix seconds, included");
+const SPAN: [Parameter; 2] = [START, END];
+const LIMIT: Parameter = ("limit", 'q', "integer", "most items of the answer, 0 for all");
+const METRIC: Parameter = ("metric", 'q', "string", "metric name");
+const POOL: Parameter = ("scrapePool", 'q', "string", "job name");
+
+/// What both kinds of query take.
+const EVALUATION: [Parameter; 4] = [
+    LIMIT,
+    ("timeout", 'q', "string", "ends the query earlier than the server would"),
+    ("lookback_delta", 'q', "string", "how old a sample may be, instead of 5m"),
+    ("stats", 'q', "string", "any value adds what the query cost"),
+];
+
+const DATA: [Field; 2] = [("status", "string"), ("data", "object")];
+
+const fn data(path: &'static str, id: &'static str, summary: &'static str) -> Route {
+    get(path, id, summary).answer(&DATA)
+}
+
+/// Paths below `/api/v1`. A route that is also asked by a POST form takes the same parameters in
+/// its body.
+pub(super) const ROUTES: &[Route] = &[
+    data("/query", "query", "PromQL at one instant")
+        .parameters(&[&[QUERY, TIME], &EVALUATION])
+        .form(),
+    data("/query_range", "queryRange", "PromQL over a range")
+        .parameters(&[&[QUERY, STEP], &SPAN, &EVALUATION])
+        .form(),
+    data("/query_exemplars", "queryExemplars", "Exemplars of the series that a query selects")
+        .parameters(&[&[QUERY], &SPAN])
+        .form(),
+    data("/format_query", "formatQuery", "The query, laid out").parameters(&[&[QUERY]]).form(),
+    data("/parse_query", "parseQuery", "The query as a tree").parameters(&[&[QUERY]]).form(),
+    data("/labels", "labels", "Label names").parameters(&[&[MATCH, LIMIT], &SPAN]).form(),
+    data("/label/{name}/values", "labelValues", "Values of a label")
+        .parameters(&[&[("name", 'p', "string", "label name"), MATCH, LIMIT], &SPAN]),
+    data("/series", "series", "Series by selectors").parameters(&[&[MATCH, LIMIT], &SPAN]).form(),
+    data("/metadata", "metadata", "Type, help and unit of metrics").parameters(&[&[
+        METRIC,
+        LIMIT,
+        ("limit_per_metric", 'q', "integer", "most entries of one metric"),
+    ]]),
+    data("/scrape_pools", "scrapePools", "Job names"),
+    data("/targets", "targets", "Scrape targets")
+        .parameters(&[&[POOL, ("state", 'q', "string", "active, dropped or any")]]),
+    data("/targets/metadata", "targetsMetadata", "Metadata by target").parameters(&[&[
+        ("match_target", 'q', "string", "selector of targets"),
+        METRIC,
+        LIMIT,
+    ]]),
+    data("/rules", "rules", "Rule groups with their state").parameters(&[&[
+        ("type", 'q', "string", "alert or record"),
+        ("rule_name[]", 'q', "string", "rule name, repeatable"),
+        ("rule_group[]", 'q', "string", "group name, repeatable"),
+        ("file[]", 'q', "string", "file, repeatable"),
+        MATCH,
+        ("exclude_alerts", 'q', "boolean", "leaves active alerts out"),
+        ("group_limit", 'q', "integer", "most groups of one page"),
+        ("group_next_token", 'q', "string", "the page that groupNextToken names"),
+    ]]),
+    data("/alerts", "alerts", "Active alerts"),
+    data("/alertmanagers", "alertmanagers", "Alertmanagers: none, vm-obs delivers itself"),
+    data("/status/config", "statusConfig", "Configuration in effect"),
+    data("/status/runtimeinfo", "statusRuntimeInfo", "The running process"),
+    data("/status/buildinfo", "statusBuildInfo", "Version"),
+    data("/status/flags", "statusFlags", "Flags"),
+    data("/status/tsdb", "statusTsdb", "Cardinality").parameters(&[&[(
+        "limit",
+        'q',
+        "integer",
+        "most entries of each list",
+    )]]),
+    data("/status/walreplay", "statusWalReplay", "Progress of replay"),
+    data("/status/self_metrics", "statusSelfMetrics", "vm-obs' own metrics").parameters(&[&[(
+        "metric_name_pattern",
+        'q',
+        "string",
+        "anchored regular expression",
+    )]]),
+    post("/admin/tsdb/delete_series", "deleteSeries", "Delete samples; off unless enabled")
+        .parameters(&[&[MATCH], &SPAN])
+        .put(),
+    post("/read", "remoteRead", "Remote read: samples or streamed chunks"),
+    post("/write", "remoteWrite", "Remote write 1.0 and 2.0"),
+    post("/otlp/v1/metrics", "otlpMetrics", "OTLP metrics"),
+    data("/notifications", "notifications", "Parts of the server that are not healthy"),
+    get("/notifications/live", "notificationsLive", "The same as server-sent events"),
+    data("/features", "features", "What this server understands"),
+    get("/openapi.yaml", "openapi", "This document"),
+];
