@@ -1,7 +1,9 @@
 import "uplot/dist/uPlot.min.css";
 import "./styles/portal.css";
 import { render, type JSX } from "preact";
+import { syncClock } from "./api/client";
 import { Page, Side } from "./components/shell";
+import { serverNow } from "./lib/clock";
 import { Alerts } from "./pages/alerts";
 import { Anomalies } from "./pages/anomalies";
 import { Correlate } from "./pages/correlate";
@@ -13,6 +15,7 @@ import { Overview } from "./pages/overview";
 import { Slos } from "./pages/slos";
 import { Targets } from "./pages/targets";
 import { TracePage, TracesExplore } from "./pages/traces";
+import { now } from "./state/range";
 import { path, query } from "./state/route";
 
 function Body(): JSX.Element {
@@ -58,6 +61,8 @@ function App(): JSX.Element {
 
 const root = document.getElementById("app");
 if (root) {
+  await syncClock();
+  now.value = serverNow();
   root.textContent = "";
   render(<App />, root);
 }

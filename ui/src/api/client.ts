@@ -1,4 +1,5 @@
 import type { Series } from "./types";
+import { observeResponse } from "../lib/clock";
 import type { Labels } from "../lib/labels";
 
 /** What the server said when it refused; shown to the person as it is. */
@@ -17,6 +18,7 @@ function encode(params: Record<string, string | number | undefined>): string {
 }
 
 async function answer<T>(response: Response): Promise<T> {
+  observeResponse(response);
   const text = await response.text();
   if (response.ok) return JSON.parse(text) as T;
   let message = text || response.statusText;
@@ -35,6 +37,11 @@ export async function get<T>(
   signal?: AbortSignal,
 ): Promise<T> {
   return answer<T>(await fetch(path + encode(params), signal ? { signal } : {}));
+}
+
+/** Asks for the server's time; without an answer the browser's stands. */
+export async function syncClock(): Promise<void> {
+  await fetch("/-/healthy").then(observeResponse, () => undefined);
 }
 
 export async function getText(path: string): Promise<string> {

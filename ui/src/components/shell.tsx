@@ -2,6 +2,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { PRESETS, now, range, rangeText, refreshing, setLast } from "../state/range";
 import { path, query } from "../state/route";
 import { theme } from "../state/theme";
+import { serverNow } from "../lib/clock";
 import { formatTime } from "../lib/time";
 
 const LINKS: [string, [string, string][]][] = [
@@ -64,7 +65,7 @@ export function Page(props: { title: string; ranged?: boolean; actions?: Compone
           title="Refresh every 5 seconds"
           onClick={() => {
             refreshing.value = !refreshing.value;
-            now.value = Date.now();
+            now.value = serverNow();
           }}
         >
           {refreshing.value ? "Live" : "Paused"}

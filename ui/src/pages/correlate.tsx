@@ -4,6 +4,7 @@ import { get } from "../api/client";
 import type { TimelineEntry } from "../api/types";
 import { Page } from "../components/shell";
 import { Card, View } from "../components/ui";
+import { serverNow } from "../lib/clock";
 import { formatClock } from "../lib/time";
 import { useLoad } from "../state/load";
 import { query, setQuery } from "../state/route";
@@ -11,7 +12,7 @@ import { query, setQuery } from "../state/route";
 const KIND_TONE: Record<string, string> = { alert: "bad", anomaly: "warn", log: "info", trace: "ok", metric: "", receipt: "muted" };
 
 export function Correlate(): JSX.Element {
-  const [opened] = useState(() => new Date().toISOString().replace(/\.\d+/, ""));
+  const [opened] = useState(() => new Date(serverNow()).toISOString().replace(/\.\d+/, ""));
   const timestamp = query.value.get("timestamp") || opened;
   const window_ = query.value.get("window") ?? "15m";
   const [at, setAt] = useState(timestamp);

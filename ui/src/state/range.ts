@@ -1,16 +1,17 @@
 import { computed, signal } from "@preact/signals";
+import { serverNow } from "../lib/clock";
 import { parseDuration, type Millis } from "../lib/time";
 import { query, setQuery } from "./route";
 
 export const PRESETS = ["5m", "15m", "1h", "6h", "24h", "7d", "30d"];
 
-/** Advances with the refresh timer, so that everything computed from it moves together. */
-export const now = signal<Millis>(Date.now());
+/** The server's time. Advances with the refresh timer, so that everything computed from it moves together. */
+export const now = signal<Millis>(serverNow());
 export const refreshing = signal(true);
 const REFRESH_MS = 5000;
 
 window.setInterval(() => {
-  if (refreshing.value && !document.hidden) now.value = Date.now();
+  if (refreshing.value && !document.hidden) now.value = serverNow();
 }, REFRESH_MS);
 
 export const rangeText = computed(() => query.value.get("last") ?? "5m");
@@ -43,7 +44,7 @@ export const range = computed<Range>(() => {
 
 export function setLast(last: string): void {
   setQuery({ last, from: null, to: null });
-  now.value = Date.now();
+  now.value = serverNow();
 }
 
 export function zoom(from: number, to: number): void {
