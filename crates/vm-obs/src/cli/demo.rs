@@ -13,7 +13,7 @@ use super::table::Table;
 pub(crate) enum DemoCommand {
     /// Faults of the demo world
     List(AskServer),
-    /// Break something: pod-drift, treaty-drops, anchor-backlog, node-down
+    /// Break something, for example `pod-drift`; `demo list` names all faults
     Break {
         /// Name of the fault
         name: String,

@@ -1,4 +1,4 @@
-//! The demo world: VaultMesh's services, emulated, so that everything has something to show.
+//! The demo world: the services of all packs, emulated, so that everything has something to show.
 //!
 //! Lives here: a model of the services' numbers, their `/metrics` pages on loopback ports of their
 //! own, the logs and traces they send, and the breaks. What it emulates: `docs/demo-world.md`.
@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::faults::Fault;
-use self::instances::{INSTANCES, Instance};
+use self::instances::{INSTANCES, Instance, PACKS};
 use self::model::Model;
 use self::send::Destinations;
 use self::traffic::{Batch, Traffic};
@@ -44,14 +44,16 @@ pub(crate) struct DemoSettings {
     /// Base address of the server's main port.
     pub loki: String,
     pub seed: u64,
+    /// Packs that are on; their services are started, those of the others are not.
+    pub packs: Vec<String>,
 }
 
 /// A running demo world.
 #[derive(Debug)]
 pub(crate) struct World {
     inner: Arc<Inner>,
-    /// Where each of [`INSTANCES`] listens.
-    addresses: Vec<SocketAddr>,
+    /// Who was started, and where it listens.
+    processes: Vec<(Instance, SocketAddr)>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct World {
 #[derive(Debug)]
 struct Inner {
     clock: Arc<dyn Clock>,
+    /// Packs whose services are there.
+    packs: Vec<&'static str>,
     state: Mutex<State>,
 }
 
@@ -69,12 +73,12 @@ struct State {
 }
 
 impl Inner {
-    fn new(clock: Arc<dyn Clock>, seed: u64) -> Self {
+    fn new(clock: Arc<dyn Clock>, seed: u64, packs: Vec<&'static str>) -> Self {
         let state = State {
             model: Model::new(seed, clock.now()),
-            traffic: Traffic::new(seed, clock.now_ns()),
+            traffic: Traffic::new(seed, clock.now_ns(), &packs),
         };
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, packs, state: Mutex::new(state) }
     }
 
     /// The state, moved on to the clock's time.
@@ -108,14 +112,17 @@ impl World {
     /// Binds a loopback port for every process and begins to send. `Err` if a port cannot be had.
     pub(crate) async fn start(settings: DemoSettings) -> anyhow::Result<Arc<Self>> {
         obs_collect::install_crypto();
-        let inner = Arc::new(Inner::new(settings.clock, settings.seed));
-        let mut addresses = Vec::with_capacity(INSTANCES.len());
+        // The machines are always there: what watches vm-obs itself needs them.
+        let on = |pack: &str| pack == "host" || settings.packs.iter().any(|p| p == pack);
+        let packs = PACKS.into_iter().filter(|p| on(p)).collect();
+        let inner = Arc::new(Inner::new(settings.clock, settings.seed, packs));
+        let mut processes = Vec::with_capacity(INSTANCES.len());
         let mut listeners = Vec::with_capacity(INSTANCES.len());
-        for instance in INSTANCES {
+        for instance in INSTANCES.into_iter().filter(|i| inner.packs.contains(&i.pack)) {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
                 .await
                 .with_context(|| format!("no port for {} of the demo world", instance.name))?;
-            addresses.push(listener.local_addr()?);
+            processes.push((instance, listener.local_addr()?));
             listeners.push((listener, instance));
         }
         let mut tasks: Vec<JoinHandle<()>> = listeners
@@ -126,33 +133,35 @@ impl World {
             .collect();
         let to = Destinations::new(&settings.otlp_http, &settings.loki);
         tasks.push(tokio::spawn(send::run(Arc::clone(&inner), to)));
-        Ok(Arc::new(Self { inner, addresses, tasks: Mutex::new(tasks) }))
+        Ok(Arc::new(Self { inner, processes, tasks: Mutex::new(tasks) }))
     }
 
     /// What `prometheus.yml` needs to scrape this world. JSON is YAML, too.
     pub(crate) fn scrape_config_yaml(&self) -> String {
-        let job = |name: &str| {
-            let targets: Vec<Value> = INSTANCES
-                .iter()
-                .zip(&self.addresses)
-                .filter(|(instance, _)| instance.job() == name)
-                .map(|(instance, address)| {
-                    let labels: serde_json::Map<String, Value> = instance
-                        .labels()
-                        .into_iter()
-                        .map(|(name, value)| (name.to_owned(), json!(value)))
-                        .collect();
-                    json!({"targets": [address.to_string()], "labels": labels})
-                })
+        let mut jobs: Vec<(&str, Vec<Value>)> = Vec::new();
+        for (instance, address) in &self.processes {
+            let labels: serde_json::Map<String, Value> = instance
+                .labels()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), json!(value)))
                 .collect();
-            json!({
-                "job_name": name,
-                "scrape_interval": "5s",
-                "scrape_timeout": "4s",
-                "static_configs": targets,
+            let target = json!({"targets": [address.to_string()], "labels": labels});
+            match jobs.iter_mut().find(|(name, _)| *name == instance.job) {
+                Some((_, targets)) => targets.push(target),
+                None => jobs.push((instance.job, vec![target])),
+            }
+        }
+        let jobs: Vec<Value> = jobs
+            .into_iter()
+            .map(|(name, targets)| {
+                json!({
+                    "job_name": name,
+                    "scrape_interval": "5s",
+                    "scrape_timeout": "4s",
+                    "static_configs": targets,
+                })
             })
-        };
-        let jobs = ["kubernetes-service-endpoints", "node-exporter"].map(job);
+            .collect();
         let mut text =
             serde_json::to_string_pretty(&json!({ "scrape_configs": jobs })).unwrap_or_default();
         text.push('\n');
@@ -168,11 +177,11 @@ impl World {
 
 impl obs_api::DemoControl for World {
     fn faults(&self) -> Vec<Value> {
-        self.inner.with(|s| s.model.faults.to_json())
+        self.inner.with(|s| s.model.faults.to_json(&self.inner.packs))
     }
 
     fn break_fault(&self, name: &str) -> bool {
-        let fault = Fault::from_name(name);
+        let fault = Fault::from_name(name).filter(|f| self.inner.packs.contains(&f.pack()));
         if let Some(fault) = fault {
             self.inner.with(|s| s.model.faults.start(fault));
         }

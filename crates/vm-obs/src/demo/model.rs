@@ -7,11 +7,12 @@ use obs_types::TimestampMs;
 use serde_json::Value;
 
 use super::faults::{Fault, Faults};
-use super::instances::{Instance, LOST_NODE, NODES, Part};
+use super::instances::{HOSTS, Instance, LOST_NODE, MESH_NODES, Part};
 use super::page::Page;
 use super::random::Random;
 use super::services::{
-    Anchoring, Harbinger, Host, Identity, Mesh, OffSec, Oracle, Pod, Portal, Treasury, Treaty,
+    Anchoring, Containers, Genesis, Harbinger, Host, Identity, Kube, Mesh, MeshNode, Neuros,
+    OffSec, Oracle, Peer, Pod, Portal, STOPPED_MESH_NODE, Treasury, Treaty,
 };
 
 const STEP_MS: i64 = 1_000;
@@ -32,7 +33,13 @@ pub(super) struct Model {
     identity: Identity,
     offsec: OffSec,
     mesh: Mesh,
-    hosts: [Host; NODES.len()],
+    kube: Kube,
+    hosts: [Host; HOSTS.len()],
+    peer: Peer,
+    genesis: Genesis,
+    neuros: Neuros,
+    containers: Containers,
+    mesh_nodes: [MeshNode; MESH_NODES.len()],
 }
 
 /// What logs and traces tell about the world at one moment.
@@ -67,7 +74,13 @@ impl Model {
             identity: Identity::new(of("identity")),
             offsec: OffSec::new(of("offsec")),
             mesh: Mesh::new(of("mesh")),
-            hosts: std::array::from_fn(|i| Host::new(i, of(NODES[i]), now)),
+            kube: Kube::new(of("kube")),
+            hosts: std::array::from_fn(|i| Host::new(i, of(HOSTS[i]), now)),
+            peer: Peer::new(of("peer")),
+            genesis: Genesis::new(of("genesis")),
+            neuros: Neuros::new(of("neuros")),
+            containers: Containers::new(of("containers"), now.as_seconds_f64()),
+            mesh_nodes: std::array::from_fn(|i| MeshNode::new(i, of(MESH_NODES[i].0))),
         }
     }
 
@@ -98,12 +111,25 @@ impl Model {
         self.identity.advance(dt, faults);
         self.offsec.advance(dt, faults);
         self.mesh.advance(dt, faults);
+        self.kube.advance(dt);
         self.hosts.iter_mut().for_each(|h| h.advance(dt, faults));
+        self.peer.advance(dt, faults);
+        self.genesis.advance(dt, faults);
+        self.neuros.advance(dt, faults);
+        self.containers.advance(dt, faults);
+        self.mesh_nodes.iter_mut().for_each(|n| n.advance(dt, faults));
     }
 
     /// Whether this process answers at all.
     pub(super) fn answers(&self, instance: &Instance) -> bool {
-        !(instance.node == LOST_NODE && self.faults.active(Fault::NodeDown))
+        let stopped_by = match instance.part {
+            _ if instance.node == LOST_NODE => Some(Fault::NodeDown),
+            Part::Genesis => Some(Fault::GenesisStopped),
+            Part::Neuros => Some(Fault::AurenDown),
+            Part::AgentMesh(STOPPED_MESH_NODE) => Some(Fault::MeshNodeDown),
+            _ => None,
+        };
+        !stopped_by.is_some_and(|fault| self.faults.active(fault))
     }
 
     /// The `/metrics` page of one process, at `now`.
@@ -121,7 +147,14 @@ impl Model {
             Part::OffSec => self.offsec.page(&mut page),
             Part::Mesh => self.mesh.page(&mut page),
             Part::Portal => self.portal.page(&mut page),
-            Part::Host(index) => self.hosts[index % NODES.len()].page(&mut page, now),
+            Part::KubeState => self.kube.state_page(&mut page),
+            Part::ApiServer => self.kube.api_page(&mut page),
+            Part::Host(index) => self.hosts[index % HOSTS.len()].page(&mut page, now),
+            Part::Peer => self.peer.page(&mut page, now),
+            Part::Genesis => self.genesis.page(&mut page),
+            Part::Neuros => self.neuros.page(&mut page),
+            Part::CAdvisor => self.containers.page(&mut page),
+            Part::AgentMesh(index) => self.mesh_nodes[index % MESH_NODES.len()].page(&mut page),
         }
         page.text()
     }

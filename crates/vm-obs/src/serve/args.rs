@@ -29,7 +29,8 @@ pub(crate) struct ServeArgs {
     /// Switch a pack on, beside those of the configuration; may be repeated
     #[arg(long, value_name = "NAME")]
     pack: Vec<String>,
-    /// Start the demo world too (brings the pack `vaultmesh`)
+    /// Start the demo world too: the services of the packs that are on, or of all packs where only
+    /// `host` is on
     #[arg(long)]
     pub(super) demo: bool,
     /// Existing Prometheus configuration to scrape by
@@ -66,8 +67,8 @@ impl ServeArgs {
             config.prometheus = Some(file.clone());
         }
         config.packs.extend(self.pack.iter().cloned());
-        if self.demo {
-            config.packs.push("vaultmesh".to_owned());
+        if self.demo && config.packs.iter().all(|p| p == "host") {
+            config.packs = crate::packs::shipped();
         }
         Ok(config)
     }

@@ -263,10 +263,13 @@ async fn serve(
             otlp_http: format!("http://{otlp_http_address}"),
             loki: format!("http://{http_address}"),
             seed: 20_251_206,
+            packs: loaded.packs.clone(),
         };
         let world = demo::World::start(settings).await?;
         let yaml = world.scrape_config_yaml();
         let jobs = PrometheusConfig::parse(&yaml, Path::new("demo/scrape.yml"))?.jobs;
+        // The emulated services stand in for the real ones that packs would scrape.
+        loaded.scrape.jobs.retain(|own| jobs.iter().all(|job| job.name != own.name));
         loaded.scrape.jobs.extend(jobs);
         Some(world)
     } else {

@@ -3,7 +3,7 @@
 use obs_types::TimestampMs;
 
 use crate::demo::faults::{Fault, Faults};
-use crate::demo::instances::{LOST_NODE, NODES};
+use crate::demo::instances::{GENESIS_NODE, HOSTS, LOST_NODE};
 use crate::demo::page::Page;
 use crate::demo::random::Random;
 use crate::demo::signal::Wander;
@@ -17,6 +17,11 @@ const DISK_BYTES: f64 = 200e9;
 /// rarely begin with 0, and a rate over the first minute would be too low if they did.
 const UPTIME: f64 = 3.0 * 86_400.0;
 
+/// Where memory and disk run full.
+const FULL_NODE: &str = "brick-03";
+/// Where the clock goes wrong.
+const SKEWED_NODE: &str = "portal-01";
+
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Host {
     node: &'static str,
@@ -29,7 +34,13 @@ pub(in crate::demo) struct Host {
     cpu_seconds: [f64; 1 + BUSY_MODES.len()],
     /// Per cent.
     memory: Wander,
+    /// Per cent, with what a fault adds.
+    used_memory: f64,
     disk: f64,
+    /// Per cent, with what a fault adds.
+    used_disk: f64,
+    /// Seconds by which the clock is ahead.
+    clock_ahead: f64,
     load: [f64; 3],
     received: f64,
     sent: f64,
@@ -41,14 +52,17 @@ impl Host {
         let cpu = [34.0, 28.0, 24.0, 19.0][index % 4];
         let memory = [67.2, 61.0, 55.0, 48.0][index % 4];
         Self {
-            node: NODES[index % NODES.len()],
+            node: HOSTS[index % HOSTS.len()],
             random,
             boot: TimestampMs(now.0.saturating_sub((UPTIME * 1e3) as i64)),
             healthy_cpu: Wander::new(cpu, 15.0, 45.0),
             cpu,
             cpu_seconds: shares_of(UPTIME, cpu),
             memory: Wander::new(memory, memory - 4.0, memory + 4.0),
+            used_memory: memory,
             disk: [45.8, 38.0, 52.0, 23.0][index % 4],
+            used_disk: [45.8, 38.0, 52.0, 23.0][index % 4],
+            clock_ahead: 0.0,
             load: [cpu / 25.0; 3],
             received: UPTIME * 180_000.0,
             sent: UPTIME * 120_000.0,
@@ -62,10 +76,23 @@ impl Host {
         self.descriptors.step(dt, &mut self.random);
         let jitter = self.random.between(-1.5, 1.5);
         // The backlog is worked on where ENGINE's story has it.
-        self.cpu = if self.node == LOST_NODE {
-            faults.blend(Fault::AnchorBacklog, self.healthy_cpu.value, 87.3 + jitter)
-        } else {
-            self.healthy_cpu.value
+        let (cpu, memory) = (self.healthy_cpu.value, self.memory.value);
+        (self.cpu, self.used_memory) = match self.node {
+            LOST_NODE => (faults.blend(Fault::AnchorBacklog, cpu, 87.3 + jitter), memory),
+            GENESIS_NODE => (
+                faults.blend(Fault::GenesisHost, cpu, 92.0 + jitter),
+                faults.blend(Fault::GenesisHost, memory, 86.0 + 0.3 * jitter),
+            ),
+            FULL_NODE => (cpu, faults.blend(Fault::HostMemory, memory, 95.0 + 0.3 * jitter)),
+            _ => (cpu, memory),
+        };
+        self.used_disk = match self.node {
+            FULL_NODE => faults.blend(Fault::HostDisk, self.disk, 96.0),
+            _ => self.disk,
+        };
+        self.clock_ahead = match self.node {
+            SKEWED_NODE => faults.blend(Fault::HostClock, 0.0, 60.0),
+            _ => 0.0,
         };
         for (seconds, share) in self.cpu_seconds.iter_mut().zip(shares_of(dt, self.cpu)) {
             *seconds += share;
@@ -90,7 +117,7 @@ impl Host {
                 );
             }
         }
-        let available = MEMORY_BYTES * (1.0 - self.memory.value / 100.0);
+        let available = MEMORY_BYTES * (1.0 - self.used_memory / 100.0);
         page.gauge(
             "node_memory_MemTotal_bytes",
             "Memory information field MemTotal_bytes.",
@@ -112,7 +139,7 @@ impl Host {
             "node_filesystem_avail_bytes",
             "Filesystem space available to non-root users in bytes.",
             &root,
-            (DISK_BYTES * (1.0 - self.disk / 100.0)).round(),
+            (DISK_BYTES * (1.0 - self.used_disk / 100.0)).round(),
         );
         let device = [("device", "eth0")];
         page.count_of(
@@ -138,7 +165,7 @@ impl Host {
         page.gauge(
             "node_time_seconds",
             "System time in seconds since epoch.",
-            now.as_seconds_f64(),
+            now.as_seconds_f64() + self.clock_ahead,
         );
         page.gauge(
             "node_boot_time_seconds",

@@ -192,7 +192,7 @@ mod tests {
     fn batch() -> Batch {
         let start = TimestampMs(1_764_945_000_000);
         let view = Model::new(4, start).view();
-        let mut traffic = Traffic::new(4, start.to_ns());
+        let mut traffic = Traffic::new(4, start.to_ns(), &["host", "vaultmesh"]);
         let mut all = Batch::default();
         for tick in 1..200 {
             let now = TimestampNs(start.to_ns().0 + tick * 500_000_000);

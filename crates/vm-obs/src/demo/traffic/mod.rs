@@ -7,6 +7,7 @@
 mod encode;
 mod record;
 mod scenario;
+mod stacks;
 mod story;
 
 use obs_types::TimestampNs;
@@ -14,6 +15,7 @@ use obs_types::TimestampNs;
 pub(super) use self::encode::{logs_to_loki, logs_to_otlp, traces_to_otlp};
 pub(super) use self::record::Batch;
 use self::record::{Level, Writer, origin};
+use self::scenario::Play;
 use self::story::Story;
 use super::model::View;
 use super::random::Random;
@@ -26,30 +28,47 @@ pub(super) const TICKS_PER_SECOND: f64 = 2.0;
 pub(super) struct Traffic {
     random: Random,
     story: Story,
+    /// Traces per second, and what happens, of the packs that are on.
+    scenarios: Vec<(f64, Play)>,
+    vaultmesh: bool,
 }
 
 impl Traffic {
     /// Ids differ from start to start, because a data folder may hold those of an earlier one.
-    pub(super) fn new(seed: u64, start: TimestampNs) -> Self {
+    pub(super) fn new(seed: u64, start: TimestampNs, packs: &[&str]) -> Self {
         let ids = Random::new(seed ^ start.0.unsigned_abs()).fork("traffic");
-        Self { random: ids, story: Story::default() }
+        let scenarios = packs.iter().flat_map(|pack| scenarios_of(pack)).copied().collect();
+        let vaultmesh = packs.contains(&"vaultmesh");
+        Self { random: ids, story: Story::default(), scenarios, vaultmesh }
     }
 
     /// Everything that was sent since the last tick; all of it ended at or before `now`.
     pub(super) fn tick(&mut self, now: TimestampNs, view: &View) -> Batch {
         let mut writer = Writer::new(&mut self.random, now);
-        for (rate, play) in scenario::ALL {
-            if writer.random.chance(rate / TICKS_PER_SECOND) {
+        for (rate, play) in &self.scenarios {
+            if writer.random.chance(*rate / TICKS_PER_SECOND) {
                 play(&mut writer, view);
             }
         }
         self.story.tell(&mut writer, view);
-        chatter(&mut writer, view);
+        if self.vaultmesh {
+            chatter(&mut writer, view);
+        }
         writer.finish()
     }
 }
 
-/// Lines that belong to no request.
+fn scenarios_of(pack: &str) -> &'static [(f64, Play)] {
+    match pack {
+        "vaultmesh" => &scenario::VAULTMESH,
+        "genesis" => &stacks::GENESIS,
+        "auren" => &stacks::AUREN,
+        "agent-mesh" => &stacks::AGENT_MESH,
+        _ => &[],
+    }
+}
+
+/// Lines of VaultMesh's services that belong to no request.
 fn chatter(w: &mut Writer<'_>, view: &View) {
     let lines: [(f64, _, Level, String); 7] = [
         (
@@ -85,16 +104,21 @@ mod tests {
 
     use super::*;
     use crate::demo::faults::Fault;
+    use crate::demo::instances::PACKS;
     use crate::demo::model::Model;
 
     const START: TimestampMs = TimestampMs(1_764_945_000_000);
 
     fn run(ticks: i64, broken: Option<Fault>) -> Vec<Batch> {
+        run_with(&["host", "vaultmesh"], ticks, broken)
+    }
+
+    fn run_with(packs: &[&str], ticks: i64, broken: Option<Fault>) -> Vec<Batch> {
         let mut model = Model::new(1, START);
         if let Some(fault) = broken {
             model.faults.start(fault);
         }
-        let mut traffic = Traffic::new(1, START.to_ns());
+        let mut traffic = Traffic::new(1, START.to_ns(), packs);
         (1..=ticks)
             .map(|tick| {
                 let now = TimestampMs(START.0 + tick * 500);
@@ -181,6 +205,55 @@ mod tests {
             };
             assert!(told(&run(240, Some(fault))) > 0, "{words}");
             assert_eq!(told(&run(240, None)), 0, "{words}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_when_it_begins_and_when_it_is_over() {
+        // The first four have words of their own.
+        for fault in Fault::all().skip(4) {
+            let mut model = Model::new(1, START);
+            let mut traffic = Traffic::new(1, START.to_ns(), &PACKS);
+            model.faults.start(fault);
+            let mut lines = [0, 0];
+            for tick in 1..=600 {
+                if tick == 240 {
+                    model.faults.heal();
+                }
+                let now = TimestampMs(START.0 + tick * 500);
+                model.advance(now);
+                let told = traffic
+                    .tick(now.to_ns(), &model.view())
+                    .logs
+                    .iter()
+                    .any(|l| l.fields.iter().any(|f| f.0 == "fault" && f.1 == fault.name()));
+                lines[usize::from(tick >= 240)] += usize::from(told);
+            }
+            assert!(lines.iter().all(|l| *l > 0), "{}: {lines:?}", fault.name());
+        }
+    }
+
+    #[test]
+    fn the_traces_of_a_stack_come_with_its_pack_and_span_its_services() {
+        let spans_of = |packs: &[&str], root: &str| -> BTreeSet<&'static str> {
+            let batches = run_with(packs, 600, None);
+            let spans: Vec<_> = batches.iter().flat_map(|b| &b.spans).collect();
+            let id = spans.iter().find(|s| s.name == root).map(|s| s.trace_id);
+            spans.iter().filter(|s| Some(s.trace_id) == id).map(|s| s.origin.service).collect()
+        };
+        for (pack, root, services) in [
+            ("genesis", "orchestrate_task", vec!["genesis-halo", "genesis-orchestrator"]),
+            ("auren", "GET /kpi", vec!["auren-postgres", "auren-pwa", "neuros"]),
+            (
+                "agent-mesh",
+                "consensus_round",
+                vec!["agent-mesh-aggregator", "agent-mesh-bootstrap", "agent-mesh-trainer"],
+            ),
+            ("agent-mesh", "training_round", vec!["agent-mesh-aggregator", "agent-mesh-trainer"]),
+        ] {
+            let found: Vec<_> = spans_of(&["host", pack], root).into_iter().collect();
+            assert_eq!(found, services, "{root}");
+            assert!(spans_of(&["host", "vaultmesh"], root).is_empty(), "{root} without {pack}");
         }
     }
 

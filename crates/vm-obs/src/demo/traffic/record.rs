@@ -71,6 +71,30 @@ pub(super) mod origin {
         of("psi-field", "brick-01", "psi-field-0:8000", "psi_field/step.py:96", Otlp),
         of("psi-field", "brick-02", "psi-field-1:8000", "psi_field/step.py:96", Otlp),
     ];
+    pub(in crate::demo) const HOST: Origin =
+        of("systemd", "brick-03", "brick-03:9100", "systemd/journal.c:12", LokiLogfmt);
+    pub(in crate::demo) const PEER: Origin =
+        of("vm-obs-peer", "portal-01", "vm-obs-2:9470", "vm_obs/serve.rs:1", Otlp);
+    pub(in crate::demo) const ORCHESTRATOR: Origin =
+        of("genesis-orchestrator", "genesis-01", "genesis:8000", "genesis/orchestrate.py:71", Otlp);
+    pub(in crate::demo) const HALO: Origin =
+        of("genesis-halo", "genesis-01", "genesis:8000", "genesis/halo_router.py:140", Otlp);
+    pub(in crate::demo) const GENESIS_TESTS: Origin =
+        of("genesis-tests", "genesis-01", "genesis:8000", "genesis/exporter.py:33", LokiJson);
+    pub(in crate::demo) const PWA: Origin =
+        of("auren-pwa", "auren-01", "auren-pwa:443", "auren/api.ts:24", LokiJson);
+    pub(in crate::demo) const NEUROS: Origin =
+        of("neuros", "auren-01", "neuros:8000", "neuros/kpi.py:58", Otlp);
+    pub(in crate::demo) const AUREN_DB: Origin =
+        of("auren-postgres", "auren-01", "postgres:5432", "postgres/execute.c:9", LokiLogfmt);
+    /// As the nodes of the metrics.
+    pub(in crate::demo) const MESH_NODES: [Origin; 5] = [
+        of("agent-mesh-bootstrap", "mesh-01", "bootstrap-0:9090", "mesh/swarm.rs:102", Otlp),
+        of("agent-mesh-trainer", "mesh-02", "trainer-0:9091", "mesh/train.rs:77", Otlp),
+        of("agent-mesh-trainer", "mesh-03", "trainer-1:9091", "mesh/train.rs:77", Otlp),
+        of("agent-mesh-trainer", "mesh-04", "trainer-2:9091", "mesh/train.rs:77", Otlp),
+        of("agent-mesh-aggregator", "mesh-05", "aggregator-0:9092", "mesh/aggregate.rs:51", Otlp),
+    ];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use super::record::{Call, Level, Writer, origin};
 use crate::demo::faults::Fault;
 use crate::demo::model::View;
 
-type Play = fn(&mut Writer<'_>, &View);
+pub(super) type Play = fn(&mut Writer<'_>, &View);
 
-/// Traces per second, and what happens.
-pub(super) const ALL: [(f64, Play); 7] = [
+/// VaultMesh: traces per second, and what happens.
+pub(super) const VAULTMESH: [(f64, Play); 7] = [
     (0.25, settlement),
     (0.35, oracle_query),
     (0.4, psi_step),

@@ -14,12 +14,12 @@ const DEPTH_CLEARED: f64 = 30.0;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
     /// By fault: told that it began, and not yet that it is over.
-    open: [bool; Fault::ALL.len()],
+    open: [bool; Fault::COUNT],
 }
 
 impl Story {
     pub(super) fn tell(&mut self, w: &mut Writer<'_>, view: &View) {
-        for fault in Fault::ALL {
+        for fault in Fault::all() {
             let (was, active) = (self.open[fault as usize], view.faults.active(fault));
             match (was, active) {
                 (false, true) => {
@@ -61,6 +61,7 @@ fn begins(w: &mut Writer<'_>, fault: Fault, view: &View) {
             let peer = [("peer", json!("brick-02"))];
             w.log(origin::MESH, Level::Error, "node brick-02 unreachable, topology changed", &peer);
         }
+        other => note(w, other, Level::Error, other.description()),
     }
 }
 
@@ -101,6 +102,7 @@ fn lasts(w: &mut Writer<'_>, fault: Fault, view: &View) {
             let fields = [("peer", json!("brick-02"))];
             w.log(origin::MESH, Level::Warn, "node brick-02 unreachable, retrying", &fields);
         }
+        other => note(w, other, Level::Warn, &format!("still so: {}", other.description())),
     }
 }
 
@@ -117,7 +119,22 @@ fn ends(w: &mut Writer<'_>, fault: Fault, view: &View) {
             w.log(origin::GUARDIAN, Level::Info, "backlog cleared", &depth);
         }
         Fault::NodeDown => say(w, origin::MESH, Level::Info, "node brick-02 rejoined"),
+        other => note(w, other, Level::Info, &format!("over: {}", other.description())),
     }
+}
+
+/// A line of whoever notices the fault; itself, or a neighbour where it cannot speak.
+fn note(w: &mut Writer<'_>, fault: Fault, level: Level, line: &str) {
+    let from = match (fault, fault.pack()) {
+        (Fault::PeerBudget, _) => origin::PEER,
+        (_, "genesis") => origin::GENESIS_TESTS,
+        (Fault::AurenDown, _) => origin::PWA,
+        (_, "auren") => origin::NEUROS,
+        (_, "agent-mesh") => origin::MESH_NODES[0],
+        (Fault::HostMemory | Fault::HostDisk | Fault::HostClock, _) => origin::HOST,
+        _ => origin::PEER,
+    };
+    w.log(from, level, line, &[("fault", json!(fault.name()))]);
 }
 
 fn say(w: &mut Writer<'_>, from: Origin, level: Level, line: &str) {
