@@ -19,6 +19,15 @@ pub(crate) enum Soak {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Random queries answered by Prometheus 2.42 and by this engine must agree
+    Differential {
+        /// How many queries
+        #[arg(long, default_value_t = 5000)]
+        queries: u32,
+        /// Seed of the first; query N uses SEED + N
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// Measurements.
@@ -41,15 +50,24 @@ pub(crate) enum Peers {
 }
 
 pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
-    let Soak::Crash { rounds, seed } = soak;
-    cargo(
-        root,
-        &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "crash::"],
-        &[
-            ("VMOBS_CRASH_ROUNDS", rounds.to_string().as_str()),
-            ("VMOBS_CRASH_SEED", seed.to_string().as_str()),
-        ],
-    )
+    match soak {
+        Soak::Crash { rounds, seed } => cargo(
+            root,
+            &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "crash::"],
+            &[
+                ("VMOBS_CRASH_ROUNDS", rounds.to_string().as_str()),
+                ("VMOBS_CRASH_SEED", seed.to_string().as_str()),
+            ],
+        ),
+        Soak::Differential { queries, seed } => cargo(
+            root,
+            &["test", "-p", "obs-promql", "--test", "it", "--", "--nocapture", "differential::"],
+            &[
+                ("VMOBS_DIFFERENTIAL_QUERIES", queries.to_string().as_str()),
+                ("VMOBS_DIFFERENTIAL_SEED", seed.to_string().as_str()),
+            ],
+        ),
+    }
 }
 
 pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {

@@ -1,5 +1,7 @@
 //! Prometheus' public PromQL test files, read from the folder named by `VMOBS_VECTORS`.
 
+mod differential;
+
 use std::path::PathBuf;
 
 /// Evaluations that passed when this was last raised; fewer is a regression.

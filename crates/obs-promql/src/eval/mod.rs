@@ -8,6 +8,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod columns;
+mod count_values;
 mod engine;
 mod info;
 mod matching;
