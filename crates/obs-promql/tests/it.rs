@@ -1,5 +1,7 @@
 //! Prometheus' public PromQL test files, read from the folder named by `VMOBS_VECTORS`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 mod differential;
 
 use std::path::PathBuf;
