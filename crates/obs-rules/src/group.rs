@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use obs_types::{
@@ -10,6 +11,7 @@ use obs_types::{
 };
 
 use crate::alert::{Seen, advance};
+use crate::dependency;
 use crate::overlay::Overlay;
 use crate::promql::{self, SampleValue, VectorSample};
 use crate::template::{TemplateData, expand};
@@ -31,7 +33,7 @@ pub struct GroupOptions {
 pub struct StepContext<'a> {
     pub query: &'a QueryContext,
     /// A clock that never goes back; measures how long rules take.
-    pub monotonic: &'a dyn Fn() -> Duration,
+    pub monotonic: &'a (dyn Fn() -> Duration + Sync),
 }
 
 impl fmt::Debug for StepContext<'_> {
@@ -141,7 +143,13 @@ pub struct RuleGroup {
     pub missed: u64,
     query_offset: DurationMs,
     options: GroupOptions,
+    /// The rules of each stage: those of one may run at the same time.
+    stages: Vec<Vec<usize>>,
+    concurrency: usize,
 }
+
+/// How many rules of a group run at the same time unless told otherwise, as in Prometheus.
+const CONCURRENCY: usize = 4;
 
 impl RuleGroup {
     pub fn new(file: &str, spec: &GroupSpec, options: &GroupOptions) -> Self {
@@ -152,18 +160,37 @@ impl RuleGroup {
             }
             Rule::new(rule)
         });
+        let rules: Vec<Rule> = rules.collect();
+        let specs: Vec<&RuleSpec> = rules.iter().map(|r| &r.spec).collect();
+        let mut stages: Vec<Vec<usize>> = Vec::new();
+        for (i, stage) in dependency::stages(&specs).into_iter().enumerate() {
+            if stages.len() <= stage {
+                stages.resize(stage + 1, Vec::new());
+            }
+            if let Some(list) = stages.get_mut(stage) {
+                list.push(i);
+            }
+        }
         Self {
             file: file.to_owned(),
             name: spec.name.clone(),
             interval: spec.interval.unwrap_or(options.interval),
             limit: spec.limit,
-            rules: rules.collect(),
+            rules,
             last_evaluation: None,
             evaluation_time: Duration::ZERO,
             missed: 0,
             query_offset: spec.query_offset.unwrap_or(options.query_offset),
             options: options.clone(),
+            stages,
+            concurrency: CONCURRENCY,
         }
+    }
+
+    /// How many rules that do not depend on each other run at the same time; 1 runs one after the
+    /// other. The answers are the same.
+    pub fn set_concurrency(&mut self, rules_max: usize) {
+        self.concurrency = rules_max.max(1);
     }
 
     /// Whether a new interval began since the last step.
@@ -172,8 +199,9 @@ impl RuleGroup {
         self.last_evaluation.is_none_or(|last| slot(now) > slot(last))
     }
 
-    /// Evaluates every rule at `now`, in order; a rule sees what those before it wrote. A rule
-    /// that fails keeps its alerts as they are.
+    /// Evaluates every rule at `now` as if in order: a rule sees what those before it wrote, rules
+    /// that do not depend on each other run at the same time. A rule that fails keeps its alerts
+    /// as they are, unless it exceeds the limit: then they end.
     pub fn step(
         &mut self,
         now: TimestampMs,
@@ -196,28 +224,49 @@ impl RuleGroup {
             options: &self.options,
             query: context.query,
         };
-        for rule in &mut self.rules {
-            let start = (context.monotonic)();
-            let outcome = shared.evaluate(rule, now, &overlay);
-            rule.evaluation_time = (context.monotonic)().saturating_sub(start);
-            rule.last_evaluation = Some(now);
-            match outcome {
-                Ok((series, events)) => {
-                    rule.health = RuleHealth::Ok;
-                    overlay.add(&series);
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        outcomes.resize_with(self.rules.len(), || None);
+        for stage in &self.stages {
+            let mut due: Vec<(&mut Rule, &mut Option<Outcome>)> = self
+                .rules
+                .iter_mut()
+                .zip(&mut outcomes)
+                .enumerate()
+                .filter(|(i, _)| stage.contains(i))
+                .map(|(_, rule)| rule)
+                .collect();
+            run_stage(&mut due, self.concurrency, |rule| {
+                let start = (context.monotonic)();
+                let outcome = shared.evaluate(rule, now, &overlay);
+                rule.evaluation_time = (context.monotonic)().saturating_sub(start);
+                rule.last_evaluation = Some(now);
+                outcome
+            });
+            for i in stage {
+                if let Some(Some(Ok((series, _)))) = outcomes.get(*i) {
+                    overlay.add(series);
+                }
+            }
+        }
+        for (rule, outcome) in self.rules.iter_mut().zip(outcomes) {
+            let (events, message) = match outcome {
+                Some(Ok((series, events))) => {
                     batch.series.extend(series);
-                    effects.extend(events.into_iter().map(|e| Effect::Alert(Box::new(e))));
+                    (events, None)
                 }
-                Err(message) => {
-                    rule.health = RuleHealth::Err(message.clone());
-                    effects.push(Effect::Failed(RuleFailure {
-                        file: self.file.clone(),
-                        group: self.name.clone(),
-                        rule: rule.spec.name().to_owned(),
-                        at: now,
-                        message,
-                    }));
-                }
+                Some(Err(Failure { message, events })) => (events, Some(message)),
+                None => continue,
+            };
+            effects.extend(events.into_iter().map(|e| Effect::Alert(Box::new(e))));
+            rule.health = message.clone().map_or(RuleHealth::Ok, RuleHealth::Err);
+            if let Some(message) = message {
+                effects.push(Effect::Failed(RuleFailure {
+                    file: self.file.clone(),
+                    group: self.name.clone(),
+                    rule: rule.spec.name().to_owned(),
+                    at: now,
+                    message,
+                }));
             }
         }
         self.last_evaluation = Some(now);
@@ -249,23 +298,26 @@ impl RuleGroup {
         for rule in self.rules {
             let info = rule_info(&self.file, &self.name, &rule.spec);
             batch.series.extend(rule.written.iter().map(|l| sample(l.clone(), now, stale_nan())));
-            for (_, mut alert) in rule.active {
-                let transition = match alert.state {
-                    AlertState::Inactive => continue,
-                    AlertState::Pending => Transition::Dropped,
-                    AlertState::Firing => Transition::Resolved,
-                };
-                alert.state = AlertState::Inactive;
-                alert.resolved_at = Some(now);
-                let event = AlertEvent { transition, at: now, alert, rule: info.clone() };
-                effects.push(Effect::Alert(Box::new(event)));
-            }
+            let ended = rule.active.into_values().filter_map(|a| end_alert(a, &info, now));
+            effects.extend(ended.map(|event| Effect::Alert(Box::new(event))));
         }
         if !batch.series.is_empty() {
             effects.insert(0, Effect::Write(batch));
         }
         effects
     }
+}
+
+/// The end of an alert whose condition is no longer asked for.
+fn end_alert(mut alert: ActiveAlert, rule: &RuleInfo, now: TimestampMs) -> Option<AlertEvent> {
+    let transition = match alert.state {
+        AlertState::Inactive => return None,
+        AlertState::Pending => Transition::Dropped,
+        AlertState::Firing => Transition::Resolved,
+    };
+    alert.state = AlertState::Inactive;
+    alert.resolved_at = Some(now);
+    Some(AlertEvent { transition, at: now, alert, rule: rule.clone() })
 }
 
 /// Whether a rule before and after a reload is the same one.
@@ -283,7 +335,46 @@ struct Shared<'a> {
     query: &'a QueryContext,
 }
 
-type Outcome = Result<(Vec<SeriesSamples>, Vec<AlertEvent>), String>;
+type Outcome = Result<(Vec<SeriesSamples>, Vec<AlertEvent>), Failure>;
+
+/// Why a rule has no result, and what ends with it.
+struct Failure {
+    message: String,
+    events: Vec<AlertEvent>,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { message, events: Vec::new() }
+    }
+}
+
+/// Evaluates the rules of a stage, `concurrency` at a time.
+fn run_stage(
+    due: &mut Vec<(&mut Rule, &mut Option<Outcome>)>,
+    concurrency: usize,
+    evaluate: impl Fn(&mut Rule) -> Outcome + Sync,
+) {
+    let workers = concurrency.min(due.len());
+    let queue = Mutex::new(due.drain(..));
+    let work = || {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((rule, outcome)) = next else { break };
+            *outcome = Some(evaluate(rule));
+        }
+    };
+    if workers < 2 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        // The caller works too.
+        for _ in 1..workers {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
 
 impl Shared<'_> {
     fn evaluate(&self, rule: &mut Rule, now: TimestampMs, source: &dyn SeriesSource) -> Outcome {
@@ -309,12 +400,7 @@ impl Shared<'_> {
     ) -> Result<Vec<SeriesSamples>, String> {
         let mut out: BTreeMap<LabelSet, SeriesSamples> = BTreeMap::new();
         for VectorSample { labels, value, .. } in result {
-            let mut builder = labels.to_builder();
-            builder.set(METRIC_NAME, name);
-            for (label, text) in &spec.labels {
-                builder.set(label.clone(), text.clone());
-            }
-            let labels = builder.build();
+            let labels = recorded_labels(&labels, name, spec);
             let mut series = SeriesSamples { labels: labels.clone(), ..SeriesSamples::default() };
             match value {
                 SampleValue::Float(v) => series.samples.push((now, v)),
@@ -346,15 +432,21 @@ impl Shared<'_> {
             if seen.insert(labels, (value, annotations)).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert \
                             labels"
-                    .to_owned());
+                    .to_owned()
+                    .into());
             }
         }
-        if let Err(e) = self.check_limit(seen.len(), "alerts") {
-            // As Prometheus: too many alerts are no alerts, the series end.
-            rule.active.clear();
-            return Err(e);
-        }
         let info = rule_info(self.file, self.group, &rule.spec);
+        // What keeps firing for a while counts as well.
+        let kept = |a: &ActiveAlert| spec.keep_firing.0 > 0 && a.state == AlertState::Firing;
+        let kept = rule.active.iter().filter(|(l, a)| kept(a) && !seen.contains_key(*l)).count();
+        if let Err(message) = self.check_limit(seen.len() + kept, "alerts") {
+            // As Prometheus: too many alerts are no alerts. Whoever was told of one is told that
+            // it has ended; the series go stale by themselves.
+            let active = std::mem::take(&mut rule.active);
+            let events = active.into_values().filter_map(|a| end_alert(a, &info, now)).collect();
+            return Err(Failure { message, events });
+        }
         let events = advance(&mut rule.active, spec, seen, now)
             .into_iter()
             .map(|(transition, alert)| AlertEvent {
@@ -432,6 +524,16 @@ fn rule_info(file: &str, group: &str, spec: &RuleSpec) -> RuleInfo {
             RuleKind::Record { .. } => DurationMs(0),
         },
     }
+}
+
+/// The labels of a recorded series.
+pub(crate) fn recorded_labels(labels: &LabelSet, name: &str, spec: &RuleSpec) -> LabelSet {
+    let mut builder = labels.to_builder();
+    builder.set(METRIC_NAME, name);
+    for (label, text) in &spec.labels {
+        builder.set(label.clone(), text.clone());
+    }
+    builder.build()
 }
 
 fn sample(labels: LabelSet, at: TimestampMs, value: f64) -> SeriesSamples {

@@ -17,6 +17,8 @@ mod promql;
 mod template;
 
 mod alert;
+mod backfill;
+mod dependency;
 mod file;
 mod group;
 mod overlay;
@@ -30,6 +32,7 @@ mod time;
 pub mod unittest;
 
 pub use alert::{ActiveAlert, AlertState, Transition};
+pub use backfill::{BackfillOptions, BackfillReport, backfill};
 pub use book::{
     AckContract, AckRequest, Acknowledgement, AlertBook, AlertFilter, AlertRecord, AlertStatus,
     BookChange,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use obs_promql::{Engine, EngineOptions, ParserOptions, Value};
+use obs_promql::{Engine, EngineOptions, MatrixSeries, ParserOptions, Value};
 use obs_types::{LabelSet, QueryContext, SeriesSource, TimestampMs};
 
 pub use obs_promql::{SampleValue, VectorSample};
@@ -30,6 +30,21 @@ pub(crate) fn instant(
             value: SampleValue::Float(value),
         }]),
         other => Err(format!("rule result is a {}, not a vector or scalar", other.type_name())),
+    }
+}
+
+/// Evaluates at `start`, `start + step`, … up to and including `end`.
+pub(crate) fn range(
+    source: &dyn SeriesSource,
+    expr: &str,
+    (start, end): (TimestampMs, TimestampMs),
+    step_ms: i64,
+    context: &QueryContext,
+) -> Result<Vec<MatrixSeries>, String> {
+    let result = ENGINE.range(source, expr, start, end, step_ms, context);
+    match result.map_err(|e| e.to_string())?.value {
+        Value::Matrix(series) => Ok(series),
+        other => Err(format!("rule result is a {}, not a matrix", other.type_name())),
     }
 }
 

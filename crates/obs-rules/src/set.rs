@@ -290,4 +290,58 @@ mod tests {
         assert_eq!(out, ["exceeded limit of 1 with 2 series"]);
         assert_eq!(set.groups()[0].rules[0].health.as_str(), "err");
     }
+
+    #[test]
+    fn too_many_alerts_end_those_that_were_told() {
+        let text = "groups:\n- name: g\n  limit: 1\n  interval: 10s\n  rules:\n  - alert: A\n    \
+                    expr: m > 1 or (m > 6) * on() group_left(b) label_replace(vector(1), \"b\", \
+                    \"1\", \"\", \"\")\n";
+        let mut set = set(text);
+        let source = source(&[5.0, 9.0, 5.0]);
+        assert_eq!(step(&mut set, &source, 0), ["ALERTS 1", "ALERTS_FOR_STATE 0", "Fired"]);
+        let out = step(&mut set, &source, 10_000);
+        assert_eq!(out, ["Resolved", "exceeded limit of 1 with 2 alerts"]);
+        assert!(set.groups()[0].rules[0].active.is_empty());
+        let out = step(&mut set, &source, 20_000);
+        assert_eq!(out, ["ALERTS 1", "ALERTS_FOR_STATE 20", "Fired"], "starts anew");
+    }
+
+    #[test]
+    fn running_at_the_same_time_changes_nothing() {
+        let rules: Vec<String> = (0..12)
+            .map(|i| match i % 4 {
+                0 => format!("  - {{record: 'r{i}', expr: 'm + {i}'}}\n"),
+                1 => {
+                    format!("  - {{record: 'r{i}', expr: 'r{} * 2 + (r{} or m)'}}\n", i - 1, i + 2)
+                }
+                2 => format!("  - {{alert: 'A{i}', expr: 'r{} > 3'}}\n", i - 1),
+                _ => format!("  - {{record: 'r{i}', expr: 'sum({{__name__=~\"r.*\"}})'}}\n"),
+            })
+            .collect();
+        let text = format!("groups:\n- name: g\n  interval: 10s\n  rules:\n{}", rules.concat());
+        let source = source(&[1.0, 2.0, 5.0, 0.5, 7.0]);
+        let run = |concurrency| {
+            let mut set = set(&text);
+            set.groups.iter_mut().for_each(|g| g.set_concurrency(concurrency));
+            let mut stored = crate::overlay::Overlay::new(&source);
+            let mut out = Vec::new();
+            for at in (0..50_000).step_by(10_000) {
+                let query = QueryContext::unlimited();
+                let context = StepContext { query: &query, monotonic: &|| Duration::ZERO };
+                let effects = set.step(TimestampMs(at), &stored, &context);
+                for effect in &effects {
+                    if let Effect::Write(batch) = effect {
+                        stored.add(&batch.series);
+                    }
+                }
+                out.push(show(effects));
+            }
+            out
+        };
+        let one = run(1);
+        assert!(one[2].len() > 12, "{one:?}");
+        for concurrency in [2, 4, 16] {
+            assert_eq!(run(concurrency), one);
+        }
+    }
 }
