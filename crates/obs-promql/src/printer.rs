@@ -147,6 +147,12 @@ fn aggregate_head(a: &AggregateExpr) -> String {
     }
 }
 
+/// Infinity to be raised to a power, without its sign: that would be read as covering the power.
+fn bare_base(b: &BinaryExpr) -> Option<&'static str> {
+    let positive = matches!(&b.lhs.kind, ExprKind::Number(n) if n.value == f64::INFINITY);
+    (b.op == BinaryOp::Pow && positive).then_some("Inf")
+}
+
 fn binary_head(b: &BinaryExpr) -> String {
     let bool = if b.return_bool { " bool" } else { "" };
     format!("{}{bool}{}", b.op.as_str(), matching(b.matching.as_ref()))
@@ -167,7 +173,10 @@ impl fmt::Display for Expr {
                 }
                 write!(f, "{})", a.expr)
             }
-            ExprKind::Binary(b) => write!(f, "{} {} {}", b.lhs, binary_head(b), b.rhs),
+            ExprKind::Binary(b) => match bare_base(b) {
+                Some(base) => write!(f, "{base} {} {}", binary_head(b), b.rhs),
+                None => write!(f, "{} {} {}", b.lhs, binary_head(b), b.rhs),
+            },
             ExprKind::Call(c) => {
                 write!(f, "{}(", c.func.name)?;
                 for (i, arg) in c.args.iter().enumerate() {
@@ -232,7 +241,7 @@ fn layout(e: &Expr, level: usize) -> String {
         }
         ExprKind::Binary(b) => format!(
             "{}\n{pad}{}\n{}",
-            layout(&b.lhs, level + 1),
+            bare_base(b).map_or_else(|| layout(&b.lhs, level + 1), |base| format!("{pad}  {base}")),
             binary_head(b),
             layout(&b.rhs, level + 1)
         ),

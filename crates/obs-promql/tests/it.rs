@@ -3,19 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod differential;
+mod mutations;
 
 use std::path::PathBuf;
 
 /// Evaluations that passed when this was last raised; fewer is a regression.
 const PASSED_MIN: usize = 1854;
 
-#[test]
-fn public_vectors_pass() {
+fn vectors() -> PathBuf {
     let root = std::env::var_os("VMOBS_VECTORS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
         PathBuf::from,
     );
-    let dir = root.join("promql");
+    root.join("promql")
+}
+
+#[test]
+fn public_vectors_pass() {
+    let dir = vectors();
     if !dir.is_dir() {
         println!("skipped: no vectors");
         return;
