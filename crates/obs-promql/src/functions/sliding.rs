@@ -179,6 +179,13 @@ impl Floats<'_> {
     }
 }
 
+/// Whether a function is evaluated over all windows of a series at once.
+pub(crate) fn slides(name: &str) -> bool {
+    let none = Grid { steps: &[], ends: &[], range_ms: 0 };
+    let nothing = Floats { times: &[], values: &[], windows: &[], grid: none };
+    slide(name, &nothing, &[], &mut Vec::new())
+}
+
 /// Appends the answer of a function over every window that has one. `false`, with nothing done,
 /// for functions that are evaluated window by window. `scalars` are the other arguments by step.
 pub(crate) fn slide(

@@ -121,7 +121,7 @@ fn mutate(text: &str, all: &[String], random: &mut Random) -> String {
         match random.below(6) {
             0 => out.replace_range(a..b, ""),
             1 => {
-                let piece = out[a..b].to_owned();
+                let piece = out.get(a..b).unwrap_or_default().to_owned();
                 out.insert_str(b, &piece);
             }
             2 | 3 => out.insert_str(a, PIECES[random.below(PIECES.len())]),
@@ -129,7 +129,7 @@ fn mutate(text: &str, all: &[String], random: &mut Random) -> String {
             _ => {
                 let other = &all[random.below(all.len())];
                 let from = place(other, random);
-                out.replace_range(a.., &other[from..]);
+                out.replace_range(a.., other.get(from..).unwrap_or_default());
             }
         }
         if out.len() > 4_000 {
