@@ -54,6 +54,27 @@ impl LabelSet {
         Some(Self { raw: Arc::from(raw) })
     }
 
+    /// From pairs that are sorted by name and unique; empty values are left out. `None` if they are
+    /// not so. `buffer` is scratch that callers keep between sets, so that one costs one allocation.
+    pub fn from_sorted<'a>(
+        buffer: &mut Vec<u8>,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Option<Self> {
+        buffer.clear();
+        let mut last: Option<&str> = None;
+        for (name, value) in pairs {
+            if last.is_some_and(|l| l >= name) {
+                return None;
+            }
+            last = Some(name);
+            if !value.is_empty() {
+                put_str(buffer, name);
+                put_str(buffer, value);
+            }
+        }
+        Some(Self { raw: Arc::from(buffer.as_slice()) })
+    }
+
     /// The canonical encoding: equal sets, equal bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.raw
@@ -354,6 +375,9 @@ mod tests {
             for name in &names {
                 prop_assert_eq!(la.get(name), a.get(*name).map(String::as_str));
             }
+            let sorted = a.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+            prop_assert_eq!(LabelSet::from_sorted(&mut vec![7], sorted.clone()), Some(la.clone()));
+            prop_assert!(a.len() < 2 || LabelSet::from_sorted(&mut vec![], sorted.rev()).is_none());
         }
     }
 }

@@ -2,27 +2,17 @@
 
 use obs_types::{Exemplar, LabelSet, TimestampMs};
 
-/// `pairs` sorted by name and unique; empty values are left out. `None` if they are not so.
-pub(crate) fn encode<'a>(
-    buffer: &mut Vec<u8>,
-    pairs: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Option<LabelSet> {
-    buffer.clear();
-    for (name, value) in pairs.filter(|(_, v)| !v.is_empty()) {
-        for text in [name, value] {
-            buffer.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
-            buffer.extend_from_slice(text.as_bytes());
-        }
-    }
-    LabelSet::from_bytes(buffer)
-}
-
 /// From pairs in any order; the last of equal names wins. O(n log n): a sender decides how many
 /// there are.
-pub(crate) fn label_set(mut pairs: Vec<(String, String)>) -> LabelSet {
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    let last_of_each = pairs.chunk_by(|a, b| a.0 == b.0).filter_map(|equal| equal.last());
-    encode(&mut Vec::new(), last_of_each.map(|(n, v)| (n.as_str(), v.as_str()))).unwrap_or_default()
+pub(crate) fn label_set(pairs: Vec<(String, String)>) -> LabelSet {
+    borrowed_set(&mut pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect())
+}
+
+/// As [`label_set`]; the pairs are left sorted.
+pub(crate) fn borrowed_set(pairs: &mut Vec<(&str, &str)>) -> LabelSet {
+    pairs.sort_by(|a, b| a.0.cmp(b.0));
+    let last_of_each = pairs.chunk_by(|a, b| a.0 == b.0).filter_map(|equal| equal.last().copied());
+    LabelSet::from_sorted(&mut Vec::new(), last_of_each).unwrap_or_default()
 }
 
 /// Names and values taken out of nested input, up to a number of bytes. Nesting repeats outer

@@ -1,6 +1,7 @@
 //! Walking protobuf bytes without building messages: the guard in front of generated decoders, and
 //! the fast path of remote write.
 
+use crate::caps::Budget;
 use crate::{WireCaps, WireError};
 
 /// One field as it lies in the bytes.
@@ -23,7 +24,18 @@ impl<'a> Fields<'a> {
         Self { rest: message, failed: false }
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        if let Some((byte, rest)) = self.rest.split_first()
+            && *byte < 0x80
+        {
+            self.rest = rest;
+            return Some(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut out = 0_u64;
         for (i, byte) in self.rest.iter().take(10).enumerate() {
             // The tenth byte has room for one bit.
@@ -45,6 +57,7 @@ impl<'a> Fields<'a> {
         Some(head)
     }
 
+    #[inline]
     fn field(&mut self) -> Option<(u32, Value<'a>)> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|n| *n > 0)?;
@@ -78,6 +91,74 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The error of a body whose field could not be read.
+pub(crate) fn broken(what: &'static str, left: usize) -> WireError {
+    WireError::malformed(what, format!("broken field {left} bytes before the end"))
+}
+
+/// A `sint64`.
+pub(crate) fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// A `sint32`; what does not fit keeps its low bits, as generated code does.
+pub(crate) fn unzigzag_i32(n: u64) -> i32 {
+    unzigzag(n & 0xffff_ffff) as i32
+}
+
+/// Appends the numbers of a repeated varint field, packed or one at a time.
+pub(crate) fn varints(
+    what: &'static str,
+    value: Value<'_>,
+    budget: &mut Budget,
+    out: &mut Vec<u64>,
+) -> Result<(), WireError> {
+    let bytes = match value {
+        Value::Varint(n) => {
+            budget.spend(8)?;
+            out.push(n);
+            return Ok(());
+        }
+        Value::Bytes(bytes) => bytes,
+        _ => return Ok(()),
+    };
+    // Every number ends with a byte below 128.
+    let count = bytes.iter().filter(|b| **b < 0x80).count();
+    budget.spend(count.saturating_mul(8))?;
+    out.reserve(count);
+    let mut packed = Fields::new(bytes);
+    while !packed.rest.is_empty() {
+        let left = packed.rest.len();
+        out.push(packed.varint().ok_or_else(|| broken(what, left))?);
+    }
+    Ok(())
+}
+
+/// Appends the numbers of a repeated `double` field, packed or one at a time.
+pub(crate) fn doubles(
+    what: &'static str,
+    value: Value<'_>,
+    budget: &mut Budget,
+    out: &mut Vec<f64>,
+) -> Result<(), WireError> {
+    match value {
+        Value::Fixed64(bits) => {
+            budget.spend(8)?;
+            out.push(f64::from_bits(bits));
+        }
+        Value::Bytes(bytes) => {
+            let (numbers, rest) = bytes.as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(broken(what, rest.len()));
+            }
+            budget.spend(bytes.len())?;
+            out.extend(numbers.iter().map(|b| f64::from_le_bytes(*b)));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Which fields of a message hold messages worth counting.
 #[derive(Debug)]
 pub(crate) struct Shape(pub(crate) &'static [(u32, &'static Shape)]);
@@ -109,9 +190,7 @@ fn walk(
         return Ok(());
     }
     for field in Fields::new(body) {
-        let (number, value) = field.map_err(|left| {
-            WireError::malformed(what, format!("broken field {left} bytes before the end"))
-        })?;
+        let (number, value) = field.map_err(|left| broken(what, left))?;
         let Value::Bytes(inner) = value else { continue };
         let Some((_, child)) = shape.0.iter().find(|(n, _)| *n == number) else { continue };
         *left = left

@@ -22,6 +22,16 @@ struct Written {
     exemplars: u64,
 }
 
+impl Written {
+    /// The sink tells items apart only by reason, so what it dropped is taken from the samples
+    /// first: a sender must never read that more was written than was.
+    fn without(self, lost: u64) -> Self {
+        let samples = self.samples.saturating_sub(lost);
+        let histograms = self.histograms.saturating_sub(lost.saturating_sub(self.samples));
+        Self { samples, histograms, exemplars: self.exemplars }
+    }
+}
+
 /// 204, or 400 when something was rejected for good (the rest is stored), or 503 to be tried again.
 pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let intake = Intake { shared: &shared, protocol: "remote_write", signal: Signal::Metrics };
@@ -45,10 +55,7 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
                 let sent = count(&batch);
                 let outcome = sinks.metrics.append(batch)?;
                 if let Ok(mut written) = counts.lock() {
-                    // The sink tells items apart only by reason, so what it dropped is taken from
-                    // the samples first.
-                    let lost = outcome.rejected_count();
-                    *written = Written { samples: sent.samples.saturating_sub(lost), ..sent };
+                    *written = sent.without(outcome.rejected_count());
                 }
                 Ok(outcome)
             },

@@ -462,3 +462,28 @@ async fn delta_sums_of_otlp_become_totals() {
     let own = server.own_metrics();
     assert!(own.contains("vmobs_otlp_delta_streams{receiver=\"http\"} 1"), "{own}");
 }
+
+#[tokio::test]
+async fn remote_write_2_says_what_was_written() {
+    let server = Server::start().await;
+    // Symbols "", "__name__", "a", "late"; one series each of "a" and "late" with one sample.
+    let symbols = b"\x22\x00\x22\x08__name__\x22\x01a\x22\x04late".to_vec();
+    let series = |name: u8| vec![0x2a, 10, 0x0a, 2, 1, name, 0x12, 4, 0x10, 1, 0x18, 1];
+    let send = async |body: Vec<u8>, proto: &str| {
+        let body = snappy_compress(&body).unwrap();
+        let kind = format!("application/x-protobuf;proto={proto}");
+        let request = server.post("/api/v1/write").header("content-type", kind).body(body);
+        let response = request.send().await.unwrap();
+        let written = ["samples", "histograms", "exemplars"].map(|kind| {
+            let name = format!("x-prometheus-remote-write-{kind}-written");
+            response.headers().get(name).map_or("", |v| v.to_str().unwrap()).to_owned()
+        });
+        (response.status().as_u16(), written.join(" "))
+    };
+    let v2 = "io.prometheus.write.v2.Request";
+    let both = [symbols.clone(), series(2), series(3)].concat();
+    assert_eq!(send([symbols, series(2)].concat(), v2).await, (204, "1 0 0".into()));
+    assert_eq!(send(both, v2).await, (400, "1 0 0".into()));
+    assert_eq!(send(vec![0xff], v2).await, (400, "0 0 0".into()));
+    assert_eq!(send(vec![], "io.prometheus.write.v3.Request").await, (415, "  ".into()));
+}

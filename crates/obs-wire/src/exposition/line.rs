@@ -381,6 +381,6 @@ pub(super) fn encode(
         labels.push((Cow::Borrowed(METRIC_NAME), Cow::Owned(name.to_owned())));
     }
     labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    crate::labels::encode(buffer, labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref())))
+    LabelSet::from_sorted(buffer, labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref())))
         .ok_or_else(|| "labels cannot be encoded".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The messages of `prompb`, as far as they are read or written whole.
+//! The messages of `prompb`, as far as they are written.
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Label {
@@ -101,46 +101,4 @@ pub(crate) struct WriteRequest {
     pub(crate) timeseries: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
     pub(crate) metadata: Vec<MetricMetadata>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct RequestV2 {
-    #[prost(string, repeated, tag = "4")]
-    pub(crate) symbols: Vec<String>,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) timeseries: Vec<TimeSeriesV2>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TimeSeriesV2 {
-    #[prost(uint32, repeated, tag = "1")]
-    pub(crate) labels_refs: Vec<u32>,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) samples: Vec<Sample>,
-    #[prost(message, repeated, tag = "3")]
-    pub(crate) histograms: Vec<Histogram>,
-    #[prost(message, repeated, tag = "4")]
-    pub(crate) exemplars: Vec<ExemplarV2>,
-    #[prost(message, optional, tag = "5")]
-    pub(crate) metadata: Option<MetadataV2>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ExemplarV2 {
-    #[prost(uint32, repeated, tag = "1")]
-    pub(crate) labels_refs: Vec<u32>,
-    #[prost(double, tag = "2")]
-    pub(crate) value: f64,
-    #[prost(int64, tag = "3")]
-    pub(crate) timestamp: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(crate) struct MetadataV2 {
-    #[prost(int32, tag = "1")]
-    pub(crate) kind: i32,
-    #[prost(uint32, tag = "3")]
-    pub(crate) help_ref: u32,
-    #[prost(uint32, tag = "4")]
-    pub(crate) unit_ref: u32,
 }

@@ -1,18 +1,21 @@
 //! Prometheus remote write 1.0 and 2.0: bodies after decompression, to batches and back.
 //!
-//! Version 1 is the hot path: labels and samples are read straight from the bytes into label sets,
-//! one allocation per series. Everything rarer goes through message structs.
+//! No message is built on the way in: labels and samples are views of the body, shown series by
+//! series ([`read_v1`], [`read_v2`]) or copied into a batch with one allocation for the labels and
+//! one for the samples of a series.
 //! Source: Prometheus remote write specifications 1.0 and 2.0.
 
 pub(crate) mod histogram;
 pub(crate) mod messages;
+mod series;
 mod v1;
 mod v2;
 
-pub use self::v1::{decode_v1, encode_v1};
-pub use self::v2::decode_v2;
+pub use self::series::{Rest, SeriesView};
+pub use self::v1::{decode_v1, encode_v1, read_v1};
+pub use self::v2::{decode_v2, read_v2};
 
-use obs_types::{MetricKind, RejectReason};
+use obs_types::MetricKind;
 
 /// Which message a body holds, from the `proto` parameter of its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl RemoteWriteVersion {
     }
 }
 
-fn kind_from_number(number: i32) -> MetricKind {
+fn kind_from_number(number: u64) -> MetricKind {
     match number {
         1 => MetricKind::Counter,
         2 => MetricKind::Gauge,
@@ -60,29 +63,6 @@ fn number_from_kind(kind: MetricKind) -> i32 {
         MetricKind::Info => 6,
         MetricKind::StateSet => 7,
     }
-}
-
-/// Sorts the pairs and says what is wrong with them.
-fn check_labels(pairs: &mut [(&str, &str)]) -> Result<(), RejectReason> {
-    if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
-        pairs.sort_unstable_by(|a, b| a.0.cmp(b.0));
-        if pairs.windows(2).any(|w| matches!(w, [a, b] if a.0 == b.0)) {
-            return Err(RejectReason::InvalidLabel);
-        }
-    }
-    if pairs.iter().any(|(n, _)| n.is_empty()) {
-        return Err(RejectReason::InvalidLabel);
-    }
-    match pairs.iter().find(|(n, _)| *n == obs_types::METRIC_NAME) {
-        Some((_, name)) if !name.is_empty() => Ok(()),
-        _ => Err(RejectReason::MissingName),
-    }
-}
-
-/// For the text of a rejected series.
-fn show_labels(pairs: &[(&str, &str)]) -> String {
-    let shown: Vec<String> = pairs.iter().take(8).map(|(n, v)| format!("{n}={v:?}")).collect();
-    format!("{{{}}}", shown.join(", "))
 }
 
 #[cfg(test)]

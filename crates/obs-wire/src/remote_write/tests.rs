@@ -10,6 +10,48 @@ use prost::Message as _;
 use super::*;
 use crate::WireCaps;
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct RequestV2 {
+    #[prost(string, repeated, tag = "4")]
+    symbols: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    timeseries: Vec<TimeSeriesV2>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TimeSeriesV2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels_refs: Vec<u32>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<messages::Sample>,
+    #[prost(message, repeated, tag = "3")]
+    histograms: Vec<messages::Histogram>,
+    #[prost(message, repeated, tag = "4")]
+    exemplars: Vec<ExemplarV2>,
+    #[prost(message, optional, tag = "5")]
+    metadata: Option<MetadataV2>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExemplarV2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels_refs: Vec<u32>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    timestamp: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct MetadataV2 {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(uint32, tag = "3")]
+    help_ref: u32,
+    #[prost(uint32, tag = "4")]
+    unit_ref: u32,
+}
+
 fn histogram() -> NativeHistogram {
     NativeHistogram {
         schema: 1,
@@ -97,7 +139,8 @@ fn integer_histograms_become_absolute() {
         positive_deltas: vec![2, 1],
         ..Default::default()
     };
-    let got = histogram::from_wire(&wire).unwrap();
+    let mut budget = crate::caps::Budget::new("test", &WireCaps::default());
+    let got = histogram::read("test", &wire.encode_to_vec(), &mut budget).unwrap().1.unwrap();
     assert_eq!(got.positive_buckets, [2.0, 3.0]);
     assert_eq!((got.count, got.zero_count), (6.0, 1.0));
 }
@@ -105,17 +148,17 @@ fn integer_histograms_become_absolute() {
 #[test]
 fn version_2_resolves_symbols() {
     let symbols = ["", "__name__", "x_total", "job", "a", "help text"];
-    let request = messages::RequestV2 {
+    let request = RequestV2 {
         symbols: symbols.map(str::to_owned).to_vec(),
         timeseries: vec![
-            messages::TimeSeriesV2 {
+            TimeSeriesV2 {
                 labels_refs: vec![1, 2, 3, 4],
                 samples: vec![messages::Sample { value: 7.0, timestamp: 9 }],
-                metadata: Some(messages::MetadataV2 { kind: 1, help_ref: 5, unit_ref: 0 }),
+                metadata: Some(MetadataV2 { kind: 1, help_ref: 5, unit_ref: 0 }),
                 ..Default::default()
             },
-            messages::TimeSeriesV2 { labels_refs: vec![1, 99], ..Default::default() },
-            messages::TimeSeriesV2 { labels_refs: vec![1], ..Default::default() },
+            TimeSeriesV2 { labels_refs: vec![1, 99], ..Default::default() },
+            TimeSeriesV2 { labels_refs: vec![1], ..Default::default() },
         ],
     };
     let got = decode_v2(&request.encode_to_vec(), &WireCaps::default()).unwrap();
@@ -123,6 +166,115 @@ fn version_2_resolves_symbols() {
     assert_eq!(got.batch.series[0].labels.to_string(), "x_total{job=\"a\"}");
     assert_eq!(got.batch.metadata[0].help, "help text");
     assert_eq!(got.outcome.rejected_count(), 2);
+}
+
+/// Everything that version 2 can say in one series.
+fn request_v2() -> RequestV2 {
+    let symbols =
+        ["", "__name__", "h_bucket", "job", "a", "help text", "trace_id", "4bf92f", "seconds"];
+    let custom = messages::Histogram {
+        count_int: Some(6),
+        sum: 7.5,
+        schema: -53,
+        positive_spans: vec![messages::BucketSpan { offset: 0, length: 3 }],
+        positive_deltas: vec![2, -1, 2],
+        custom_values: vec![0.5, 1.0],
+        timestamp: 9,
+        ..Default::default()
+    };
+    RequestV2 {
+        symbols: symbols.map(str::to_owned).to_vec(),
+        timeseries: vec![TimeSeriesV2 {
+            labels_refs: vec![3, 4, 1, 2],
+            histograms: vec![custom],
+            exemplars: vec![ExemplarV2 { labels_refs: vec![6, 7], value: 0.5, timestamp: 8 }],
+            metadata: Some(MetadataV2 { kind: 3, help_ref: 5, unit_ref: 8 }),
+            ..Default::default()
+        }],
+    }
+}
+
+#[test]
+fn version_2_carries_custom_buckets_exemplars_and_metadata() {
+    let request = request_v2();
+    let got = decode_v2(&request.encode_to_vec(), &WireCaps::default()).unwrap();
+    assert_eq!(got.outcome.rejected_count(), 0);
+    let series = &got.batch.series[0];
+    assert_eq!(series.labels.to_string(), "h_bucket{job=\"a\"}");
+    let (at, histogram) = &series.histograms[0];
+    assert_eq!((at.0, histogram.schema, histogram.sum), (9, -53, 7.5));
+    assert_eq!(histogram.positive_buckets, [2.0, 1.0, 3.0]);
+    assert_eq!(histogram.custom_values, [0.5, 1.0]);
+    assert_eq!(series.exemplars[0].labels.to_string(), "{trace_id=\"4bf92f\"}");
+    let metadata = &got.batch.metadata[0];
+    // Metadata of a series is kept by its family.
+    assert_eq!((metadata.family.as_str(), metadata.unit.as_str()), ("h", "seconds"));
+
+    // Series may stand before the symbols that they refer to.
+    let table = RequestV2 { timeseries: Vec::new(), ..request.clone() }.encode_to_vec();
+    let series = RequestV2 { symbols: Vec::new(), ..request }.encode_to_vec();
+    let turned = decode_v2(&[series, table].concat(), &WireCaps::default()).unwrap();
+    assert_eq!(format!("{:?}", turned.batch), format!("{:?}", got.batch));
+}
+
+#[test]
+fn version_2_counts_what_it_refuses() {
+    let sample = messages::Sample { value: 1.0, timestamp: 1 };
+    let good = request_v2().timeseries.remove(0);
+    let refused = |change: &dyn Fn(&mut RequestV2)| {
+        let mut request = request_v2();
+        change(&mut request);
+        let got = decode_v2(&request.encode_to_vec(), &WireCaps::default()).unwrap();
+        let rejected = got.outcome.rejected.iter().map(|(r, n)| (*r, n.count)).collect::<Vec<_>>();
+        (got.batch.series.len(), rejected)
+    };
+    let series =
+        |change: &dyn Fn(&mut TimeSeriesV2)| refused(&|request| change(&mut request.timeseries[0]));
+    let bad_exemplar = series(&|s| s.exemplars[0].labels_refs = vec![6]);
+    assert_eq!(bad_exemplar, (1, vec![(RejectReason::InvalidLabel, 1)]));
+    let both = series(&|s| s.samples = vec![sample]);
+    assert_eq!(both, (0, vec![(RejectReason::Malformed, 2)]));
+    let nothing = refused(&|request| {
+        request.timeseries =
+            vec![TimeSeriesV2 { labels_refs: good.labels_refs.clone(), ..Default::default() }];
+    });
+    assert_eq!(nothing, (0, vec![(RejectReason::Malformed, 1)]));
+    let unnamed = series(&|s| s.labels_refs = vec![3, 4]);
+    assert_eq!(unnamed, (0, vec![(RejectReason::MissingName, 1)]));
+    let shape = series(&|s| s.histograms[0].positive_deltas = vec![1]);
+    assert_eq!(shape, (1, vec![(RejectReason::InvalidHistogram, 1)]));
+
+    let first = RequestV2 { symbols: vec!["x".into()], timeseries: Vec::new() }.encode_to_vec();
+    let error = decode_v2(&first, &WireCaps::default()).unwrap_err();
+    assert!(error.to_string().contains("first symbol"), "{error}");
+}
+
+#[test]
+fn small_bodies_cannot_ask_for_much() {
+    let caps = WireCaps { output_bytes_max: 64 << 10, ..WireCaps::default() };
+    let mut request = request_v2();
+    request.symbols.push("x".repeat(10_000));
+    let long = request.symbols.len() as u32 - 1;
+    let mut series = request.timeseries.remove(0);
+    series.labels_refs = vec![1, long];
+    request.timeseries = vec![series; 100];
+    // Each series copies one symbol of 10 kB.
+    assert_eq!(decode_v2(&request.encode_to_vec(), &caps).unwrap_err().reason(), "bomb");
+    // Empty samples of 2 bytes, 16 in memory.
+    let mut body = vec![0x0a];
+    prost::encoding::encode_varint(60_000, &mut body);
+    body.extend([0x12, 0].repeat(30_000));
+    assert_eq!(decode_v1(&body, &caps).unwrap_err().reason(), "bomb");
+}
+
+#[test]
+fn texts_that_are_not_utf8_cost_only_themselves() {
+    let mut body = encode_v1(&batch());
+    let at = body.windows(2).position(|w| w == "é".as_bytes()).unwrap();
+    body[at] = 0xff;
+    let got = decode_v1(&body, &WireCaps::default()).unwrap();
+    assert_eq!(got.outcome.rejected[&RejectReason::InvalidUtf8].count, 3);
+    assert_eq!(got.batch.metadata.len(), 1);
 }
 
 #[test]
@@ -156,6 +308,10 @@ proptest! {
 
     #[test]
     fn damaged_requests_are_refused_or_read(at in 0_usize..200, byte in any::<u8>()) {
+        let mut bytes = request_v2().encode_to_vec();
+        let place = at % bytes.len();
+        bytes[place] = byte;
+        drop(decode_v2(&bytes, &WireCaps::default()));
         let mut bytes = encode_v1(&batch());
         let at = at % bytes.len();
         bytes[at] = byte;

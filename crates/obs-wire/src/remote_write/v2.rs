@@ -1,108 +1,185 @@
-use std::sync::Arc;
+use obs_types::{METRIC_NAME, MetricBatch, MetricKind, MetricMetadata, RejectReason, TimestampMs};
 
-use obs_types::{
-    LabelSet, METRIC_NAME, MetricBatch, MetricMetadata, RejectReason, SeriesSamples, TimestampMs,
-};
-use prost::Message as _;
-
-use super::{check_labels, histogram, kind_from_number, messages, show_labels};
-use crate::protobuf::{Shape, check_shape};
+use super::kind_from_number;
+use super::series::{Reader, Rest, SeriesView, collect, reject};
+use crate::protobuf::{Fields, Value, broken, varints};
 use crate::{Decoded, WireCaps, WireError};
 
 const WHAT: &str = "remote write 2.0 request";
 
-static LEAF: Shape = Shape(&[]);
-static HISTOGRAM: Shape = Shape(&[(8, &LEAF), (11, &LEAF)]);
-static SERIES: Shape = Shape(&[(2, &LEAF), (3, &HISTOGRAM), (4, &LEAF), (5, &LEAF)]);
-static REQUEST: Shape = Shape(&[(4, &LEAF), (5, &SERIES)]);
-
 /// Reads an `io.prometheus.write.v2.Request`. Series with bad references, labels or histograms are
-/// dropped and counted; broken protobuf refuses the whole body.
+/// dropped and counted; broken protobuf and a symbols table without the empty string in front
+/// refuse the whole body. Start timestamps are not kept.
 pub fn decode_v2(body: &[u8], caps: &WireCaps) -> Result<Decoded<MetricBatch>, WireError> {
-    check_shape(WHAT, body, &REQUEST, caps)?;
-    let request =
-        messages::RequestV2::decode(body).map_err(|e| WireError::malformed(WHAT, e.to_string()))?;
-    let mut out: Decoded<MetricBatch> = Decoded::default();
-    let symbols = &request.symbols;
-    if symbols.first().is_some_and(|s| !s.is_empty()) {
-        return Err(WireError::malformed(WHAT, "the first symbol is not empty"));
-    }
-    let mut encoded = Vec::new();
-    for series in &request.timeseries {
-        let items = (series.samples.len() + series.histograms.len()).max(1);
-        let pairs = resolve(symbols, &series.labels_refs);
-        let labels = match pairs {
-            None => Err((RejectReason::InvalidLabel, "label refers to no symbol".to_owned())),
-            Some(mut pairs) => check_labels(&mut pairs)
-                .and_then(|()| {
-                    crate::labels::encode(&mut encoded, pairs.iter().copied())
-                        .ok_or(RejectReason::InvalidLabel)
-                })
-                .map_err(|reason| (reason, show_labels(&pairs))),
-        };
-        let labels = match labels {
-            Ok(labels) => labels,
-            Err((reason, example)) => {
-                for _ in 0..items {
-                    out.outcome.reject(reason, || example.clone());
-                }
-                continue;
-            }
-        };
-        if let Some(m) = &series.metadata {
-            let text = |at: u32| symbols.get(at as usize).cloned().unwrap_or_default();
-            let family = labels.get(METRIC_NAME).unwrap_or("").to_owned();
-            let known = out.batch.metadata.last().is_some_and(|l| l.family == family);
-            if m.kind != 0 && !known {
-                out.batch.metadata.push(MetricMetadata {
-                    family,
-                    kind: kind_from_number(m.kind),
-                    help: text(m.help_ref),
-                    unit: text(m.unit_ref),
-                });
-            }
-        }
-        out.batch.series.push(samples(series, symbols, labels, &mut out.outcome));
-    }
-    Ok(out)
+    collect(|visit| read_v2(body, caps, visit))
 }
 
-fn samples(
-    series: &messages::TimeSeriesV2,
-    symbols: &[String],
-    labels: LabelSet,
-    outcome: &mut obs_types::IngestOutcome,
-) -> SeriesSamples {
-    let mut out = SeriesSamples {
-        samples: series.samples.iter().map(|s| (TimestampMs(s.timestamp), s.value)).collect(),
-        ..Default::default()
+/// As [`decode_v2`], but shows each series in turn instead of copying it. What was shown before an
+/// `Err` does not count.
+pub fn read_v2(
+    body: &[u8],
+    caps: &WireCaps,
+    visit: &mut dyn FnMut(SeriesView<'_>),
+) -> Result<Rest, WireError> {
+    let mut reader = Reader::new(WHAT, caps);
+    let symbols = symbols(&mut reader, body)?;
+    let mut references = Vec::with_capacity(64);
+    for field in Fields::new(body) {
+        if let (5, Value::Bytes(series)) = field.map_err(|left| broken(WHAT, left))? {
+            read_series(&mut reader, &symbols, &mut references, series, visit)?;
+        }
+    }
+    Ok(reader.rest)
+}
+
+/// `None` stands for a symbol that is not UTF-8: only what refers to it suffers.
+type Symbols<'b> = Vec<Option<&'b str>>;
+
+/// Protobuf leaves the order of fields to the sender, so the table is read before any series.
+fn symbols<'b>(reader: &mut Reader<'b>, body: &'b [u8]) -> Result<Symbols<'b>, WireError> {
+    let mut symbols = Symbols::new();
+    for field in Fields::new(body) {
+        if let (4, Value::Bytes(symbol)) = field.map_err(|left| broken(WHAT, left))? {
+            reader.spend()?;
+            symbols.push(std::str::from_utf8(symbol).ok());
+        }
+    }
+    match symbols.first() {
+        None | Some(Some("")) => Ok(symbols),
+        Some(_) => Err(WireError::malformed(WHAT, "the first symbol is not empty")),
+    }
+}
+
+fn read_series<'b>(
+    reader: &mut Reader<'b>,
+    symbols: &Symbols<'b>,
+    references: &mut Vec<u64>,
+    bytes: &'b [u8],
+    visit: &mut dyn FnMut(SeriesView<'_>),
+) -> Result<(), WireError> {
+    reader.spend()?;
+    reader.start();
+    references.clear();
+    let mut metadata = None;
+    for field in Fields::new(bytes) {
+        match field.map_err(|left| broken(WHAT, left))? {
+            (1, value) => varints(WHAT, value, &mut reader.budget, references)?,
+            (2, Value::Bytes(sample)) => reader.sample(sample)?,
+            (3, Value::Bytes(histogram)) => reader.histogram(histogram)?,
+            (4, Value::Bytes(exemplar)) => read_exemplar(reader, symbols, exemplar)?,
+            (5, Value::Bytes(bytes)) => {
+                reader.spend()?;
+                metadata = Some(bytes);
+            }
+            _ => {}
+        }
+    }
+    let labels = resolve(symbols, references, &mut reader.pairs);
+    if labels.is_err() {
+        reader.pairs.clear();
+    }
+    let mut family = None;
+    if labels.is_ok() {
+        let kinds = reader.kinds();
+        if kinds.0 && kinds.1 || kinds == (false, false, false) && metadata.is_none() {
+            reader.refuse(RejectReason::Malformed, |r| {
+                let name = r.pairs.iter().find(|(n, _)| *n == METRIC_NAME).map_or("", |(_, v)| v);
+                format!("series {name} must have either samples or histograms")
+            });
+            return Ok(());
+        }
+        family = reader.pairs.iter().find(|(n, _)| *n == METRIC_NAME).map(|(_, v)| *v);
+    }
+    reader.finish(labels, visit)?;
+    match (family, metadata) {
+        (Some(name), Some(bytes)) => read_metadata(reader, symbols, name, bytes),
+        _ => Ok(()),
+    }
+}
+
+/// Metadata of a series belongs to its family here, as in the text formats.
+fn read_metadata(
+    reader: &mut Reader<'_>,
+    symbols: &Symbols<'_>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), WireError> {
+    let (mut kind, mut help, mut unit) = (0, 0, 0);
+    for field in Fields::new(bytes) {
+        match field.map_err(|left| broken(WHAT, left))? {
+            (1, Value::Varint(n)) => kind = n,
+            (3, Value::Varint(n)) => help = n,
+            (4, Value::Varint(n)) => unit = n,
+            _ => {}
+        }
+    }
+    let kind = kind_from_number(kind);
+    let family = family_of(name, kind);
+    let text = |at: u64| -> Option<&str> {
+        *symbols.get(usize::try_from(at).ok()?).filter(|_| at > 0).unwrap_or(&Some(""))
     };
-    for h in &series.histograms {
-        match histogram::from_wire(h) {
-            Ok(ok) => out.histograms.push((TimestampMs(h.timestamp), Arc::new(ok))),
-            Err(why) => {
-                outcome.reject(RejectReason::InvalidHistogram, || format!("{labels}: {why}"));
-            }
-        }
+    let known = reader.rest.metadata.last().is_some_and(|l| l.family == family);
+    if known || kind == MetricKind::Unknown && help == 0 && unit == 0 {
+        return Ok(());
     }
-    for e in &series.exemplars {
-        // An exemplar with bad references is worth less than its sample: it is left out.
-        if let Some(pairs) = resolve(symbols, &e.labels_refs) {
-            let owned = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
-            let set = crate::labels::label_set(owned.collect());
-            out.exemplars.push(crate::exemplar(set, e.value, TimestampMs(e.timestamp)));
-        }
-    }
-    out.labels = labels;
-    out
+    let (Some(help), Some(unit)) = (text(help), text(unit)) else {
+        let example = || format!("metadata of {family}");
+        reject(&mut reader.rest.outcome, RejectReason::InvalidUtf8, 1, example);
+        return Ok(());
+    };
+    // One symbol may be the help text of every series.
+    reader.budget.spend(family.len() + help.len() + unit.len())?;
+    let (family, help, unit) = (family.to_owned(), help.to_owned(), unit.to_owned());
+    reader.rest.metadata.push(MetricMetadata { family, kind, help, unit });
+    Ok(())
 }
 
-/// `None` if a reference leads nowhere or a name lacks its value.
-fn resolve<'s>(symbols: &'s [String], references: &[u32]) -> Option<Vec<(&'s str, &'s str)>> {
-    let (pairs, rest) = references.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
+fn family_of(name: &str, kind: MetricKind) -> &str {
+    let suffixes: &[&str] = match kind {
+        MetricKind::Histogram => &["_bucket", "_count", "_sum"],
+        MetricKind::GaugeHistogram => &["_bucket", "_gcount", "_gsum", "_count", "_sum"],
+        MetricKind::Summary => &["_count", "_sum"],
+        _ => &[],
+    };
+    suffixes.iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name)
+}
+
+fn read_exemplar<'b>(
+    reader: &mut Reader<'b>,
+    symbols: &Symbols<'b>,
+    bytes: &[u8],
+) -> Result<(), WireError> {
+    reader.spend()?;
+    let mut references = Vec::new();
+    let (mut value, mut at) = (0.0, TimestampMs(0));
+    for field in Fields::new(bytes) {
+        match field.map_err(|left| broken(WHAT, left))? {
+            (1, value) => varints(WHAT, value, &mut reader.budget, &mut references)?,
+            (2, Value::Fixed64(bits)) => value = f64::from_bits(bits),
+            (3, Value::Varint(n)) => at = TimestampMs(n as i64),
+            _ => {}
+        }
     }
-    let text = |at: u32| symbols.get(at as usize).map(String::as_str);
-    pairs.iter().map(|[n, v]| Some((text(*n)?, text(*v)?))).collect()
+    let mut pairs = Vec::with_capacity(references.len() / 2);
+    let resolved = resolve(symbols, &references, &mut pairs);
+    reader.exemplar(resolved.map(|()| pairs), value, at)
+}
+
+fn resolve<'b>(
+    symbols: &Symbols<'b>,
+    references: &[u64],
+    pairs: &mut Vec<(&'b str, &'b str)>,
+) -> Result<(), RejectReason> {
+    let (whole, rest) = references.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(RejectReason::InvalidLabel);
+    }
+    let text = |at: u64| -> Result<&'b str, RejectReason> {
+        let place = usize::try_from(at).ok().and_then(|at| symbols.get(at));
+        place.ok_or(RejectReason::InvalidLabel)?.ok_or(RejectReason::InvalidUtf8)
+    };
+    for [name, value] in whole {
+        pairs.push((text(*name)?, text(*value)?));
+    }
+    Ok(())
 }
