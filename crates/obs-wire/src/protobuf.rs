@@ -57,6 +57,16 @@ impl<'a> Fields<'a> {
         Some(head)
     }
 
+    /// The next of messages that stand one behind the other, each with its length in front.
+    pub(crate) fn delimited(&mut self) -> Option<Result<&'a [u8], usize>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let left = self.rest.len();
+        let length = self.varint().and_then(|n| usize::try_from(n).ok());
+        Some(length.and_then(|n| self.take(n)).ok_or(left))
+    }
+
     #[inline]
     fn field(&mut self) -> Option<(u32, Value<'a>)> {
         let key = self.varint()?;

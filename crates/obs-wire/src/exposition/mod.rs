@@ -1,4 +1,5 @@
-//! The text formats of metrics: Prometheus text 0.0.4 and OpenMetrics 1.0, in and out.
+//! The exposition formats of metrics: Prometheus text 0.0.4 and OpenMetrics 1.0, in and out, and
+//! Prometheus' protobuf, in.
 //!
 //! Invariants: a parsed sample's labels carry its name as `__name__`; names of labels are unique;
 //! `le` and `quantile` values are in canonical form (`1` becomes `1.0`), so that both formats give
@@ -6,14 +7,16 @@
 //! Source: Prometheus exposition format documentation, OpenMetrics specification 1.0.
 
 mod line;
+mod protobuf;
 mod strict;
 mod write;
 
 use std::collections::HashMap;
 
-use obs_types::{Exemplar, LabelSet, MetricKind, MetricMetadata, TimestampMs};
+use obs_types::{Exemplar, LabelSet, MetricKind, MetricMetadata, NativeHistogram, TimestampMs};
 
 use self::line::{Cursor, RawSample};
+pub use self::protobuf::{ProtobufOptions, parse_protobuf};
 use self::strict::StrictCheck;
 pub use self::write::{ExpositionWriter, Family, FamilySample};
 
@@ -95,10 +98,21 @@ impl ExpositionExemplar {
     }
 }
 
-/// A parsed text: samples in the order of their lines.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A native histogram; only the protobuf format has them.
+#[derive(Clone, Debug)]
+pub struct ExpositionHistogram {
+    /// With `__name__`.
+    pub labels: LabelSet,
+    pub histogram: NativeHistogram,
+    pub timestamp: Option<TimestampMs>,
+    pub exemplars: Vec<ExpositionExemplar>,
+}
+
+/// A parsed body: samples in the order of their lines.
+#[derive(Clone, Debug, Default)]
 pub struct Exposition {
     pub series: Vec<ExpositionSample>,
+    pub histograms: Vec<ExpositionHistogram>,
     /// One entry per family that has a `TYPE`, `HELP` or `UNIT` line, in order of appearance.
     pub metadata: Vec<MetricMetadata>,
 }
