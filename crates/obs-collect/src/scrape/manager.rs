@@ -1,25 +1,25 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use obs_disk::Clock;
 use obs_types::{LabelSet, MetricBatch, MetricSink};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::collection::CollectionLog;
-use super::config::{PrometheusConfig, ScrapeJob, TargetGroup, expand_glob, read_target_groups};
-use super::round::{self, Round};
-use super::target::{Health, Skip, Target, TargetStatus, populate};
+use super::config::{PrometheusConfig, ScrapeJob, TargetGroup};
+use super::discovery;
+use super::http::{FetchError, HttpClient, fetch};
+use super::protocol::accept;
+use super::round::{self, JobSeries, Known, Reading};
+use super::target::{DroppedTarget, Health, Skip, Target, TargetStatus, populate};
 
 /// Bytes of a scrape's body where the job sets no limit of its own.
-const BODY_BYTES_MAX: u64 = 64 << 20;
+const BODY_BYTES_MAX: usize = 64 << 20;
 /// A simulated clock may ask for more scrapes than there is time for.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-const ACCEPT: &str =
-    "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
 /// What the manager works with.
 #[derive(Clone)]
@@ -38,7 +38,17 @@ impl std::fmt::Debug for ScrapeSettings {
     }
 }
 
-type Statuses = Arc<Mutex<BTreeMap<(String, String), TargetStatus>>>;
+/// What the tasks tell about targets.
+#[derive(Debug, Default)]
+struct Told {
+    /// By job and key of the target.
+    active: BTreeMap<(String, String), TargetStatus>,
+    /// By job: how many were dropped, and as many of them as `keep_dropped_targets` allows (0 is
+    /// all).
+    dropped: BTreeMap<String, (usize, VecDeque<DroppedTarget>)>,
+}
+
+type Statuses = Arc<Mutex<Told>>;
 
 /// Scrapes the targets of all jobs, each in its own task; follows file discovery and reloads.
 #[derive(Debug)]
@@ -58,7 +68,7 @@ impl ScrapeManager {
     pub async fn apply(&self, config: &PrometheusConfig) {
         let mut running = self.running.lock().await;
         stop_all(&mut running).await;
-        lock(&self.statuses).clear();
+        *lock(&self.statuses) = Told::default();
         for job in &config.jobs {
             let (stop, stopped) = watch::channel(false);
             let task = tokio::spawn(run_job(
@@ -79,7 +89,14 @@ impl ScrapeManager {
 
     /// Every target with its last scrape, ordered by job, then URL.
     pub fn statuses(&self) -> Vec<TargetStatus> {
-        lock(&self.statuses).values().cloned().collect()
+        lock(&self.statuses).active.values().cloned().collect()
+    }
+
+    /// Targets that relabeling dropped, ordered by job, and how many each job dropped in all.
+    pub fn dropped(&self) -> (Vec<DroppedTarget>, BTreeMap<String, usize>) {
+        let told = lock(&self.statuses);
+        let kept = told.dropped.values().flat_map(|(_, kept)| kept).cloned().collect();
+        (kept, told.dropped.iter().map(|(job, (n, _))| (job.clone(), *n)).collect())
     }
 }
 
@@ -98,6 +115,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// What the tasks of one job share.
+struct Job {
+    job: ScrapeJob,
+    client: HttpClient,
+    accept: String,
+    settings: ScrapeSettings,
+    statuses: Statuses,
+    series: JobSeries,
+}
+
+struct Running {
+    target: Target,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
 /// Keeps one task per target of a job and adjusts them to what discovery finds.
 async fn run_job(
     job: ScrapeJob,
@@ -106,77 +139,96 @@ async fn run_job(
     statuses: Statuses,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let client = match client(&job, &settings.user_agent) {
+    // Targets may have a timeout of their own, so none is set for all.
+    let client = match HttpClient::new(&job.http, &settings.user_agent, None, job.compression) {
         Ok(client) => client,
         Err(e) => {
             tracing::error!(job = job.name, error = %e, "scrape job cannot start");
             return;
         }
     };
-    let job = Arc::new(job);
-    let refresh = job.file_sd.iter().map(|f| f.refresh).min();
-    let mut tasks: BTreeMap<String, (Target, watch::Sender<bool>, JoinHandle<()>)> =
-        BTreeMap::new();
-    let mut files: BTreeMap<PathBuf, Vec<TargetGroup>> = BTreeMap::new();
+    let (found, mut news) = mpsc::channel(1);
+    let mut sources = JoinSet::new();
+    for (place, source) in job.discovery.iter().enumerate() {
+        let (name, agent) = (job.name.clone(), settings.user_agent.clone());
+        sources.spawn(discovery::run(source.clone(), place, name, agent, found.clone()));
+    }
+    drop(found);
+    let mut groups: Vec<Vec<TargetGroup>> = vec![Vec::new(); job.discovery.len()];
+    let accept = accept(&job.formats);
+    let series = JobSeries::new(0);
+    let shared = Arc::new(Job { job, client, accept, settings, statuses, series });
+    // `target_limit` fails every scrape of the job rather than choosing some.
+    let over = watch::Sender::new(None);
+    let mut tasks: BTreeMap<String, Running> = BTreeMap::new();
     loop {
-        read_files(&job, &mut files);
-        let wanted = targets(&job, &external, files.values().flatten());
-        let gone: Vec<String> = tasks
-            .iter()
-            .filter(|(url, (t, _, _))| wanted.get(*url) != Some(t))
-            .map(|(url, _)| url.clone())
-            .collect();
-        for url in gone {
-            if let Some((_, stop, task)) = tasks.remove(&url) {
-                stop.send_replace(true);
-                log_end(task.await);
-                lock(&statuses).remove(&(job.name.clone(), url));
-            }
-        }
-        for (url, target) in wanted {
-            if tasks.contains_key(&url) {
-                continue;
-            }
-            lock(&statuses).insert(
-                (job.name.clone(), url.clone()),
-                TargetStatus {
-                    job: job.name.clone(),
-                    target: target.clone(),
-                    health: Health::Unknown,
-                    last_error: String::new(),
-                    last_scrape: None,
-                    last_duration_ms: 0.0,
-                    interval_ms: job.interval.as_millis() as i64,
-                    timeout_ms: job.timeout.as_millis() as i64,
-                },
-            );
-            let (stop, target_stopped) = watch::channel(false);
-            let task = tokio::spawn(run_target(
-                Arc::clone(&job),
-                target.clone(),
-                client.clone(),
-                settings.clone(),
-                Arc::clone(&statuses),
-                target_stopped,
-            ));
-            tasks.insert(url, (target, stop, task));
-        }
-        let wait = async {
-            match refresh {
-                Some(period) => tokio::time::sleep(period.max(Duration::from_millis(100))).await,
+        let wanted = targets(&shared, &external, groups.iter().flatten());
+        let (count, limit) = (wanted.len(), shared.job.limits.targets);
+        let forced = (limit > 0 && count > limit)
+            .then(|| format!("target_limit exceeded (number of targets: {count}, limit: {limit})"));
+        over.send_if_modified(|o| std::mem::replace(o, forced.clone()) != forced);
+        adjust(&shared, &mut tasks, wanted, &over).await;
+        let change = async {
+            match news.recv().await {
+                Some(change) => change,
+                // Nothing is discovered: what is static stays.
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = wait => {}
+            (place, found) = change => {
+                if let Some(known) = groups.get_mut(place) {
+                    *known = found;
+                }
+            }
             _ = stopped.wait_for(|s| *s) => break,
         }
     }
-    for (_, stop, _) in tasks.values() {
-        stop.send_replace(true);
+    sources.shutdown().await;
+    for running in tasks.values() {
+        running.stop.send_replace(true);
     }
-    for (_, (_, _, task)) in tasks {
-        log_end(task.await);
+    for running in tasks.into_values() {
+        log_end(running.task.await);
+    }
+}
+
+/// Ends the tasks of targets that are gone, starts those of new ones.
+async fn adjust(
+    shared: &Arc<Job>,
+    tasks: &mut BTreeMap<String, Running>,
+    wanted: BTreeMap<String, Target>,
+    over: &watch::Sender<Option<String>>,
+) {
+    let ended = tasks.extract_if(.., |key, r| wanted.get(key) != Some(&r.target));
+    let ended: Vec<(String, Running)> = ended.collect();
+    for (_, running) in &ended {
+        running.stop.send_replace(true);
+    }
+    let name = &shared.job.name;
+    for (key, running) in ended {
+        log_end(running.task.await);
+        lock(&shared.statuses).active.remove(&(name.clone(), key));
+    }
+    for (key, target) in wanted {
+        if tasks.contains_key(&key) {
+            continue;
+        }
+        let status = TargetStatus {
+            job: name.clone(),
+            health: Health::Unknown,
+            last_error: String::new(),
+            last_scrape: None,
+            last_duration_ms: 0.0,
+            interval_ms: target.interval.as_millis() as i64,
+            timeout_ms: target.timeout.as_millis() as i64,
+            target: target.clone(),
+        };
+        lock(&shared.statuses).active.insert((name.clone(), key.clone()), status);
+        let (stop, stopped) = watch::channel(false);
+        let run =
+            run_target(Arc::clone(shared), key.clone(), target.clone(), over.subscribe(), stopped);
+        tasks.insert(key, Running { target, stop, task: tokio::spawn(run) });
     }
 }
 
@@ -186,70 +238,35 @@ fn log_end(end: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Reads the discovery files; one that cannot be read keeps its last good content.
-fn read_files(job: &ScrapeJob, files: &mut BTreeMap<PathBuf, Vec<TargetGroup>>) {
-    let mut seen = BTreeSet::new();
-    for path in job.file_sd.iter().flat_map(|f| &f.files).flat_map(|f| expand_glob(f)) {
-        match read_target_groups(&path) {
-            Ok(groups) => {
-                files.insert(path.clone(), groups);
-            }
-            Err(e) => tracing::warn!(job = job.name, error = %e, "discovery file not read"),
-        }
-        seen.insert(path);
-    }
-    files.retain(|path, _| seen.contains(path));
-}
-
+/// The targets by a key that two of equal address and different labels do not share.
 fn targets<'a>(
-    job: &'a ScrapeJob,
+    shared: &'a Job,
     external: &LabelSet,
     discovered: impl Iterator<Item = &'a TargetGroup>,
 ) -> BTreeMap<String, Target> {
+    let job = &shared.job;
     let mut wanted = BTreeMap::new();
+    let (mut dropped, mut kept) = (0, VecDeque::new());
     for group in job.static_targets.iter().chain(discovered) {
         for address in &group.targets {
             match populate(job, address, &group.labels, external) {
                 Ok(target) => {
-                    wanted.insert(target.url.clone(), target);
+                    wanted.insert(format!("{} {}", target.url, target.labels), target);
                 }
-                Err(Skip::Dropped) => {}
+                Err(Skip::Dropped(discovered)) => {
+                    dropped += 1;
+                    if job.limits.dropped_targets == 0 || kept.len() < job.limits.dropped_targets {
+                        kept.push_back(DroppedTarget { job: job.name.clone(), discovered });
+                    }
+                }
                 Err(Skip::Invalid(why)) => {
                     tracing::warn!(job = job.name, address, why, "target left out");
                 }
             }
         }
     }
-    if job.target_limit > 0 && wanted.len() > job.target_limit {
-        tracing::error!(
-            job = job.name,
-            targets = wanted.len(),
-            limit = job.target_limit,
-            "target limit exceeded, nothing of this job is scraped"
-        );
-        wanted.clear();
-    }
+    lock(&shared.statuses).dropped.insert(job.name.clone(), (dropped, kept));
     wanted
-}
-
-fn client(job: &ScrapeJob, user_agent: &str) -> Result<reqwest::Client, String> {
-    crate::install_crypto();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(user_agent)
-        .timeout(job.timeout)
-        .tls_danger_accept_invalid_certs(job.insecure_skip_verify)
-        .redirect(if job.follow_redirects {
-            reqwest::redirect::Policy::limited(10)
-        } else {
-            reqwest::redirect::Policy::none()
-        });
-    if let Some(path) = &job.ca_file {
-        let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| e.to_string())?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(|e| e.to_string())
 }
 
 /// A share of the interval that depends on the target alone, so that scrapes spread evenly and a
@@ -261,17 +278,17 @@ fn offset(target: &Target, interval: Duration) -> Duration {
 }
 
 async fn run_target(
-    job: Arc<ScrapeJob>,
+    shared: Arc<Job>,
+    key: String,
     target: Target,
-    client: reqwest::Client,
-    settings: ScrapeSettings,
-    statuses: Statuses,
+    over: watch::Receiver<Option<String>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let (job, settings) = (&shared.job, &shared.settings);
     let name = format!("{}/{}", job.name, target.labels.get("instance").unwrap_or(""));
-    let mut before: BTreeSet<LabelSet> = BTreeSet::new();
+    let mut before = Known::new();
     // The first scrape comes soon; the spreading matters for the rhythm, not for the start.
-    let interval = settings.clock.real(job.interval).max(INTERVAL_MIN);
+    let interval = settings.clock.real(target.interval).max(INTERVAL_MIN);
     let first = offset(&target, interval.min(Duration::from_secs(2)));
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -282,23 +299,44 @@ async fn run_target(
         }
         let now = settings.clock.now();
         let started = tokio::time::Instant::now();
+        let forced = over.borrow().clone();
+        let scrape = async {
+            match forced {
+                Some(why) => Err(FetchError::Other(why)),
+                None => scrape(&shared, &target).await,
+            }
+        };
         let fetched = tokio::select! {
-            r = fetch(&job, &target, &client) => r,
+            r = scrape => r,
             _ = stopped.wait_for(|s| *s) => break,
         };
         let seconds = started.elapsed().as_secs_f64();
-        let outcome: Result<Round, String> = fetched.and_then(|(body, content_type)| {
-            round::read_body(&job, &target, &body, &content_type, now, &before)
-        });
-        let mut batch = match &outcome {
-            Ok(r) => r.batch.clone(),
-            Err(_) => round::all_stale(&before, now),
+        let job_series = &shared.series;
+        let reading = Reading { job, target: &target, now, before: &before, job_series };
+        let mut round = match fetched {
+            Ok((body, kind)) => reading.body(&body, kind.as_deref()),
+            Err(e) => {
+                let bytes = if matches!(e, FetchError::TooLarge(_)) { -1 } else { 0 };
+                reading.failed(e.to_string(), bytes)
+            }
         };
-        batch.series.extend(round::synthetic(&target, now, seconds, outcome.as_ref().ok()));
-        let error = store(&settings, batch).await.err().or_else(|| outcome.as_ref().err().cloned());
+        let mut batch = std::mem::take(&mut round.batch);
+        batch.series.extend(round::report(&reading, seconds, &round));
+        if round.refused > 0 {
+            tracing::warn!(
+                job = job.name,
+                target = name,
+                refused = round.refused,
+                limit = job.limits.series,
+                "new series beyond series_limit refused"
+            );
+        }
+        let stored = store(settings, batch).await;
+        let error = stored.err().or(round.error);
         settings.collection.record(&name, now, error.is_none());
-        before = outcome.map(|r| r.tracked).unwrap_or_default();
-        if let Some(status) = lock(&statuses).get_mut(&(job.name.clone(), target.url.clone())) {
+        before = round.known;
+        let mut told = lock(&shared.statuses);
+        if let Some(status) = told.active.get_mut(&(job.name.clone(), key.clone())) {
             status.health = if error.is_none() { Health::Up } else { Health::Down };
             status.last_error = error.unwrap_or_default();
             status.last_scrape = Some(now);
@@ -307,8 +345,11 @@ async fn run_target(
     }
     let now = settings.clock.now();
     let mut batch = round::all_stale(&before, now);
-    batch.series.extend(round::synthetic_stale(&target, now));
-    if let Err(e) = store(&settings, batch).await {
+    let reading =
+        Reading { job, target: &target, now, before: &before, job_series: &shared.series };
+    batch.series.extend(round::report_stale(&reading));
+    shared.series.fetch_sub(before.len(), Ordering::Relaxed);
+    if let Err(e) = store(settings, batch).await {
         tracing::warn!(target = name, error = e, "stale markers not stored");
     }
 }
@@ -325,54 +366,14 @@ async fn store(settings: &ScrapeSettings, batch: MetricBatch) -> Result<(), Stri
     Ok(())
 }
 
-/// The body and its content type; compressed bodies are unpacked by the client, and the cap holds
-/// for what comes out.
-async fn fetch(
-    job: &ScrapeJob,
-    target: &Target,
-    client: &reqwest::Client,
-) -> Result<(Vec<u8>, String), String> {
-    let seconds = job.timeout.as_secs_f64().to_string();
-    let mut request = client
+async fn scrape(shared: &Job, target: &Target) -> Result<(Vec<u8>, Option<String>), FetchError> {
+    let request = shared
+        .client
         .get(&target.url)
-        .header("Accept", ACCEPT)
-        .header("X-Prometheus-Scrape-Timeout-Seconds", seconds);
-    if let Some((user, password)) = &job.basic_auth {
-        let password = password.read().map_err(|e| format!("password file: {e}"))?;
-        request = request.basic_auth(user, Some(password));
-    }
-    if let Some((kind, secret)) = &job.authorization {
-        let secret = secret.read().map_err(|e| format!("credentials file: {e}"))?;
-        request = request.header("Authorization", format!("{kind} {secret}"));
-    }
-    let response = request.send().await.map_err(|e| plain(&e))?;
-    if !response.status().is_success() {
-        return Err(format!("server returned HTTP status {}", response.status()));
-    }
-    let content_type = response
-        .headers()
-        .get("content-type")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("text/plain")
-        .to_owned();
-    let max = if job.body_bytes_max > 0 { job.body_bytes_max } else { BODY_BYTES_MAX } as usize;
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|e| plain(&e))?;
-        if body.len() + chunk.len() > max {
-            return Err(format!("body size limit exceeded: more than {max} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((body, content_type))
-}
-
-/// The innermost cause, without the URL that the status shows anyway.
-fn plain(e: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = e;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    if e.is_timeout() { "context deadline exceeded".to_owned() } else { cause.to_string() }
+        .map_err(FetchError::Other)?
+        .timeout(target.timeout)
+        .header("Accept", &shared.accept)
+        .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
+    let limit = usize::try_from(shared.job.limits.body_bytes).unwrap_or(usize::MAX);
+    fetch(request, if limit > 0 { limit } else { BODY_BYTES_MAX }).await
 }

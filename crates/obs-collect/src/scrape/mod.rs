@@ -2,17 +2,27 @@
 
 mod collection;
 mod config;
+mod discovery;
+mod histograms;
+mod http;
 mod manager;
 mod md5;
+mod protocol;
 mod relabel;
 mod round;
 mod target;
 
 pub use collection::{CollectionCounts, CollectionLog};
 pub use config::{
-    FileDiscovery, PrometheusConfig, ScrapeConfigError, ScrapeJob, Secret, TargetGroup,
-    expand_glob, read_target_groups,
+    Discovery, DnsDiscovery, DnsKind, FileDiscovery, HttpDiscovery, HttpSettings,
+    KubernetesDiscovery, KubernetesRole, KubernetesSelector, PrometheusConfig, ProxySettings,
+    ScrapeConfigError, ScrapeFormats, ScrapeJob, ScrapeLimits, Secret, TargetGroup, TlsSettings,
+    TlsVersion, expand_glob, read_target_groups,
 };
 pub use manager::{ScrapeManager, ScrapeSettings};
+pub use protocol::{Escaping, ScrapeProtocol};
 pub use relabel::{Action, RelabelRule, relabel};
-pub use target::{Health, Target, TargetStatus};
+pub use target::{DroppedTarget, Health, Target, TargetStatus};
+
+#[cfg(test)]
+mod tests;

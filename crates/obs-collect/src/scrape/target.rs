@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use obs_types::{LabelSet, TimestampMs};
 
-use super::config::ScrapeJob;
+use super::config::{ScrapeJob, duration};
 use super::relabel::relabel;
 
 /// One place to scrape, after relabeling.
@@ -11,6 +14,16 @@ pub struct Target {
     /// As discovered, with `__address__` and the other meta labels.
     pub discovered: LabelSet,
     pub url: String,
+    /// The job's, unless relabeling set `__scrape_interval__` or `__scrape_timeout__`.
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// A target that relabeling dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedTarget {
+    pub job: String,
+    pub discovered: LabelSet,
 }
 
 /// How the last scrape went.
@@ -48,8 +61,8 @@ pub struct TargetStatus {
 /// Why an address gives no target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Skip {
-    /// Relabeling dropped it.
-    Dropped,
+    /// Relabeling dropped it; its labels as discovered.
+    Dropped(LabelSet),
     Invalid(String),
 }
 
@@ -66,18 +79,31 @@ pub(crate) fn populate(
         ("job", job.name.clone()),
         ("__scheme__", job.scheme.clone()),
         ("__metrics_path__", job.metrics_path.clone()),
-        ("__scrape_interval__", format!("{}ms", job.interval.as_millis())),
-        ("__scrape_timeout__", format!("{}ms", job.timeout.as_millis())),
+        ("__scrape_interval__", duration_text(job.interval)),
+        ("__scrape_timeout__", duration_text(job.timeout)),
     ] {
         if group.get(name).is_none() {
             discovered.set(name, value);
         }
     }
-    for (name, value) in &job.params {
+    // A label holds one value: the first.
+    for (name, value) in job.params.iter().rev() {
         discovered.set(format!("__param_{name}"), value);
     }
     let discovered = discovered.build();
-    let labels = relabel(&discovered, &job.relabel).ok_or(Skip::Dropped)?;
+    let Some(labels) = relabel(&discovered, &job.relabel) else {
+        return Err(Skip::Dropped(discovered));
+    };
+    let time = |name: &str, default: Duration| match labels.get(name) {
+        None => Ok(default),
+        Some(text) => duration(name, text).map_err(Skip::Invalid),
+    };
+    let interval = time("__scrape_interval__", job.interval)?;
+    let timeout = time("__scrape_timeout__", job.timeout)?;
+    if interval.is_zero() || timeout.is_zero() || timeout > interval {
+        let why = format!("scrape timeout {timeout:?} does not go with interval {interval:?}");
+        return Err(Skip::Invalid(why));
+    }
     let address = labels.get("__address__").unwrap_or("");
     if address.is_empty() || address.contains('/') {
         return Err(Skip::Invalid(format!("{address:?} is not a valid host:port")));
@@ -86,17 +112,22 @@ pub(crate) fn populate(
     let path = labels.get("__metrics_path__").unwrap_or("/metrics");
     let mut url =
         format!("{scheme}://{address}{}{path}", if path.starts_with('/') { "" } else { "/" });
-    let mut params: Vec<(String, String)> = labels
-        .iter()
-        .filter_map(|(n, v)| Some((n.strip_prefix("__param_")?.to_owned(), v.to_owned())))
-        .collect();
-    // Further values of a repeated parameter cannot be labels; they come from the job.
+    let mut params: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in &job.params {
-        if !params.contains(&(name.clone(), value.clone())) {
-            params.push((name.clone(), value.clone()));
+        params.entry(name).or_default().push(value);
+    }
+    // Relabeling decides the first value of each parameter; further ones come from the job.
+    for (name, value) in labels.iter() {
+        let Some(name) = name.strip_prefix("__param_") else { continue };
+        match params.entry(name).or_default().first_mut() {
+            Some(first) => *first = value,
+            None => {
+                params.insert(name, vec![value]);
+            }
         }
     }
-    for (i, (name, value)) in params.iter().enumerate() {
+    let params = params.iter().flat_map(|(n, all)| all.iter().map(move |v| (n, v)));
+    for (i, (name, value)) in params.enumerate() {
         url.push(if i == 0 { '?' } else { '&' });
         url.push_str(&percent(name));
         url.push('=');
@@ -114,10 +145,23 @@ pub(crate) fn populate(
             public.set(name, value);
         }
     }
-    Ok(Target { labels: public.build(), discovered, url })
+    Ok(Target { labels: public.build(), discovered, url, interval, timeout })
 }
 
-fn percent(text: &str) -> String {
+/// As Prometheus writes durations: `1h30m`, `15s`, `0s`.
+fn duration_text(d: Duration) -> String {
+    let mut left = d.as_millis();
+    let mut out = String::new();
+    for (unit, ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if left >= ms {
+            out.push_str(&format!("{}{unit}", left / ms));
+            left %= ms;
+        }
+    }
+    if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+pub(super) fn percent(text: &str) -> String {
     let mut out = String::new();
     for b in text.bytes() {
         if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) {
@@ -152,7 +196,24 @@ mod tests {
             "  relabel_configs:\n  - {source_labels: [__address__], regex: 'x:.*', action: drop}\n",
         );
         let none = LabelSet::empty();
-        assert_eq!(populate(&j, "x:1", &none, &none), Err(Skip::Dropped));
+        let dropped = populate(&j, "x:1", &none, &none).unwrap_err();
+        assert!(matches!(dropped, Skip::Dropped(l) if l.get("__address__") == Some("x:1")));
         assert!(populate(&j, "y:1", &none, &none).is_ok());
+    }
+
+    #[test]
+    fn relabeling_may_set_the_rhythm() {
+        let none = LabelSet::empty();
+        let rule = |value: &str| {
+            job(&format!(
+                "  scrape_interval: 90s\n  relabel_configs: [{{target_label: __scrape_interval__, replacement: {value}}}]\n"
+            ))
+        };
+        let t = populate(&rule("30s"), "x:1", &none, &none).unwrap();
+        assert_eq!((t.interval.as_secs(), t.timeout.as_secs()), (30, 10));
+        assert_eq!(t.discovered.get("__scrape_interval__"), Some("1m30s"));
+        for bad in ["5s", "soon"] {
+            assert!(matches!(populate(&rule(bad), "x:1", &none, &none), Err(Skip::Invalid(_))));
+        }
     }
 }

@@ -7,7 +7,9 @@ mod discovery;
 mod forms;
 mod http;
 mod job;
+mod limits;
 mod relabel;
+mod sections;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -16,13 +18,18 @@ use std::time::Duration;
 use obs_types::LabelSet;
 
 use self::discovery::valid_label_name;
-use self::forms::{FileForm, GlobalForm};
-use self::job::{check_protocols, check_scheme};
-use self::units::duration;
+use self::forms::{FileForm, JobForm, JobsForm};
+use self::job::Defaults;
+pub(crate) use self::units::duration;
 
-pub use self::discovery::{FileDiscovery, TargetGroup, read_target_groups};
-pub use self::http::Secret;
+pub(crate) use self::discovery::parse_target_groups;
+pub use self::discovery::{
+    Discovery, DnsDiscovery, DnsKind, FileDiscovery, HttpDiscovery, KubernetesDiscovery,
+    KubernetesRole, KubernetesSelector, TargetGroup, read_target_groups,
+};
+pub use self::http::{HttpSettings, ProxySettings, Secret, TlsSettings, TlsVersion};
 pub use self::job::ScrapeJob;
+pub use self::limits::{ScrapeFormats, ScrapeLimits};
 pub use self::units::expand_glob;
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,7 +67,12 @@ impl PrometheusConfig {
         }
         let form: FileForm = serde_saphyr::from_str(text).map_err(|e| fail(e.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
-        Checker { folder }.config(form).map_err(fail)
+        let mut notices = Vec::new();
+        let defaults = Defaults::default();
+        let checker = Checker { folder, defaults, notices: &mut notices };
+        let mut config = checker.config(form).map_err(fail)?;
+        config.notices = notices;
+        Ok(config)
     }
 
     /// Reads the scrape jobs of a pack's or a `scrape_config_files` file.
@@ -69,17 +81,19 @@ impl PrometheusConfig {
     }
 }
 
-struct Checker {
+/// What checking one file needs.
+struct Checker<'n> {
     folder: PathBuf,
+    defaults: Defaults,
+    notices: &'n mut Vec<String>,
 }
 
-impl Checker {
+impl Checker<'_> {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn config(&self, form: FileForm) -> Result<PrometheusConfig, String> {
-        let mut notices = Vec::new();
+    fn config(mut self, form: FileForm) -> Result<PrometheusConfig, String> {
         for (name, value) in [
             ("alerting", &form.alerting),
             ("remote_write", &form.remote_write),
@@ -89,35 +103,35 @@ impl Checker {
             ("otlp", &form.otlp),
             ("runtime", &form.runtime),
         ] {
-            if value.is_some() {
-                notices.push(format!("section {name:?} is not used"));
+            if let Some(value) = value {
+                sections::check(name, value)?;
+                self.notices.push(format!("section {name:?} is not used"));
             }
         }
-        let global = &form.global;
-        self.check_global(global)?;
+        let mut global = form.global.unwrap_or_default();
+        if let Some(bad) = global.external_labels.keys().find(|n| !valid_label_name(n)) {
+            return Err(format!("{bad:?} is not a valid label name"));
+        }
+        if let Some(text) = &global.rule_query_offset {
+            duration("rule_query_offset", text)?;
+        }
+        if global.query_log_file.is_some() {
+            self.notices.push("global: query_log_file is not written".into());
+        }
+        self.defaults = Defaults {
+            interval: global.scrape_interval.take(),
+            timeout: global.scrape_timeout.take(),
+            limits: global.limits(),
+        };
+        self.check_defaults()?;
         let mut jobs: Vec<ScrapeJob> = Vec::new();
-        for job in form.scrape_configs.unwrap_or_default() {
-            let name = job.job_name.clone();
-            if jobs.iter().any(|j| j.name == name) {
-                return Err(format!("found multiple scrape configs with job name {name:?}"));
-            }
-            let checked = self
-                .job(job, global, &mut notices)
-                .map_err(|e| format!("scrape config {name:?}: {e}"))?;
-            jobs.push(checked);
-        }
+        self.jobs(form.scrape_configs.unwrap_or_default(), &mut jobs)?;
         for pattern in form.scrape_config_files.unwrap_or_default() {
+            if pattern.rsplit_once('/').is_some_and(|(folder, _)| folder.contains('*')) {
+                return Err(format!("invalid scrape config file path {pattern:?}"));
+            }
             for file in expand_glob(&self.path(&pattern)) {
-                let more = PrometheusConfig::load(&file).map_err(|e| e.to_string())?;
-                for job in more.jobs {
-                    if jobs.iter().any(|j| j.name == job.name) {
-                        return Err(format!(
-                            "found multiple scrape configs with job name {:?}",
-                            job.name
-                        ));
-                    }
-                    jobs.push(job);
-                }
+                self.included(&file, &mut jobs).map_err(|e| format!("{}: {e}", file.display()))?;
             }
         }
         let mut rule_files = Vec::new();
@@ -131,53 +145,53 @@ impl Checker {
         Ok(PrometheusConfig {
             jobs,
             rule_files,
-            external_labels: LabelSet::from_iter(global.external_labels.clone()),
+            external_labels: LabelSet::from_iter(global.external_labels),
             evaluation_interval: global
                 .evaluation_interval
                 .as_deref()
                 .map(|t| duration("evaluation_interval", t))
                 .transpose()?,
-            notices,
+            notices: Vec::new(),
         })
     }
 
-    fn check_global(&self, global: &GlobalForm) -> Result<(), String> {
-        if let Some(bad) = global.external_labels.keys().find(|n| !valid_label_name(n)) {
-            return Err(format!("{bad:?} is not a valid label name"));
+    /// Mistakes in `global` count even if every job says otherwise.
+    fn check_defaults(&self) -> Result<(), String> {
+        let defaults = &self.defaults;
+        let time = |key: &str, text: &Option<String>, default: &str| {
+            duration(key, text.as_deref().unwrap_or(default))
+        };
+        let interval = time("scrape_interval", &defaults.interval, "1m")?;
+        let timeout = time("scrape_timeout", &defaults.timeout, "10s")?;
+        if defaults.timeout.is_some() && timeout > interval {
+            return Err("global scrape timeout greater than scrape interval".into());
         }
-        for (name, value) in [
-            ("rule_query_offset", &global.rule_query_offset),
-            ("scrape_interval", &global.scrape_interval),
-            ("scrape_timeout", &global.scrape_timeout),
-        ] {
-            if let Some(text) = value {
-                duration(name, text)?;
+        limits::check(defaults.limits.clone()).map(drop).map_err(|e| format!("global: {e}"))
+    }
+
+    fn jobs(&mut self, forms: Vec<JobForm>, jobs: &mut Vec<ScrapeJob>) -> Result<(), String> {
+        for form in forms {
+            let name = form.job_name.clone();
+            if jobs.iter().any(|j| j.name == name) {
+                return Err(format!("found multiple scrape configs with job name {name:?}"));
             }
+            let job = self.job(form).map_err(|e| format!("scrape config {name:?}: {e}"))?;
+            jobs.push(job);
         }
-        check_scheme(
-            "metric_name_validation_scheme",
-            global.metric_name_validation_scheme.as_deref(),
-            &["utf8", "legacy"],
-        )?;
-        check_scheme(
-            "metric_name_escaping_scheme",
-            global.metric_name_escaping_scheme.as_deref(),
-            &["allow-utf-8", "underscores", "dots", "values"],
-        )?;
-        if let Some(protocols) = &global.scrape_protocols {
-            check_protocols(protocols)?;
-        }
-        // Known, and of no effect here.
-        let _passive = (
-            &global.query_log_file,
-            &global.scrape_failure_log_file,
-            global.keep_dropped_targets,
-            global.scrape_native_histograms,
-            global.convert_classic_histograms_to_nhcb,
-            global.always_scrape_classic_histograms,
-            global.extra_scrape_metrics,
-        );
         Ok(())
+    }
+
+    /// Jobs of a file of `scrape_config_files`: `global` holds for them too, names of files are
+    /// relative to their own.
+    fn included(&mut self, file: &Path, jobs: &mut Vec<ScrapeJob>) -> Result<(), String> {
+        let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
+        let form: JobsForm = serde_saphyr::from_str(&text).map_err(|e| e.to_string())?;
+        let mut checker = Checker {
+            folder: file.parent().unwrap_or(Path::new(".")).to_owned(),
+            defaults: self.defaults.clone(),
+            notices: &mut *self.notices,
+        };
+        checker.jobs(form.scrape_configs.unwrap_or_default(), jobs)
     }
 }
 
@@ -193,50 +207,4 @@ pub(crate) mod testing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<PrometheusConfig, String> {
-        PrometheusConfig::parse(text, Path::new("prometheus.yml")).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn a_usual_file() {
-        let c = parse(
-            "global: {scrape_interval: 15s, external_labels: {region: eu}}\nrule_files: [rules/*.yml]\nscrape_configs:\n- job_name: node\n  static_configs:\n  - targets: ['127.0.0.1:9100']\n    labels: {node: brick-01}\n  metric_relabel_configs:\n  - {source_labels: [__name__], regex: 'go_.*', action: drop}\n- job_name: k8s\n  kubernetes_sd_configs: [{role: pod}]\n",
-        )
-        .unwrap();
-        assert_eq!(c.jobs.len(), 2);
-        assert_eq!(c.jobs[0].interval, Duration::from_secs(15));
-        assert_eq!(c.jobs[0].timeout, Duration::from_secs(10));
-        assert_eq!(c.jobs[0].static_targets[0].labels.get("node"), Some("brick-01"));
-        assert!(c.notices[0].contains("kubernetes discovery"));
-        assert_eq!(c.external_labels.get("region"), Some("eu"));
-    }
-
-    #[test]
-    fn mistakes_name_file_and_cause() {
-        for (text, want) in [
-            ("scrape_configs:\n- job_name: a\n  scrape_intervall: 3s\n", "scrape_intervall"),
-            ("globall: {}\n", "globall"),
-            ("scrape_configs:\n- job_name: a\n- job_name: a\n", "multiple scrape configs"),
-            (
-                "scrape_configs:\n- {job_name: a, scrape_interval: 5s, scrape_timeout: 6s}\n",
-                "greater than",
-            ),
-            (
-                "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {regex: '(', target_label: x}\n",
-                "relabel regex",
-            ),
-            (
-                "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['http://x/']}]\n",
-                "not a valid hostname",
-            ),
-        ] {
-            let e = parse(text).unwrap_err();
-            assert!(e.contains(want) && e.contains("prometheus.yml"), "{e}");
-        }
-        let e = parse("global:\n  scrape_interval: 15s\n  nonsense: 1\n").unwrap_err();
-        assert!(e.contains("line 3"), "{e}");
-    }
-}
+mod tests;

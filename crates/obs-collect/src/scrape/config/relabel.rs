@@ -54,6 +54,9 @@ fn relabel_rule(form: RelabelForm) -> Result<RelabelRule, String> {
     {
         return Err(format!("{target_label:?} is invalid 'target_label' for {action_text} action"));
     }
+    if matches!(action, Action::Lowercase | Action::Uppercase) && form.replacement.is_some() {
+        return Err(format!("'replacement' can not be set for {action_text} action"));
+    }
     if let Some(bad) = form.source_labels.iter().flatten().find(|n| !valid_label_name(n)) {
         return Err(format!("{bad:?} is not a valid label name"));
     }

@@ -43,17 +43,17 @@ pub(crate) fn duration(key: &str, text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-/// `15MB` and the like (powers of 1024), or a plain number of bytes.
+/// `15MB` and the like (powers of 1024); a number without a unit is a mistake, except 0.
 pub(super) fn size_limit(value: &Yaml) -> Result<u64, String> {
     let wrong = || format!("body_size_limit {value} is not a size such as 15MB");
-    if let Some(n) = value.as_u64() {
-        return Ok(n);
+    if value.as_u64() == Some(0) {
+        return Ok(0);
     }
     let text = value.as_str().ok_or_else(wrong)?;
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(split).ok_or_else(wrong)?;
     let shift = match unit {
-        "" | "B" => 0,
+        "B" => 0,
         "KB" | "KiB" => 10,
         "MB" | "MiB" => 20,
         "GB" | "GiB" => 30,
