@@ -1,10 +1,11 @@
-//! What others send to us: remote write, OTLP over HTTP and gRPC, Loki push, JSON.
+//! What others send to us: remote write, exposition text, OTLP over HTTP and gRPC, Loki push, JSON.
 //!
 //! Invariants: a body is read, unpacked and decoded only within [`ReceiverLimits`]; sinks are called
 //! from blocking threads; every request ends in exactly one of accepted or rejected counters; the
 //! answer is the protocol's own.
 
 mod counters;
+mod import;
 mod intake;
 mod json;
 mod loki;
@@ -100,7 +101,8 @@ impl Shared {
     }
 }
 
-/// Every HTTP receiver: `/api/v1/write`, `/loki/api/v1/push`, `/insert/jsonline`,
+/// Every HTTP receiver: `/api/v1/write`, `/api/v1/import/prometheus`, `/metrics/job/…`,
+/// `/loki/api/v1/push`, `/insert/jsonline`,
 /// `/obs/ingest/{metrics,logs,traces}` and the OTLP paths of [`otlp_http_router`] with their aliases
 /// `/otlp/v1/…` and `/api/v1/otlp/v1/metrics`.
 pub fn http_router(
@@ -112,6 +114,9 @@ pub fn http_router(
     let shared = Shared::new("http", sinks, limits, registry, clock);
     Router::new()
         .route("/api/v1/write", post(remote_write::write))
+        .route("/api/v1/import/prometheus", post(import::push))
+        .route("/api/v1/import/prometheus/metrics/job/{*path}", post(import::push_grouped))
+        .route("/metrics/job/{*path}", post(import::push_grouped).put(import::push_grouped))
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/prom/push", post(loki::push))
         .route("/insert/jsonline", post(json::lines))

@@ -487,3 +487,42 @@ async fn remote_write_2_says_what_was_written() {
     assert_eq!(send(vec![0xff], v2).await, (400, "0 0 0".into()));
     assert_eq!(send(vec![], "io.prometheus.write.v3.Request").await, (415, "  ".into()));
 }
+
+#[tokio::test]
+async fn exposition_text_is_pushed() {
+    let server = Server::start().await;
+    let text = "# TYPE a counter\na{x=\"1\",job=\"own\"} 5\nb 6 7000\n";
+    let path = "/api/v1/import/prometheus?extra_label=job=pushed&extra_label=env=e&timestamp=9000";
+    assert_eq!(server.send(server.post(path).body(text)).await.0, 204);
+    let packed = server.post("/metrics/job/batch/instance/i1").header("content-encoding", "gzip");
+    assert_eq!(server.send(packed.body(gzip(b"c 1\n"))).await.0, 204);
+    {
+        let kept = server.memory.metrics.lock().unwrap();
+        let shown: Vec<String> =
+            kept.iter().map(|s| format!("{} {:?}", s.labels, s.samples[0])).collect();
+        assert_eq!(
+            shown,
+            [
+                "a{env=\"e\", job=\"pushed\", x=\"1\"} (TimestampMs(9000), 5.0)",
+                "b{env=\"e\", job=\"pushed\"} (TimestampMs(7000), 6.0)",
+                // No time of its own: the receiver's clock.
+                "c{instance=\"i1\", job=\"batch\"} (TimestampMs(1000000), 1.0)",
+            ]
+        );
+    }
+    for (path, body, want) in [
+        ("/api/v1/import/prometheus", "a 1\nb{ 2\n", "line 2, column 4"),
+        ("/api/v1/import/prometheus?timestamp=soon", "a 1\n", "timestamp=\"soon\""),
+        ("/api/v1/import/prometheus?extra_label=x", "a 1\n", "extra_label=\"x\""),
+        ("/metrics/job/batch/instance", "a 1\n", "\"instance\" of the path has no value"),
+        ("/metrics/job/b/x@base64/eQ", "a 1\n", "x@base64"),
+        ("/api/v1/import/prometheus", "late 1\n", "1 rejected as too_old"),
+    ] {
+        let (status, _, answer) = server.send(server.post(path).body(body)).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(status == 400 && answer.contains(want), "{path}: {status} {answer}");
+    }
+    let many = "a 1\n".repeat(5001);
+    let (status, _, answer) = server.send(server.post("/metrics/job/x").body(many)).await;
+    assert!(status == 400 && String::from_utf8(answer).unwrap().contains("limit of 5000"));
+}
