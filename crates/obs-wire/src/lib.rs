@@ -1,12 +1,14 @@
 //! Every foreign byte format, in and out.
 //!
-//! Lives here: the exposition formats, remote write and read, Prometheus' block files, OTLP, Loki's push formats, JSON lines, ENGINE's
-//! JSON objects, capped decompression: bytes to the batches of `obs-types` and back.
+//! Lives here: the exposition formats, remote write and read, Prometheus' block files, OTLP, Loki's
+//! push formats, JSON lines, ENGINE's JSON objects, DNS messages for discovery, capped
+//! decompression: bytes to the batches of `obs-types` and back.
 //! Not here: HTTP and gRPC themselves (`obs-collect`, `obs-api`), enrichment of logs (`obs-logs`).
 //! Every decoder takes caps and returns an error that names the place; no input panics.
 
 mod caps;
 pub mod compression;
+mod dns;
 mod engine;
 mod error;
 pub mod exposition;
@@ -24,6 +26,7 @@ mod time;
 pub mod tsdb;
 
 pub use caps::{Decoded, WireCaps};
+pub use dns::{DnsAnswer, DnsRecordType, DnsTarget, decode_dns_answer, encode_dns_query};
 pub use engine::{decode_engine_logs, decode_engine_metrics, decode_engine_traces};
 pub use error::{WireError, cut_text};
 pub use json_lines::{JsonLineFields, decode_json_lines, log_from_object};

@@ -47,15 +47,18 @@ pub struct HttpDiscovery {
 pub struct DnsDiscovery {
     pub names: Vec<String>,
     pub kind: DnsKind,
-    /// Address records carry none.
-    pub port: u16,
+    /// For the kinds whose records carry none.
+    pub port: Option<u16>,
     pub refresh: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DnsKind {
+    Srv,
     A,
     Aaaa,
+    Mx,
+    Ns,
 }
 
 /// Objects of one kind behind a Kubernetes API.
@@ -256,25 +259,23 @@ impl Checker<'_> {
 
 pub(super) fn dns_sd(form: DnsSdForm) -> Result<DnsDiscovery, String> {
     let kind = match form.kind.as_deref().unwrap_or("SRV").to_ascii_uppercase().as_str() {
+        "SRV" => DnsKind::Srv,
         "A" => DnsKind::A,
         "AAAA" => DnsKind::Aaaa,
-        other @ ("SRV" | "MX" | "NS") => {
-            return Err(format!(
-                "dns_sd_configs of type {other} are not supported, only A and AAAA are"
-            ));
-        }
+        "MX" => DnsKind::Mx,
+        "NS" => DnsKind::Ns,
         other => return Err(format!("invalid DNS-SD record type {other:?}")),
     };
     if form.names.is_empty() {
         return Err("DNS-SD config must contain at least one SRV record name".into());
     }
-    let Some(port) = form.port else {
+    if kind != DnsKind::Srv && form.port.is_none() {
         return Err("a port is required in DNS-SD configs for all record types except SRV".into());
-    };
+    }
     Ok(DnsDiscovery {
         names: form.names,
         kind,
-        port,
+        port: form.port,
         refresh: refresh(form.refresh_interval.as_deref(), Duration::from_secs(30))?,
     })
 }

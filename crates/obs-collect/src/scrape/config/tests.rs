@@ -9,9 +9,8 @@ fn parse(text: &str) -> Result<PrometheusConfig, String> {
 }
 
 /// Good ones that ask for what vm-obs does not have, and how it says so.
-const REFUSED: [(&str, &str); 5] = [
-    ("conf.good.yml", "dns_sd_configs of type SRV are not supported"),
-    ("scrape_interval_larger.good.yml", "dns_sd_configs of type SRV are not supported"),
+const REFUSED: [(&str, &str); 4] = [
+    ("conf.good.yml", "consul_sd_configs is not supported"),
     ("scrape_config_files_glob.good.yml", "vultr_sd_configs is not supported"),
     ("roundtrip.good.yml", "is not supported"),
     ("kubernetes_kubeconfig_without_apiserver.good.yml", "kubeconfig_file"),
