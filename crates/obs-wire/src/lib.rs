@@ -34,3 +34,6 @@ pub use labels::exemplar;
 pub use loki_labels::parse_loki_labels;
 pub use loki_push::{LokiFormat, decode_loki_push};
 pub use time::{timestamp_from_json, timestamp_from_text};
+
+#[cfg(test)]
+mod corpus;

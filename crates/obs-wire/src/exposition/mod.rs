@@ -348,3 +348,6 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use self::protobuf::tests::body as example_protobuf;

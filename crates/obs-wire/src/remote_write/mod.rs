@@ -68,3 +68,6 @@ fn number_from_kind(kind: MetricKind) -> i32 {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use self::tests::examples;

@@ -168,6 +168,11 @@ fn version_2_resolves_symbols() {
     assert_eq!(got.outcome.rejected_count(), 2);
 }
 
+/// A valid body of each version.
+pub(crate) fn examples() -> (Vec<u8>, Vec<u8>) {
+    (encode_v1(&batch()), request_v2().encode_to_vec())
+}
+
 /// Everything that version 2 can say in one series.
 fn request_v2() -> RequestV2 {
     let symbols =

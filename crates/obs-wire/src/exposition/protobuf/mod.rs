@@ -374,4 +374,4 @@ fn time(bytes: &[u8]) -> Result<TimestampMs, WireError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

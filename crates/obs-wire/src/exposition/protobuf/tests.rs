@@ -43,7 +43,7 @@ fn exemplar(value: f64) -> Vec<u8> {
 }
 
 /// One family of each kind; the histogram has classic buckets and native ones.
-fn body() -> Vec<u8> {
+pub(crate) fn body() -> Vec<u8> {
     let bucket = |count, bound| [number(1, count), double(2, bound)].concat();
     let histogram = [
         number(1, 6),
