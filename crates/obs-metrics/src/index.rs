@@ -141,12 +141,19 @@ impl Index {
                     let under = from.take_while(|(v, _)| v.starts_with(prefix.as_str()));
                     lists.extend(under.filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p));
                 }
+                RegexHint::Suffix(suffix) => {
+                    let under = values.iter().filter(|(v, _)| v.ends_with(suffix.as_str()));
+                    lists.extend(under.filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p));
+                }
+                RegexHint::Everything => lists.extend(values.values()),
                 RegexHint::Nothing => {
                     lists.extend(
                         values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p),
                     );
                 }
             },
+            MatchOp::Regex | MatchOp::NotRegex
+                if RegexHint::of(m.value()) == RegexHint::Everything => {}
             _ => {
                 lists.extend(values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p))
             }
@@ -171,6 +178,25 @@ fn union(lists: &[&Postings]) -> Postings {
         [] => Vec::new(),
         [one] => (*one).clone(),
         many => {
+            let count: usize = many.iter().map(|l| l.len()).sum();
+            let max = many.iter().filter_map(|l| l.last()).max().copied().unwrap_or(0) as usize;
+            // Many numbers out of few: bits are quicker than sorting.
+            if count > max / 32 {
+                let mut bits = vec![0_u64; max / 64 + 1];
+                for n in many.iter().flat_map(|l| l.iter()) {
+                    if let Some(word) = bits.get_mut(*n as usize / 64) {
+                        *word |= 1 << (n % 64);
+                    }
+                }
+                let mut out = Vec::with_capacity(count);
+                for (at, mut word) in bits.into_iter().enumerate() {
+                    while word != 0 {
+                        out.push(at as u32 * 64 + word.trailing_zeros());
+                        word &= word - 1;
+                    }
+                }
+                return out;
+            }
             let mut out: Postings = many.iter().flat_map(|l| l.iter().copied()).collect();
             out.sort_unstable();
             out.dedup();
@@ -266,6 +292,15 @@ mod tests {
                 .filter(|n| !gone.contains_key(n) && matches_all(&matchers, &sets[*n as usize]))
                 .collect();
             prop_assert_eq!(index.select(&matchers), want);
+        }
+
+        #[test]
+        fn unions(lists in proptest::collection::vec(
+            proptest::collection::btree_set(0_u32..2_000, 0..40), 0..6)) {
+            let want: BTreeSet<u32> = lists.iter().flatten().copied().collect();
+            let lists: Vec<Postings> = lists.into_iter().map(|l| l.into_iter().collect()).collect();
+            let lists: Vec<&Postings> = lists.iter().collect();
+            prop_assert_eq!(union(&lists), want.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Reading: head and blocks merged per series, repetitions removed, tombstones applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,17 +16,25 @@ use crate::series::Snapshot;
 use crate::tombstones::Tombstones;
 use crate::{lock, read};
 
-/// Where the samples of one series lie.
-#[derive(Debug, Default)]
-struct Places {
-    /// Block (position in the cursor list) and position of the series in it, oldest block first.
-    blocks: Vec<(usize, u32)>,
-    head: Option<Snapshot>,
+/// Some samples of one series.
+#[derive(Debug)]
+struct Found {
+    labels: LabelSet,
+    place: Place,
+}
+
+/// Where they lie.
+#[derive(Debug)]
+enum Place {
+    /// Position in the cursor list and of the series in the block.
+    Block(usize, u32),
+    Head(Snapshot),
 }
 
 /// The answer of `select`: decodes one series per step.
 struct Selected<'a> {
-    series: std::collections::btree_map::IntoIter<LabelSet, Places>,
+    /// By label set; of one series, blocks from the oldest on, then the head.
+    found: std::iter::Peekable<std::vec::IntoIter<Found>>,
     cursors: Vec<BlockCursor>,
     range: TimeRangeMs,
     tombstones: Arc<Tombstones>,
@@ -60,8 +68,8 @@ impl Iterator for Selected<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (labels, places) = self.series.next()?;
-            match self.load(labels, places) {
+            let first = self.found.next()?;
+            match self.load(first) {
                 Ok(data) if data.sample_count() == 0 => {}
                 other => return Some(other),
             }
@@ -70,18 +78,26 @@ impl Iterator for Selected<'_> {
 }
 
 impl Selected<'_> {
-    fn load(&mut self, labels: LabelSet, places: Places) -> Result<SeriesData, SourceError> {
+    /// The series of `first`, with what else was found of it.
+    fn load(&mut self, first: Found) -> Result<SeriesData, SourceError> {
         self.context.check()?;
-        let (start, end) = (self.range.start.0, self.range.end.0);
+        let end = self.range.end.0;
+        let Found { labels, mut place } = first;
         let mut data = SeriesData { labels, ..SeriesData::default() };
-        for (at, position) in places.blocks {
-            if let Some(cursor) = self.cursors.get_mut(at) {
-                let start = start.max(self.tombstones.floor());
-                cursor.read(position, start, end, &mut data, self.corrupt)?;
+        loop {
+            match place {
+                Place::Head(snapshot) => snapshot.decode(self.range.start.0, end, &mut data),
+                Place::Block(at, position) => {
+                    let start = self.range.start.0.max(self.tombstones.floor());
+                    if let Some(cursor) = self.cursors.get_mut(at) {
+                        cursor.read(position, start, end, &mut data, self.corrupt)?;
+                    }
+                }
             }
-        }
-        if let Some(snapshot) = places.head {
-            snapshot.decode(start, end, &mut data);
+            match self.found.next_if(|next| next.labels == data.labels) {
+                Some(next) => place = next.place,
+                None => break,
+            }
         }
         normalise(&mut data);
         self.tombstones.apply(&mut data);
@@ -214,29 +230,35 @@ impl SeriesSource for MetricsEngine {
             return Ok(Box::new(std::iter::empty()));
         }
         let mut held = HeldMemory { memory: context.memory.clone(), bytes: 0 };
-        let mut places: BTreeMap<LabelSet, Places> = BTreeMap::new();
+        // The head first: what a flush moves meanwhile is then found twice, not never.
+        let mut in_head = Vec::new();
         for series in self.head.select(select.matchers) {
             context.check()?;
             let snapshot = lock(&series.state).snapshot(range.start.0, range.end.0);
             if !snapshot.is_empty() {
-                held.grow(snapshot.byte_len() + size_of::<Places>())?;
-                places.entry(series.labels.clone()).or_default().head = Some(snapshot);
+                held.grow(snapshot.byte_len() + size_of::<Found>())?;
+                let place = Place::Head(snapshot);
+                in_head.push(Found { labels: series.labels.clone(), place });
             }
         }
         let corrupt = &self.counters.sections_corrupt;
         let mut cursors = Vec::new();
+        let mut found = Vec::new();
         for block in self.blocks_in(range) {
             context.check()?;
             let index = self.index_cache.get(&block, corrupt)?;
             for position in index.index.select(select.matchers) {
                 let Some(labels) = index.labels(position) else { continue };
-                held.grow(size_of::<Places>())?;
-                places.entry(labels).or_default().blocks.push((cursors.len(), position));
+                held.grow(labels.as_bytes().len() + size_of::<Found>())?;
+                found.push(Found { labels, place: Place::Block(cursors.len(), position) });
             }
             cursors.push(BlockCursor::new(block, index, &self.section_cache));
         }
+        found.append(&mut in_head);
+        // Stable, and quick where it is sorted already, as in each block.
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Box::new(Selected {
-            series: places.into_iter(),
+            found: found.into_iter().peekable(),
             cursors,
             range,
             tombstones: Arc::clone(&read(&self.tombstones)),

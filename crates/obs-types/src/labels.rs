@@ -311,11 +311,7 @@ fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, tail) = rest.split_first_chunk::<4>()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    if tail.len() < len {
-        return None;
-    }
-    let (text, tail) = tail.split_at(len);
+    let (text, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     *rest = tail;
     Some(text)
 }
