@@ -11,6 +11,8 @@ use obs_types::{
     NativeHistogram, RejectReason, SeriesSamples, TimestampMs,
 };
 
+use crate::cardinality::LabelLimits;
+use crate::config::LabelLimit;
 use crate::engine::MetricsEngine;
 use crate::record::{RecordHead, RecordWriter};
 use crate::series::{Series, Stored};
@@ -191,6 +193,7 @@ impl MetricsEngine {
     ) -> Vec<Accepted<'a>> {
         let found = self.head.find_all(part.iter().map(|s| &s.labels));
         let mut created = Vec::new();
+        let mut label_limits = LabelLimits::new(&self.config.limits.series_max_by_label);
         let mut out = Vec::with_capacity(part.len());
         for (item, (hash, known)) in part.iter().zip(found) {
             let late = |t: &TimestampMs| bounds.check(t.0).is_err();
@@ -219,18 +222,23 @@ impl MetricsEngine {
             }
             let series = match known {
                 Some(series) => Ok(series),
-                None => self.check_labels(&item.labels).and_then(|()| {
+                None => self.check_labels(&item.labels).map_err(|why| (why, None)).and_then(|()| {
+                    let over = |limit| (RejectReason::CardinalityLimit, limit);
+                    // An item before may have made it.
+                    if self.head.find(hash, &item.labels).is_none() {
+                        label_limits
+                            .admit(&self.head, &item.labels)
+                            .map_err(|limit| over(Some(limit)))?;
+                    }
                     let max = self.config.limits.series_max;
-                    self.head
-                        .get_or_create(hash, &item.labels, max, &mut created)
-                        .ok_or(RejectReason::CardinalityLimit)
+                    self.head.get_or_create(hash, &item.labels, max, &mut created).ok_or(over(None))
                 }),
             };
             match series {
                 Ok(series) => out.push(Accepted { series, samples, histograms }),
-                Err(reason) => {
+                Err((reason, limit)) => {
                     for _ in 0..count {
-                        outcome.reject(reason, || self.explain(reason, &item.labels));
+                        outcome.reject(reason, || self.explain(reason, &item.labels, limit));
                     }
                 }
             }
@@ -260,9 +268,17 @@ impl MetricsEngine {
         Ok(())
     }
 
-    fn explain(&self, reason: RejectReason, labels: &LabelSet) -> String {
+    fn explain(
+        &self,
+        reason: RejectReason,
+        labels: &LabelSet,
+        limit: Option<&LabelLimit>,
+    ) -> String {
         // A label set that is refused for its size must not fill an error text.
         let shown: String = labels.to_string().chars().take(300).collect();
+        if let Some(LabelLimit { label, series_max, .. }) = limit {
+            return format!("{shown}: {series_max} series are the limit for this {label}");
+        }
         match reason {
             RejectReason::CardinalityLimit => {
                 format!("{shown}: {} series are the limit", self.config.limits.series_max)

@@ -30,6 +30,9 @@ pub struct MetricsConfig {
 pub struct Limits {
     /// Series in the head; a new one above that is refused as `cardinality_limit`.
     pub series_max: usize,
+    /// Bounds for each job, tenant, …: the same for some values of a label. Appends at the same
+    /// time may go over it by their own new series.
+    pub series_max_by_label: Vec<LabelLimit>,
     /// Estimated bytes of the head; above that whole batches are refused as overloaded.
     pub head_bytes_max: usize,
     pub labels_max: usize,
@@ -52,10 +55,20 @@ pub struct Limits {
     pub snapshot_wal_bytes: u64,
 }
 
+/// How many series of the head may have the same value of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelLimit {
+    pub label: String,
+    /// Only for this value; `None` for every value that no other limit of the label names.
+    pub value: Option<String>,
+    pub series_max: usize,
+}
+
 impl Limits {
     pub fn standard() -> Self {
         Self {
             series_max: 2_000_000,
+            series_max_by_label: Vec::new(),
             head_bytes_max: 2 << 30,
             labels_max: 64,
             label_name_bytes_max: 1_024,

@@ -152,6 +152,10 @@ impl Head {
         out
     }
 
+    pub(crate) fn find(&self, hash: u64, labels: &LabelSet) -> Option<Arc<Series>> {
+        read(self.shard(hash)?).find(hash, labels).cloned()
+    }
+
     /// The series of that label set, made if it is new. `None` when there are `series_max` already
     /// or no number is left.
     pub(crate) fn get_or_create(
@@ -220,6 +224,13 @@ impl Head {
 
     pub(crate) fn with_index<R>(&self, f: impl FnOnce(&HeadIndex) -> R) -> R {
         f(&read(&self.index))
+    }
+
+    /// How many series have that label, as far as they are indexed.
+    pub(crate) fn series_with(&self, name: &str, value: &str) -> usize {
+        self.with_index(|head| {
+            head.index.values(name).and_then(|values| values.get(value)).map_or(0, Vec::len)
+        })
     }
 
     /// The series that match, in order of creation.

@@ -10,6 +10,7 @@
 mod append;
 mod bits;
 mod block;
+mod cardinality;
 mod chunk;
 mod codec;
 mod config;
@@ -31,7 +32,7 @@ mod snapshot;
 mod stats;
 mod tombstones;
 
-pub use config::{Limits, MetricsConfig, OpenMode};
+pub use config::{LabelLimit, Limits, MetricsConfig, OpenMode};
 pub use engine::MetricsEngine;
 pub use error::MetricsError;
 pub use maintain::MaintainReport;

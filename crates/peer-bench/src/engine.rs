@@ -1,11 +1,15 @@
 //! One engine as a process on loopback with a folder of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use obs_disk::{Clock, ManualClock, RealDisk, SystemClock};
+use obs_metrics::{Limits, MetricsConfig, MetricsEngine, OpenMode};
 use obs_testkit::{Client, Program, Usage, free_port, wait_until};
+use obs_types::TimestampMs;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +50,8 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Engine {
     kind: Kind,
+    path: PathBuf,
+    arguments: Vec<String>,
     program: Program,
     address: String,
     version: String,
@@ -101,16 +107,40 @@ impl Engine {
             ],
         };
         let version = version(kind, program);
-        let mut running = Program::start(program, &arguments, &folder.path().join("output"))?;
+        let running = Program::start(program, &arguments, &folder.path().join("output"))?;
+        let path = program.to_owned();
+        let mut out = Self { kind, path, arguments, program: running, address, version, folder };
+        out.wait_ready()?;
+        Ok(out)
+    }
+
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let path = if self.kind == Kind::VictoriaMetrics { "/health" } else { "/-/ready" };
+        let (program, address) = (&mut self.program, &self.address);
         let ready = wait_until(PATIENCE, || {
-            if !matches!(running.ended(), Ok(None)) {
+            if !matches!(program.ended(), Ok(None)) {
                 return Some(false);
             }
-            let path = if kind == Kind::VictoriaMetrics { "/health" } else { "/-/ready" };
-            Client::new(address.clone()).get(path).ok().filter(|r| r.status == 200).map(|_| true)
+            let reply = Client::new(address.clone()).get(path).ok()?;
+            (reply.status == 200).then_some(true)
         });
-        anyhow::ensure!(ready == Some(true), "not ready:\n{}", running.output_tail());
-        Ok(Self { kind, program: running, address, version, folder })
+        anyhow::ensure!(ready == Some(true), "not ready:\n{}", self.program.output_tail());
+        Ok(())
+    }
+
+    /// Kills it and starts it again; seconds until `answers` says that it answers in full, `None`
+    /// if it does not come to that.
+    pub(crate) fn restart_after_kill(
+        &mut self,
+        mut answers: impl FnMut(&str) -> bool,
+    ) -> anyhow::Result<Option<f64>> {
+        self.program.kill()?;
+        let begin = Instant::now();
+        let output = self.folder.path().join("output");
+        self.program = Program::start(&self.path, &self.arguments, &output)?;
+        self.wait_ready()?;
+        let whole = wait_until(PATIENCE, || answers(&self.address).then_some(()));
+        Ok(whole.map(|()| begin.elapsed().as_secs_f64()))
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -142,11 +172,46 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops it in order and weighs its folder.
-    pub(crate) fn stop_and_weigh(&mut self) -> anyhow::Result<u64> {
+    /// Stops it in order and weighs its folder; then, where that can be had, as it is when
+    /// everything is merged: blocks and index.
+    pub(crate) fn stop_and_weigh(&mut self) -> anyhow::Result<(u64, Option<u64>)> {
+        let data = self.folder.path().join("data");
+        if self.kind == Kind::VictoriaMetrics {
+            let reply = Client::new(self.address.clone()).get("/internal/force_merge")?;
+            anyhow::ensure!(reply.status == 200, "force_merge answers {}", reply.status);
+            // It merges in the background; done when the folder keeps its weight.
+            let mut last = 0;
+            wait_until(PATIENCE, || {
+                std::thread::sleep(Duration::from_secs(2));
+                let now = weigh(&data).unwrap_or(0);
+                (std::mem::replace(&mut last, now) == now).then_some(())
+            });
+        }
         self.program.stop(PATIENCE)?;
-        weigh(&self.folder.path().join("data"))
+        let stopped = weigh(&data)?;
+        let merged = match self.kind {
+            Kind::VmObs => Some(merged_blocks(&data)?),
+            Kind::VictoriaMetrics => Some(stopped),
+            Kind::Prometheus => None,
+        };
+        Ok((stopped, merged))
     }
+}
+
+/// Bytes of vm-obs' metric blocks after days of waiting: the engine is opened on the folder, its
+/// clock set ahead, and asked for maintenance.
+fn merged_blocks(data: &Path) -> anyhow::Result<u64> {
+    let later = SystemClock::new().now().0 + 3 * 24 * 3_600_000;
+    let engine = MetricsEngine::open(MetricsConfig {
+        dir: data.join("metrics"),
+        wal_dir: data.join("wal/metrics"),
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(ManualClock::new(TimestampMs(later))),
+        mode: OpenMode::ReadWrite,
+        limits: Limits::standard(),
+    })?;
+    engine.maintain(TimestampMs(later))?;
+    Ok(engine.stats().block_bytes)
 }
 
 fn version(kind: Kind, program: &Path) -> String {

@@ -120,7 +120,10 @@ fn measure(
     engine.make_visible()?;
     let answers = queries::ask(engine.address(), queries, load, repeat)?;
     let after_queries = engine.usage();
-    let bytes_on_disk = engine.stop_and_weigh()?;
+    let peak = after_queries.peak_memory_bytes;
+    let restart_seconds =
+        engine.restart_after_kill(|address| queries::is_whole(address, queries, &answers))?;
+    let (bytes_on_disk, bytes_merged) = engine.stop_and_weigh()?;
     Ok(Measured {
         name: engine.kind().name(),
         version: engine.version().to_owned(),
@@ -128,8 +131,10 @@ fn measure(
         samples_per_second: load.sample_count() as f64 / seconds,
         load_cpu_seconds: after_load.cpu_seconds - before.cpu_seconds,
         query_cpu_seconds: after_queries.cpu_seconds - after_load.cpu_seconds,
-        peak_memory_bytes: after_queries.peak_memory_bytes,
+        peak_memory_bytes: peak,
+        restart_seconds,
         bytes_on_disk,
+        bytes_merged,
         answers,
     })
 }

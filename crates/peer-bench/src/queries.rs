@@ -57,7 +57,10 @@ pub(crate) fn queries(load: &MetricLoad) -> Vec<Query> {
     ]
 }
 
-/// Asks everything `repeat` times; the first round is compared, all are timed.
+/// Rounds before the timed ones.
+const WARM_UP: usize = 2;
+
+/// Asks everything `repeat` times after a warm-up, whose first round is what is compared.
 pub(crate) fn ask(
     address: &str,
     queries: &[Query],
@@ -69,11 +72,13 @@ pub(crate) fn ask(
     for query in queries {
         let mut times = Vec::new();
         let mut values = Values::new();
-        for round in 0..repeat.max(1) {
+        for round in 0..repeat.max(1) + WARM_UP {
             let started = Instant::now();
             let reply = once(&mut client, query)
                 .with_context(|| format!("{}: {}", query.name, query.expression))?;
-            times.push(started.elapsed().as_secs_f64() * 1000.0);
+            if round >= WARM_UP {
+                times.push(started.elapsed().as_secs_f64() * 1000.0);
+            }
             if round == 0 {
                 values = parse(&reply)
                     .with_context(|| format!("{}: {}", query.name, query.expression))?;
@@ -90,6 +95,15 @@ pub(crate) fn ask(
         out.push(Answer { values, p50_ms: quantile(&times, 0.5), p99_ms: quantile(&times, 0.99) });
     }
     Ok(out)
+}
+
+/// Whether the engine answers every question as before.
+pub(crate) fn is_whole(address: &str, queries: &[Query], answers: &[Answer]) -> bool {
+    let mut client = Client::new(address);
+    queries.iter().zip(answers).all(|(query, answer)| {
+        let reply = once(&mut client, query).and_then(|reply| parse(&reply));
+        reply.is_ok_and(|values| same(&values, &answer.values))
+    })
 }
 
 fn once(client: &mut Client, query: &Query) -> anyhow::Result<Value> {

@@ -17,8 +17,12 @@ pub(crate) struct Measured {
     pub(crate) load_cpu_seconds: f64,
     pub(crate) query_cpu_seconds: f64,
     pub(crate) peak_memory_bytes: u64,
+    /// From a kill until every query is answered as before; `None` where that never comes.
+    pub(crate) restart_seconds: Option<f64>,
     /// After an ordered stop.
     pub(crate) bytes_on_disk: u64,
+    /// When everything is merged, without what only serves a restart.
+    pub(crate) bytes_merged: Option<u64>,
     /// One per query.
     pub(crate) answers: Vec<Answer>,
 }
@@ -72,8 +76,11 @@ impl<'a> Report<'a> {
                     "load_cpu_seconds": e.load_cpu_seconds,
                     "query_cpu_seconds": e.query_cpu_seconds,
                     "peak_memory_bytes": e.peak_memory_bytes,
+                    "restart_seconds": e.restart_seconds,
                     "bytes_on_disk": e.bytes_on_disk,
                     "bytes_per_sample": e.bytes_on_disk as f64 / self.load.sample_count() as f64,
+                    "bytes_per_sample_merged":
+                        e.bytes_merged.map(|b| b as f64 / self.load.sample_count() as f64),
                     "queries": queries,
                 })
             })
@@ -113,9 +120,20 @@ impl<'a> Report<'a> {
         self.header(out, "measured")?;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         self.row(out, "samples/s", 0, |e| Some(e.samples_per_second))?;
-        self.row(out, "CPU seconds, load", 2, |e| Some(e.load_cpu_seconds))?;
+        let samples = self.load.sample_count() as f64;
+        let millions = samples / 1e6;
+        self.row(out, "CPU seconds per million samples, load", 2, |e| {
+            Some(e.load_cpu_seconds / millions)
+        })?;
         self.row(out, "CPU seconds, queries", 2, |e| Some(e.query_cpu_seconds))?;
         self.row(out, "peak memory, MiB", 1, |e| Some(mib(e.peak_memory_bytes)))?;
+        self.row(out, "peak memory per series, bytes", 0, |e| {
+            Some(e.peak_memory_bytes as f64 / self.load.series as f64)
+        })?;
+        self.row(out, "restart after a kill, s", 2, |e| e.restart_seconds)?;
+        self.row(out, "bytes per sample, merged", 3, |e| {
+            e.bytes_merged.map(|b| b as f64 / samples)
+        })?;
         self.row(out, "on disk after stop, MiB", 2, |e| Some(mib(e.bytes_on_disk)))?;
         self.header(out, "query latency, ms")?;
         for (number, query) in self.queries.iter().enumerate() {
@@ -183,7 +201,9 @@ mod tests {
             load_cpu_seconds: 1.0,
             query_cpu_seconds: 1.0,
             peak_memory_bytes: 1 << 20,
+            restart_seconds: Some(1.0),
             bytes_on_disk: 1 << 20,
+            bytes_merged: None,
             answers: vec![Answer { values, p50_ms: 1.0, p99_ms: 2.0 }],
         }
     }
@@ -197,6 +217,7 @@ mod tests {
         let report = Report::new(&load, 1, 1, &queries, engines);
         let text = report.markdown();
         assert!(text.contains("| samples/s | 100 | 50 (0.50×) | 25 (0.25×) |"), "{text}");
+        assert!(text.contains("| bytes per sample, merged | – | – | – |"), "{text}");
         assert!(text.contains("| one series p99 | 2.00 | 2.00 (1.00×) | – |"), "{text}");
         assert_eq!(report.json()["engines"][2]["queries"][0]["same_answer"], false);
     }

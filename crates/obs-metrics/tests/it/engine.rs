@@ -319,3 +319,34 @@ fn threads_append_query_and_maintain_together() {
     world.disk.crash();
     assert_eq!(select(&world.open(), &[], everything()), all, "from a snapshot made meanwhile");
 }
+
+#[test]
+fn a_job_over_its_limit_gets_no_new_series_and_keeps_its_old_ones() {
+    let mut world = World::new();
+    let limit = |value: Option<&str>, series_max| obs_metrics::LabelLimit {
+        label: "job".to_owned(),
+        value: value.map(str::to_owned),
+        series_max,
+    };
+    world.limits.series_max_by_label = vec![limit(None, 2), limit(Some("big"), 4)];
+    let engine = world.open();
+    let all = |t: i64| -> Vec<_> {
+        let of = |job: &str, n: i64| labels("m", &[("job", job), ("n", &n.to_string())]);
+        let jobs = ["a", "b", "big"];
+        let all = jobs.iter().flat_map(|job| (0..6).map(|n| of(job, n)).collect::<Vec<_>>());
+        all.chain([labels("no_job", &[])]).map(|l| (l, vec![(t, 1.0)])).collect()
+    };
+    // In one batch, in which all come twice, and over several, before and after a restart.
+    let twice = [all(T0), all(T0 + 2)].concat();
+    let out = engine.append(batch(&twice)).unwrap();
+    assert_eq!((out.accepted, out.rejected_count()), (2 * 9, 2 * 10));
+    let why = &out.rejected[&RejectReason::CardinalityLimit].example;
+    assert!(why.ends_with("2 series are the limit for this job"), "{why}");
+    drop(engine);
+    world.disk.crash();
+    let engine = world.open();
+    let out = engine.append(batch(&all(T0 + 1))).unwrap();
+    assert_eq!((out.accepted, out.rejected_count()), (9, 10));
+    assert_eq!(engine.stats().rejected[&RejectReason::CardinalityLimit], 10);
+    assert_eq!(engine.stats().head_series, 9);
+}
