@@ -241,7 +241,7 @@ def period_of(r):
     return (a, b) if a is not None and b is not None and a < b else None
 
 class Seals:
-    def __init__(self): self.files, self.streams, self.known, self.gone = [], {}, {}, set()
+    def __init__(self): self.files, self.streams, self.known, self.gone, self.gaps = [], {}, {}, set(), {}
     def cover(self, stream, start, end):
         s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": []})
         if start > s["until"]: s["holes"].append((s["until"], start))
@@ -259,7 +259,11 @@ class Seals:
             if key in self.known:
                 again = self.known[key] == digest and any(f[0] == path for f in self.files)
                 return find("REPEATED_SEAL" if again else "DUPLICATE_SEAL", path)
-            if rev == 0: self.cover(stream, *period)
+            if rev == 0 and "fills_gap" in r:
+                gap = self.gaps.get(r["fills_gap"])
+                inside = gap and gap[0] == stream and gap[1][0] <= period[0] and period[1] <= gap[1][1]
+                if not inside or not r.get("reason"): find("SEAL_LINK_BROKEN", path)
+            elif rev == 0: self.cover(stream, *period)
             else:
                 named = r.get("supersedes", r.get("supplements"))
                 linked = any(k[:2] == key[:2] and k[2] < rev and h == named for k, h in self.known.items())
@@ -271,11 +275,14 @@ class Seals:
         elif kind == "obs_gap":
             if not (isinstance(stream, str) and stream and period): return find("SEAL_INCOMPLETE", "gap")
             find("DECLARED_GAP", stream); self.cover(stream, *period)
+            self.gaps[str(r.get("seq"))] = stream, period
         elif kind == "obs_retention":
             deleted = r.get("deleted") if isinstance(r.get("deleted"), list) else []
             for d in (d for d in deleted if isinstance(d, dict)): self.gone.add((str(d.get("path") or d.get("storage_path")), str(d.get("content_hash"))))
-        elif isinstance(r.get("report_path"), str) and isinstance(r.get("content_hash"), str):
-            self.files.append((r["report_path"], r["content_hash"], None, period))
+        else:
+            path = r.get("report_path", r.get("proof_path"))
+            if isinstance(path, str) and isinstance(r.get("content_hash"), str):
+                self.files.append((path, r["content_hash"], None, period))
     def check_hours(self, start, end, expect):
         for name, s in sorted(self.streams.items()):
             for a, b in s["holes"]:

@@ -2,11 +2,13 @@
 
 import sys
 
+import anchors
 import exporter
 import grafana
 import otel
 import prometheus
 import sealed
+import witness
 from harness import Server, Suite, folder
 
 
@@ -34,6 +36,27 @@ def main():
         suite.run("pyarrow reads the sealed metrics and traces", sealed.parquet, data)
         suite.run("zcat reads the sealed logs", sealed.lines, data)
         suite.run("aics-tlog verifies the checkpoint", sealed.checkpoint, data)
+    with folder() as place:
+        suite.run("anchors: folder, git, RFC 3161 authority, OpenTimestamps calendar", anchors.anchored, place)
+    with folder() as place:
+        pair, problem = None, None
+        try:
+            pair = witness.Pair(place)
+        except Exception as error:  # each of the checks below must fail, or be skipped, for it
+            problem = error
+
+        def against(check):
+            if problem:
+                raise problem
+            check(pair)
+
+        try:
+            suite.run("aics-witness cosigns the ledger", against, witness.cosigned)
+            suite.run("aics-witness' client submits to our witness", against, witness.submitted)
+            suite.run("aics-tlog reads our tiles", against, witness.tiles)
+        finally:
+            if pair:
+                pair.stop()
     return suite.close()
 
 

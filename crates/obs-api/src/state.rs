@@ -5,6 +5,7 @@ use obs_collect::registry::Registry;
 use obs_collect::scrape::TargetStatus;
 use obs_dash::Dashboard;
 use obs_disk::{Clock, Disk};
+use obs_ledger::anchor::Scheduler;
 use obs_ledger::{Ledger, Witness};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
@@ -71,6 +72,8 @@ pub struct ApiState {
     pub ledger: Arc<Ledger>,
     /// Cosigns checkpoints of other logs; `None` where this node is asked to for none.
     pub witness: Option<Arc<Witness>>,
+    /// Keeps checkpoints in places outside this node; `None` where none is configured.
+    pub anchors: Option<Arc<Scheduler>>,
     pub alerts: Arc<AlertService>,
     pub slos: Arc<SloService>,
     pub dashboards: Vec<InstalledDashboard>,

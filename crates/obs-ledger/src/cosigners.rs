@@ -17,14 +17,7 @@ use obs_proof::note::{Note, NoteSignature, VerifierKey};
 use obs_proof::policy::Policy;
 use obs_proof::witness::cosignature_in;
 
-use crate::{Ledger, LedgerError};
-
-/// Sends requests to witnesses. `Err` is why nobody answered.
-pub trait Transport: Send + Sync {
-    /// Status and body.
-    fn post(&self, url: &str, body: String) -> Result<(u16, String), String>;
-    fn get(&self, url: &str) -> Result<(u16, String), String>;
-}
+use crate::{Ledger, LedgerError, Transport};
 
 /// What came of asking one witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +118,7 @@ impl Cosigners {
             let text = note.to_string();
             let request = self.ledger.witness_request(&text, old).map_err(|e| failed(&e))?;
             let target = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-            let (status, body) =
-                self.transport.post(&target, request.to_string()).map_err(Asked::Failed)?;
+            let (status, body) = self.post(&target, request.to_string()).map_err(Asked::Failed)?;
             match status {
                 200 => {
                     let signature =
@@ -153,6 +145,12 @@ impl Cosigners {
         }
     }
 
+    fn post(&self, url: &str, body: String) -> Result<(u16, String), String> {
+        let kind = "text/plain; charset=utf-8";
+        let (status, bytes) = self.transport.post(url, kind, body.into_bytes())?;
+        Ok((status, String::from_utf8(bytes).map_err(|e| e.to_string())?))
+    }
+
     /// Freezes the ledger if the witness can show a checkpoint that this log's key has signed and
     /// that does not belong to what is here.
     fn look_for_another_history(&self, url: &str) {
@@ -160,7 +158,7 @@ impl Cosigners {
         let origin = to_hex(&sha256_of(head.origin.as_bytes()));
         let target = format!("{}/{origin}/checkpoint", url.trim_end_matches('/'));
         let Ok((200, body)) = self.transport.get(&target) else { return };
-        let shown = Note::parse(body.as_bytes()).ok().and_then(|note| {
+        let shown = Note::parse(&body).ok().and_then(|note| {
             let key = VerifierKey::parse(&head.log_vkey).ok()?;
             note.verify(&[&key]).ok()?;
             Checkpoint::parse(&note.text).ok().filter(|c| c.origin == head.origin)

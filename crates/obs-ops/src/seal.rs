@@ -31,6 +31,9 @@ const EMPTY_HOURS_MAX: i64 = 6;
 /// Sealed hours that are looked at again for late data.
 const BACKFILL_HOURS: usize = 3;
 
+/// Hours of a gap, from its end back, that are looked at for data that came late.
+const GAP_HOURS_MAX: i64 = 48;
+
 /// What the service works with.
 pub struct SealSettings {
     pub data_dir: PathBuf,
@@ -68,6 +71,8 @@ struct State {
     recorded_until: BTreeMap<&'static str, i64>,
     /// Per file: its hash, for revisions that refer to it.
     hashes: BTreeMap<String, ContentHash>,
+    /// Declared gaps: stream, start, end, number of the receipt; oldest first.
+    gaps: Vec<(Signal, i64, i64, u64)>,
     /// Files that are durable and whose receipt the ledger refused, oldest first.
     unrecorded: Vec<Seal>,
 }
@@ -151,7 +156,8 @@ impl SealService {
         Ok(done)
     }
 
-    /// Seals data that arrived after its hour was sealed, as further revisions.
+    /// Seals data that arrived after its hour was sealed, as further revisions, and data of the
+    /// youngest hours of a declared gap.
     pub fn seal_late(&self) -> Result<Vec<u64>, OpsError> {
         let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = self.record_left_over()?;
@@ -168,6 +174,34 @@ impl SealService {
                 };
                 if let Some(seal) = seal {
                     done.extend(self.record_or_keep(seal)?);
+                }
+            }
+            done.extend(self.seal_in_gaps(signal)?);
+        }
+        Ok(done)
+    }
+
+    /// Hours that were declared a gap before their data came.
+    fn seal_in_gaps(&self, signal: Signal) -> Result<Vec<u64>, OpsError> {
+        let gaps: Vec<(i64, i64)> = {
+            let state = self.lock();
+            let of_signal = state.gaps.iter().filter(|(s, ..)| *s == signal);
+            of_signal.map(|(_, start, end, _)| (*start, *end)).collect()
+        };
+        let mut done = Vec::new();
+        for (start, end) in gaps {
+            let mut next = Hour::ending_at(TimestampMs(end));
+            while let Some(hour) = next.filter(|h| h.start().0 >= start) {
+                next = Some(hour.previous());
+                if !self.settings.archive.is_sealed(signal, hour)
+                    && self.has_data(signal, hour, hour.next())?
+                {
+                    done.extend(self.seal(signal, hour)?);
+                }
+                if hours_between(hour, Hour::ending_at(TimestampMs(end)).unwrap_or(hour))
+                    >= GAP_HOURS_MAX
+                {
+                    break;
                 }
             }
         }
@@ -211,7 +245,7 @@ impl SealService {
 
     fn record(&self, seal: &Seal) -> Result<Vec<u64>, OpsError> {
         let collection = (self.settings.collection)(seal.signal(), seal.hour());
-        let receipts = receipts(seal, collection, self.link(seal));
+        let receipts = receipts(seal, collection, self.link(seal), self.gap_of(seal));
         let sequence = self.settings.ledger.append(receipts)?;
         let mut state = self.lock();
         let until = state.recorded_until.entry(seal.signal().as_str()).or_insert(i64::MIN);
@@ -256,8 +290,21 @@ impl SealService {
             reason: "vm-obs was not running".to_owned(),
         };
         let sequence = self.settings.ledger.append(vec![Receipt::gap(gap)])?;
-        self.lock().recorded_until.insert(signal.as_str(), to.start().0);
+        let mut state = self.lock();
+        state.recorded_until.insert(signal.as_str(), to.start().0);
+        state.gaps.extend(sequence.iter().map(|s| (signal, from.start().0, to.start().0, *s)));
+        drop(state);
         Ok(sequence)
+    }
+
+    /// The gap that covers the hour of a first seal.
+    fn gap_of(&self, seal: &Seal) -> Option<u64> {
+        let (start, end) = (seal.hour().start().0, seal.hour().end().0);
+        let state = self.lock();
+        let covers = |g: &&(Signal, i64, i64, u64)| {
+            g.0 == seal.signal() && g.1 <= start && end <= g.2 && seal.revision() == 0
+        };
+        state.gaps.iter().find(covers).map(|(.., number)| *number)
     }
 
     /// What a later revision says of the hour's first seal.
@@ -303,17 +350,31 @@ impl State {
         if let (Some(stream), Some(end)) = (stream, end) {
             let until = self.recorded_until.entry(stream.as_str()).or_insert(i64::MIN);
             *until = (*until).max(end.as_millisecond());
+            let start = receipt
+                .pointer("/period/start")
+                .and_then(Value::as_str)
+                .and_then(|t| t.parse::<jiff::Timestamp>().ok());
+            let number = receipt.get("seq").and_then(Value::as_u64);
+            if let (Some("obs_gap"), Some(start), Some(number)) = (text("type"), start, number) {
+                self.gaps.push((stream, start.as_millisecond(), end.as_millisecond(), number));
+            }
         }
     }
 }
 
 /// The receipts of one seal: its own, then one for each significant trace.
-fn receipts(seal: &Seal, collection: Collection, link: Option<SealLink>) -> Vec<Receipt> {
+fn receipts(
+    seal: &Seal,
+    collection: Collection,
+    link: Option<SealLink>,
+    fills_gap: Option<u64>,
+) -> Vec<Receipt> {
     let fields = SealFields {
         period_start: seal.hour().start(),
         period_end: seal.hour().end(),
         rev: seal.revision(),
         link,
+        fills_gap,
         storage_path: seal.storage_path.clone(),
         content_hash: seal.content_hash,
         content_bytes: seal.content_bytes,

@@ -158,7 +158,13 @@ fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
         format!("{} sealed files, {} unreadable", archive.sealed_files, archive.unreadable_files),
     );
     let head = s.ledger.head();
-    put("ledger", 0, format!("{} receipts", head.size));
+    match s.ledger.frozen() {
+        None => put("ledger", 0, format!("{} receipts", head.size)),
+        Some(reason) => put("ledger", 1, format!("takes no more receipts: {reason}")),
+    }
+    if let Some((level, detail)) = super::anchors::health(s) {
+        put("anchors", level, detail);
+    }
     let free = s.disk.free_bytes(&s.info.data_dir).ok();
     let low = free.is_some_and(|f| f < FREE_BYTES_MIN);
     put(

@@ -1,6 +1,7 @@
 //! vm-obs' own routes (ENGINE 3.1) under `/obs`; described by `openapi.rs`.
 
 mod alerts;
+mod anchors;
 mod anomalies;
 mod correlate;
 mod dashboards;
@@ -54,6 +55,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/ledger/receipts.jsonl", get(ledger::lines))
         .route("/ledger/tile/{*path}", get(ledger::tile))
         .route("/ledger/verify", post(ledger::verify))
+        .route("/anchors", get(anchors::list))
         .route("/witness/add-checkpoint", post(witness::add_checkpoint))
         .route("/witness/{origin}/checkpoint", get(witness::checkpoint))
         .route("/proof/log", get(proof::log))

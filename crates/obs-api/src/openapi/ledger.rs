@@ -30,6 +30,12 @@ pub(super) const ROUTES: &[Route] = &[
         "Tile or entry bundle of the log (C2SP tlog-tiles)",
     )
     .parameters(&[&[("path", 'p', "string", "L/N, L/N.p/W or entries/N")]]),
+    get("/obs/anchors", "listAnchors", "Anchors of the ledger and their Scheduler").answer(&[
+        ("enabled", "boolean"),
+        ("anchors", "array"),
+        ("queue_depth", "integer"),
+        ("backoff_level", "integer"),
+    ]),
     post(
         "/obs/witness/add-checkpoint",
         "witnessAddCheckpoint",

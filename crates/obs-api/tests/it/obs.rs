@@ -294,6 +294,17 @@ fn tiles_proofs_and_cosignatures() {
     let head = server.ok("/obs/ledger");
     assert_eq!((&head["witnessed"], &head["cosigned"]["size"]), (&json!(true), &json!(3)));
     assert!(server.get("/obs/ledger/checkpoint").text().contains("brick-01/witness"));
+
+    let anchors = server.ok("/obs/anchors");
+    assert_eq!((&anchors["enabled"], &anchors["queue_depth"]), (&json!(true), &json!(3)));
+    server.state.anchors.as_ref().unwrap().tick().unwrap();
+    let anchors = server.ok("/obs/anchors");
+    assert_eq!((&anchors["queue_depth"], &anchors["backoff_level"]), (&json!(0), &json!(0)));
+    assert_eq!(anchors["anchors"][0]["anchored"], 3);
+    let health = server.ok("/obs/health");
+    let parts = health["components"].as_array().unwrap();
+    let anchors = parts.iter().find(|c| c["name"] == "anchors").unwrap();
+    assert_eq!(anchors["status"], "healthy");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use obs_api::{ApiOptions, ApiState, ServerInfo};
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock, WalConfig};
+use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
@@ -376,6 +377,18 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         logs: vec![VerifierKey::parse(&ledger.head().log_vkey).unwrap()],
     })
     .unwrap();
+    let anchors = Scheduler::open(
+        Arc::clone(&ledger),
+        Arc::clone(&disk),
+        Arc::clone(&clock),
+        data.clone(),
+        vec![Scheduled {
+            name: "vault".to_owned(),
+            interval: DurationMs::HOUR,
+            anchor: Box::new(FileAnchor::new("/vault".into(), Arc::clone(&disk))),
+        }],
+    )
+    .unwrap();
     let state = ApiState {
         front: QueryFront::new(
             metrics.clone(),
@@ -391,6 +404,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         logs,
         traces,
         witness: Some(Arc::new(witness)),
+        anchors: Some(Arc::new(anchors)),
         ledger,
         alerts: Arc::new(alerts),
         slos: Arc::new(slos),

@@ -4,6 +4,7 @@
 //! durable append and nowhere else. A seal also gets `checkpoint_seen` and `clock` there.
 
 mod alert;
+mod anchor;
 mod anomaly;
 mod fields;
 mod operations;
@@ -13,13 +14,14 @@ mod trace;
 mod types;
 
 pub use alert::{AlertFired, AlertResolved};
+pub use anchor::AnchorReceipt;
 pub use anomaly::AnomalyDetected;
 pub use operations::{
     AlertAck, ConfigChange, DeletedFile, Gap, LedgerRecovered, Retention, Silence, SloDefinition,
 };
 pub use seal::{
-    Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, Records, SealFields, SealLink,
-    SealRelation, TraceBatch,
+    Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, MissedScrapes, Records,
+    SealFields, SealLink, SealRelation, TraceBatch,
 };
 pub use slo::{SloReport, SloResult};
 pub use trace::TraceComplete;

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::fields::{hour_name, number, object, period, tags, time};
 use super::{Receipt, ReceiptType};
 
-/// Most gaps that one seal lists; the rest is counted, so that a bad hour still fits a line.
-const GAPS_MAX: usize = 200;
+/// Most gaps, and most targets with missed scrapes, that one seal lists; the rest is counted, so
+/// that a bad hour still fits a line.
+const GAPS_MAX: usize = 150;
 
 /// What every seal of an hour says.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct SealFields {
     /// 0 for the hour's own seal; later ones name the seal they follow in `link`.
     pub rev: u32,
     pub link: Option<SealLink>,
+    /// Number of the `obs_gap` that covers the hour, where its data came only after that.
+    pub fills_gap: Option<u64>,
     /// Relative to the data folder.
     pub storage_path: String,
     pub content_hash: ContentHash,
@@ -61,10 +64,20 @@ pub struct Collection {
     pub scrapes_expected: u64,
     pub scrapes_ok: u64,
     pub gaps: Vec<CollectionGap>,
+    /// Targets of which fewer scrapes succeeded than were due.
+    pub missed: Vec<MissedScrapes>,
     /// Items refused, by reason.
     pub rejected: BTreeMap<String, u64>,
     /// Traces left out by sampling.
     pub sampled_out: u64,
+}
+
+/// How far the scrapes of one target fell short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissedScrapes {
+    pub target: String,
+    pub expected: u64,
+    pub ok: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -174,6 +187,10 @@ impl SealFields {
             },
             "collection": self.collection.value(),
         }));
+        if let Some(gap) = self.fills_gap {
+            fields.insert("fills_gap".to_owned(), json!(gap.to_string()));
+            fields.insert("reason".to_owned(), json!("data came after the gap was declared"));
+        }
         if let Some(link) = &self.link {
             let name = match link.relation {
                 SealRelation::Supplements => "supplements",
@@ -195,12 +212,21 @@ impl Collection {
             .map(|g| json!({"target": g.target, "from": time(g.from), "to": time(g.to)}))
             .collect();
         let more = self.gaps.len().saturating_sub(GAPS_MAX);
+        let missed: Vec<Value> = self
+            .missed
+            .iter()
+            .take(GAPS_MAX)
+            .map(|m| json!({"target": m.target, "expected": m.expected, "ok": m.ok}))
+            .collect();
+        let missed_more = self.missed.len().saturating_sub(GAPS_MAX);
         json!({
             "targets": self.targets,
             "scrapes_expected": self.scrapes_expected,
             "scrapes_ok": self.scrapes_ok,
             "gaps": gaps,
             "gaps_more": more,
+            "missed": missed,
+            "missed_more": missed_more,
             "rejected": self.rejected,
             "sampled_out": self.sampled_out,
         })

@@ -19,10 +19,11 @@ pub enum ReceiptType {
     Retention,
     Gap,
     LedgerRecovered,
+    Anchor,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -38,6 +39,7 @@ impl ReceiptType {
         Self::Retention,
         Self::Gap,
         Self::LedgerRecovered,
+        Self::Anchor,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -57,6 +59,7 @@ impl ReceiptType {
             Self::Retention => "obs_retention",
             Self::Gap => "obs_gap",
             Self::LedgerRecovered => "obs_ledger_recovered",
+            Self::Anchor => "obs_anchor",
         }
     }
 
@@ -74,21 +77,40 @@ impl ReceiptType {
     /// The JSON Schema (draft 2020-12) of this type's receipts.
     pub fn json_schema(self) -> &'static str {
         match self {
-            Self::MetricSnapshot => include_str!("../../schemas/obs_metric_snapshot.json"),
-            Self::LogBatch => include_str!("../../schemas/obs_log_batch.json"),
-            Self::TraceBatch => include_str!("../../schemas/obs_trace_batch.json"),
-            Self::TraceComplete => include_str!("../../schemas/obs_trace_complete.json"),
-            Self::AlertFired => include_str!("../../schemas/obs_alert_fired.json"),
-            Self::AlertResolved => include_str!("../../schemas/obs_alert_resolved.json"),
-            Self::AlertAck => include_str!("../../schemas/obs_alert_ack.json"),
-            Self::Silence => include_str!("../../schemas/obs_silence.json"),
-            Self::SloReport => include_str!("../../schemas/obs_slo_report.json"),
-            Self::SloDefinition => include_str!("../../schemas/obs_slo_definition.json"),
-            Self::AnomalyDetected => include_str!("../../schemas/obs_anomaly_detected.json"),
-            Self::ConfigChange => include_str!("../../schemas/obs_config_change.json"),
-            Self::Retention => include_str!("../../schemas/obs_retention.json"),
-            Self::Gap => include_str!("../../schemas/obs_gap.json"),
-            Self::LedgerRecovered => include_str!("../../schemas/obs_ledger_recovered.json"),
+            Self::MetricSnapshot => {
+                include_str!("../../../../docs/format/schemas/obs_metric_snapshot.json")
+            }
+            Self::LogBatch => include_str!("../../../../docs/format/schemas/obs_log_batch.json"),
+            Self::TraceBatch => {
+                include_str!("../../../../docs/format/schemas/obs_trace_batch.json")
+            }
+            Self::TraceComplete => {
+                include_str!("../../../../docs/format/schemas/obs_trace_complete.json")
+            }
+            Self::AlertFired => {
+                include_str!("../../../../docs/format/schemas/obs_alert_fired.json")
+            }
+            Self::AlertResolved => {
+                include_str!("../../../../docs/format/schemas/obs_alert_resolved.json")
+            }
+            Self::AlertAck => include_str!("../../../../docs/format/schemas/obs_alert_ack.json"),
+            Self::Silence => include_str!("../../../../docs/format/schemas/obs_silence.json"),
+            Self::SloReport => include_str!("../../../../docs/format/schemas/obs_slo_report.json"),
+            Self::SloDefinition => {
+                include_str!("../../../../docs/format/schemas/obs_slo_definition.json")
+            }
+            Self::AnomalyDetected => {
+                include_str!("../../../../docs/format/schemas/obs_anomaly_detected.json")
+            }
+            Self::ConfigChange => {
+                include_str!("../../../../docs/format/schemas/obs_config_change.json")
+            }
+            Self::Retention => include_str!("../../../../docs/format/schemas/obs_retention.json"),
+            Self::Gap => include_str!("../../../../docs/format/schemas/obs_gap.json"),
+            Self::LedgerRecovered => {
+                include_str!("../../../../docs/format/schemas/obs_ledger_recovered.json")
+            }
+            Self::Anchor => include_str!("../../../../docs/format/schemas/obs_anchor.json"),
         }
     }
 }

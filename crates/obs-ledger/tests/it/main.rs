@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod anchors;
 mod crash;
 mod ledger;
 mod receipts;

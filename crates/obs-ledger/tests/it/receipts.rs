@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use obs_disk::FakeDisk;
 use obs_ledger::{
-    AlertAck, AlertResolved, AnomalyDetected, ConfigChange, DeletedFile, Gap, Ledger,
-    LedgerRecovered, Receipt, ReceiptType, Retention, SealLink, SealRelation, Silence,
+    AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile, Gap,
+    Ledger, LedgerRecovered, Receipt, ReceiptType, Retention, SealLink, SealRelation, Silence,
     SloDefinition, SloReport, SloResult, TraceBatch, TraceComplete,
 };
 use obs_types::{TimestampMs, TimestampNs, TraceId};
@@ -78,6 +78,17 @@ fn samples() -> Vec<Receipt> {
             triggered_by: Some("did:vm:user:sovereign".into()),
             business_context: map(json!({"settlement_id": "settle-2025-12-06-001"})),
             tags: vec!["treasury".into(), "settlement".into()],
+        }),
+        Receipt::anchor(AnchorReceipt {
+            anchor: "tsa".into(),
+            kind: "rfc3161".into(),
+            target: "http://tsa.example".into(),
+            size: 7,
+            root: [7; 32],
+            status: "anchored".into(),
+            anchored_at: Some(t),
+            proof_path: "receipts/observability/anchors/7-tsa.tsr".into(),
+            content_hash: hash(b"token"),
         }),
         alert(1),
         Receipt::alert_resolved(AlertResolved {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock};
 use obs_ledger::{
     AlertFired, Collection, CollectionGap, Ledger, LedgerConfig, LedgerError, LedgerMode, LogBatch,
-    LogCounts, MetricSnapshot, Receipt, Records, SealFields, SealLink,
+    LogCounts, MetricSnapshot, MissedScrapes, Receipt, Records, SealFields, SealLink,
 };
 use obs_proof::verify::{VerifyOptions, VerifyReport, verify};
 use obs_types::{ContentHash, TimestampMs};
@@ -52,6 +52,7 @@ pub(crate) fn seal(stream: &str, n: i64, rev: u32, path: &str, content: &[u8]) -
         period_end: TimestampMs(start + HOUR),
         rev,
         link: None::<SealLink>,
+        fills_gap: None,
         storage_path: path.into(),
         content_hash: hash(content),
         content_bytes: content.len() as u64,
@@ -69,6 +70,7 @@ pub(crate) fn seal(stream: &str, n: i64, rev: u32, path: &str, content: &[u8]) -
                 from: TimestampMs(start),
                 to: TimestampMs(start + 180_000),
             }],
+            missed: vec![MissedScrapes { target: "brick-02:9100".into(), expected: 240, ok: 228 }],
             rejected: BTreeMap::from([("too_old".into(), 3)]),
             sampled_out: 0,
         },

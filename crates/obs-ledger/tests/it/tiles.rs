@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obs_disk::{Disk, FakeDisk};
-use obs_ledger::{Ledger, LedgerMode, TilesWritten};
+use obs_ledger::{Ledger, LedgerMode, SealLink, SealRelation, TilesWritten};
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::note::Note;
 use obs_proof::record::{LEAF_LOG, RecordScope, RecordTreeBuilder, salt};
 use obs_proof::tile::{TileName, TileReader};
 use obs_proof::tree::{inclusion_proof, verify_inclusion};
-use obs_proof::verify::{Parsed, VerifyOptions, verify};
+use obs_proof::verify::{Code, Parsed, VerifyOptions, verify};
 use obs_proof::vmproof::ProvenRecord;
 use obs_proof::{Sha256Tree, TreeHash};
 
-use crate::support::{DATA, alert, clock, config, lines, log_batch, open_fake, seal};
+use crate::support::{
+    DATA, alert, clock, config, hash, lines, log_batch, open_fake, seal, verify_fake,
+};
 
 const DIR: &str = "/data/receipts/observability";
 const PATH: &str = "telemetry/logs/2025-12-06/hour-14.jsonl.gz";
@@ -140,4 +142,36 @@ fn a_record_is_proven_through_the_receipt_of_its_hour() {
     assert_eq!((shown.index, shown.record), (2, record.record));
     let receipt = ledger.proof_file(2, None).unwrap();
     assert_eq!(check(&receipt.to_string()).exit_code(), 0);
+}
+
+/// The bytes of a sealed file may change, its records may not: what was proven stays proven.
+#[test]
+fn an_hour_that_is_encoded_anew_satisfies_earlier_proofs() {
+    let (disk, ledger, record) = sealed_hour();
+    let before = ledger.proof_file(1, Some(record.clone())).unwrap();
+    let packed = b"the same records, packed otherwise";
+    let path = "telemetry/logs/2025-12-06/hour-14.r1.jsonl.gz";
+    let mut fields = seal("logs", 0, 1, path, packed);
+    fields.records.root = record.proof.root(&record.scope, &record.record).unwrap();
+    fields.link = Some(SealLink {
+        relation: SealRelation::Supersedes,
+        content_hash: hash(b"the file"),
+        reason: "compaction".into(),
+    });
+    let root = fields.records.root;
+    // The old file may go once the receipt names the new one in its place.
+    let full = Path::new(DATA).join(path);
+    disk.create_dir_all(full.parent().unwrap()).unwrap();
+    obs_disk::write_durable(&disk, &full, packed).unwrap();
+    let seq = ledger.append(vec![log_batch(fields)]).unwrap()[0];
+    let report = verify_fake(&disk);
+    assert!(report.exit_code() == 0 && report.has(Code::DeclaredDeletion), "{report}");
+    assert_eq!(report.files, 1);
+
+    let after = ledger.proof_file(seq, Some(record)).unwrap();
+    for proof in [before, after] {
+        assert!(proof.check().is_ok());
+        let record = proof.record.unwrap();
+        assert_eq!(record.proof.root(&record.scope, &record.record).unwrap(), root);
+    }
 }

@@ -315,24 +315,25 @@ struct Here(Vec<(&'static str, Witness)>);
 
 impl Here {
     fn find(&self, url: &str) -> Result<(&Witness, String), String> {
-        let found = self.0.iter().find(|(base, _)| url.starts_with(base));
-        let (base, witness) = found.ok_or("connection refused")?;
-        Ok((witness, url[base.len()..].to_owned()))
+        let found = self.0.iter().find_map(|(base, w)| Some((w, url.strip_prefix(base)?)));
+        let (witness, path) = found.ok_or("connection refused")?;
+        Ok((witness, path.to_owned()))
     }
 }
 
 impl Transport for Here {
-    fn post(&self, url: &str, body: String) -> Result<(u16, String), String> {
+    fn post(&self, url: &str, _kind: &str, body: Vec<u8>) -> Result<(u16, Vec<u8>), String> {
         let (witness, path) = self.find(url)?;
         assert_eq!(path, "/add-checkpoint");
-        Ok(status(&witness.add_checkpoint(body.as_bytes())))
+        let (status, answer) = status(&witness.add_checkpoint(&body));
+        Ok((status, answer.into_bytes()))
     }
 
-    fn get(&self, url: &str) -> Result<(u16, String), String> {
+    fn get(&self, url: &str) -> Result<(u16, Vec<u8>), String> {
         let (witness, path) = self.find(url)?;
         let origin = path.trim_matches('/').split('/').next().unwrap().to_owned();
         let found = witness.checkpoint(&origin).unwrap();
-        Ok(found.map_or((404, String::new()), |note| (200, note)))
+        Ok(found.map_or((404, Vec::new()), |note| (200, note.into_bytes())))
     }
 }
 

@@ -172,3 +172,39 @@ fn late_data_becomes_a_revision_that_names_the_first_seal() {
     assert_eq!(world.parts.archive.sealed(Signal::Logs).len(), 2);
     world.assert_verifies();
 }
+
+/// What comes after its hour was declared a gap is sealed, and names the gap.
+#[test]
+fn data_that_comes_after_a_gap_was_declared_is_sealed() {
+    let world = World::new();
+    world.feed(world.now());
+    world.advance(minutes(60));
+    world.seals().seal_due(world.now(), START).unwrap();
+    let world = world.restart();
+    world.advance(minutes(12 * 60));
+    let since = world.now();
+    world.advance(minutes(60));
+    world.seals().seal_due(world.now(), since).unwrap();
+    assert_eq!(world.receipts("obs_gap").len(), 3);
+    world.assert_verifies();
+    // A sender that had buffered what it could not deliver.
+    world.feed(since.saturating_sub(minutes(30)));
+    // A restart in between has the gaps from the ledger.
+    let world = world.restart();
+    let seals = world.seals();
+    let done = seals.seal_late().unwrap();
+    assert_eq!(done.len(), 4, "three streams and one significant trace");
+    for (kind, gap) in KINDS.iter().zip(world.receipts("obs_gap")) {
+        let sealed = world.receipts(kind).pop().unwrap();
+        assert_eq!(sealed["rev"], 0, "{sealed}");
+        assert_eq!(sealed["fills_gap"], gap["seq"].to_string(), "{sealed}");
+    }
+    assert!(seals.seal_late().unwrap().is_empty(), "once");
+    world.assert_verifies();
+    // More of the same hour is a revision of that seal.
+    world.feed(since.saturating_sub(minutes(25)));
+    assert_eq!(seals.seal_late().unwrap().len(), 3);
+    let logs = world.receipts("obs_log_batch").pop().unwrap();
+    assert_eq!((&logs["rev"], logs.get("fills_gap")), (&serde_json::json!(1), None));
+    world.assert_verifies();
+}

@@ -200,6 +200,8 @@ struct Pass<'a> {
     root_file_size: Option<u64>,
     tree: Frontier<Sha256Tree>,
     chain: Frontier<Blake3Tree>,
+    /// Of `chain`.
+    chain_root: Hash,
     state_root: Option<Hash>,
     cosigned: Option<&'a Checkpoint>,
     cosigned_root: Option<Hash>,
@@ -220,6 +222,7 @@ impl<'a> Pass<'a> {
             root_file_size: None,
             tree: Frontier::default(),
             chain: Frontier::default(),
+            chain_root: Blake3Tree::empty(),
             state_root: None,
             cosigned: None,
             cosigned_root: None,
@@ -261,9 +264,11 @@ impl<'a> Pass<'a> {
 
     fn line(&mut self, line: &[u8], offset: u64, report: &mut VerifyReport) {
         let seq = self.tree.size();
-        let chain_root = self.chain.root();
+        let chain_root = self.chain_root;
         self.tree.push(Sha256Tree::leaf(line));
         self.chain.push(Blake3Tree::leaf(line));
+        // A root costs a hash for each level of the tree, so it is computed once a line.
+        self.chain_root = self.chain.root();
         self.note_roots();
         let object = match check_line(line) {
             Ok(object) => object,
@@ -361,7 +366,7 @@ impl<'a> Pass<'a> {
         if self.cosigned.is_some_and(|c| c.size == size) {
             self.cosigned_root = Some(self.tree.root());
         }
-        if self.root_file.is_some_and(|root| root == self.chain.root()) {
+        if self.root_file == Some(self.chain_root) {
             self.root_file_size = Some(size);
         }
     }
@@ -372,7 +377,7 @@ impl<'a> Pass<'a> {
             return;
         }
         report.root = Some(self.tree.root());
-        report.root_blake3 = Some(self.chain.root());
+        report.root_blake3 = Some(self.chain_root);
         if !hash_eq(&self.tree.root(), &checkpoint.root) {
             let detail = format!("the first {} lines do not give the signed root", checkpoint.size);
             report.add(Finding::new(Code::RootMismatch, detail).path(LOG_NAME));

@@ -15,6 +15,8 @@ pub(super) struct Seals {
     streams: BTreeMap<String, Stream>,
     /// Stream, period and revision of every seal, with its content hash.
     known: BTreeMap<(String, i64, i64, u64), String>,
+    /// Number, stream and period of the declared gaps.
+    gaps: BTreeMap<u64, (String, (i64, i64))>,
     /// Path and hash of what retention says it deleted, or a newer seal replaced.
     pub(super) deleted: BTreeSet<(String, String)>,
     pub(super) superseded: BTreeSet<String>,
@@ -76,6 +78,7 @@ impl Seals {
                             .seq(seq),
                         );
                         self.cover(stream, period, seq, false, report);
+                        self.gaps.insert(seq, (stream.to_owned(), period));
                     }
                     _ => report.add(incomplete(seq, "a gap without stream or period")),
                 }
@@ -91,9 +94,9 @@ impl Seals {
                 }
             }
             _ => {
-                if let (Some(path), Some(hash)) =
-                    (text(object, "report_path"), text(object, "content_hash"))
-                {
+                // A report, or the proof of an anchor.
+                let path = text(object, "report_path").or_else(|| text(object, "proof_path"));
+                if let (Some(path), Some(hash)) = (path, text(object, "content_hash")) {
                     self.files.push(SealedFile {
                         seq,
                         path: path.to_owned(),
@@ -155,7 +158,10 @@ impl Seals {
             report.add(finding.seq(seq).path(path));
             return;
         }
-        if rev == 0 {
+        let fills_gap = object.contains_key("fills_gap");
+        if rev == 0 && fills_gap {
+            self.check_filled(object, stream, period, seq, report);
+        } else if rev == 0 {
             self.cover(stream, period, seq, true, report);
         } else {
             self.check_link(object, &key, seq, report);
@@ -176,6 +182,27 @@ impl Seals {
                 .and_then(|r| hash_from_text("records root", "sha256:", r).ok()),
             period: Some(period),
         });
+    }
+
+    /// The seal of an hour in a declared gap must name that gap, and say why.
+    fn check_filled(
+        &mut self,
+        object: &Map<String, Value>,
+        stream: &str,
+        (start, end): (i64, i64),
+        seq: u64,
+        report: &mut VerifyReport,
+    ) {
+        let named = text(object, "fills_gap").and_then(|n| n.parse().ok());
+        let gap = named.and_then(|n: u64| self.gaps.get(&n));
+        let within = gap.is_some_and(|(s, (from, to))| s == stream && *from <= start && end <= *to);
+        if !within || text(object, "reason").is_none_or(str::is_empty) {
+            let detail =
+                format!("{stream}: names no declared gap that covers its hour, or no reason");
+            report.add(Finding::new(Code::SealLinkBroken, detail).seq(seq));
+        } else if let Some(s) = self.streams.get_mut(stream) {
+            s.seals += 1;
+        }
     }
 
     /// A later revision must name an earlier seal of the same hour, and say why.

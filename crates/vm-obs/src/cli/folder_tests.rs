@@ -275,6 +275,7 @@ fn verify_finds_a_record_root_that_is_not_the_files() {
         period_end: TimestampMs(NOON),
         rev: 0,
         link: None,
+        fills_gap: None,
         storage_path: path.to_owned(),
         content_hash: sealed.content_hash,
         content_bytes: sealed.content_bytes,

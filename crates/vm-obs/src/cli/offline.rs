@@ -66,6 +66,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         archive: Arc::clone(&engines.archive),
         ledger,
         witness: None,
+        anchors: None,
         alerts,
         slos,
         dashboards: Vec::new(),

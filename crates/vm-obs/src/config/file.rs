@@ -76,6 +76,8 @@ struct LedgerForm {
     policy: Option<PathBuf>,
     /// C2SP tlog-policy: checkpoints of its logs are cosigned when they are sent here.
     cosign: Option<PathBuf>,
+    /// Places outside this node for checkpoints. Example: `anchors: anchors.yaml`
+    anchors: Option<PathBuf>,
     /// How often witnesses are asked. Example: `witness_interval: 60s`
     witness_interval: Option<String>,
 }
@@ -168,6 +170,7 @@ impl FileForm {
             ledger: LedgerSettings {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),
+                anchors: self.ledger.anchors.map(here),
                 witness_interval: duration(
                     "ledger.witness_interval",
                     self.ledger.witness_interval.as_deref().unwrap_or("60s"),

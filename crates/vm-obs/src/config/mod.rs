@@ -50,6 +50,8 @@ pub(crate) struct Config {
 pub(crate) struct LedgerSettings {
     pub policy: Option<PathBuf>,
     pub cosign: Option<PathBuf>,
+    /// Where checkpoints are anchored; read again when it changes.
+    pub anchors: Option<PathBuf>,
     pub witness_interval: DurationMs,
 }
 

@@ -4,6 +4,7 @@
 //! `addresses.json` is written when everything answers. Stop: no new requests, collectors, tasks,
 //! engines flushed, ledger closed.
 
+mod anchors;
 mod args;
 mod engines;
 mod held;
@@ -53,6 +54,7 @@ pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines, ServiceSettings, open_services};
 use held::Held;
 
+use anchors::Anchors;
 use tasks::{Tasks, World};
 
 /// Shortest period of a task under a simulated clock.
@@ -213,6 +215,8 @@ async fn serve(
     let witness = witness::witness(&config, &data, &disk, &clock)?;
     let cosigners = witness::cosigners(&config, &ledger)?;
     let registry = Arc::new(Registry::new());
+    let anchors =
+        Anchors::open(config.ledger.anchors.as_deref(), &data, &disk, &clock, &ledger, &registry)?;
     let sinks = sinks::sinks(&engines, &registry);
     let collection = Arc::new(CollectionLog::default());
     let node = NodeName::new(&config.node);
@@ -306,6 +310,7 @@ async fn serve(
         archive: Arc::clone(&engines.archive),
         ledger: Arc::clone(&ledger),
         witness,
+        anchors: anchors.as_ref().map(|a| Arc::clone(&a.scheduler)),
         alerts: Arc::clone(&alerts),
         slos,
         dashboards: std::mem::take(&mut loaded.dashboards),
@@ -381,6 +386,7 @@ async fn serve(
         own_labels,
         held: Held::new(dropped),
         cosigners,
+        anchors,
         tiled: Arc::new(AtomicU64::new(tasks::NOTHING_TILED)),
     };
     let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
@@ -469,6 +475,9 @@ fn start_tasks(
     task!("seal", every(1), seal);
     task!("seal-late", every(300), seal_late);
     task!("tiles", every(10), tiles);
+    if world.anchors.is_some() {
+        task!("anchors", every(5), anchor);
+    }
     if world.cosigners.is_some() {
         let seconds = config.ledger.witness_interval.0.unsigned_abs().div_ceil(1_000);
         task!("witnesses", every(seconds), cosign);

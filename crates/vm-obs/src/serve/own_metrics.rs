@@ -7,7 +7,7 @@ use obs_api::ApiState;
 use obs_archive::{Hour, Signal};
 use obs_collect::registry::Registry;
 use obs_collect::scrape::CollectionLog;
-use obs_ledger::{Collection, CollectionGap};
+use obs_ledger::{Collection, CollectionGap, MissedScrapes};
 
 /// What a seal says of its hour's collection. Scrapes are stated for metrics; the other streams are
 /// pushed, nobody knows how much should have come.
@@ -30,6 +30,15 @@ pub(super) fn collection_statement(
                     target: target.clone(),
                     from: hour.start(),
                     to: hour.end(),
+                })
+                .collect(),
+            missed: targets
+                .iter()
+                .filter(|(_, c)| c.ok < c.expected)
+                .map(|(target, c)| MissedScrapes {
+                    target: target.clone(),
+                    expected: c.expected,
+                    ok: c.ok,
                 })
                 .collect(),
             ..Collection::default()

@@ -16,6 +16,7 @@ use obs_ops::{AlertStep, AnomalyService, SealService};
 use obs_rules::{AlertRecord, BookChange, StepContext};
 use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 
+use super::anchors::Anchors;
 use super::engines::Engines;
 use super::held::Held;
 
@@ -91,6 +92,8 @@ pub(super) struct World {
     pub held: Held,
     /// Witnesses of this ledger.
     pub cosigners: Option<Arc<Cosigners>>,
+    /// Places outside this node where checkpoints are kept.
+    pub anchors: Option<Arc<Anchors>>,
     /// Receipts that the tiles on disk cover.
     pub tiled: Arc<AtomicU64>,
 }
@@ -180,6 +183,13 @@ impl World {
     pub(super) fn seal_late(&self) {
         if let Err(e) = self.seals.seal_late() {
             tracing::error!(error = %e, "late data not sealed, it is tried again");
+        }
+    }
+
+    /// The Scheduler's turn.
+    pub(super) fn anchor(&self) {
+        if let Some(anchors) = &self.anchors {
+            anchors.tick();
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 
-/// A witness answers within milliseconds or is away.
+/// A witness or an anchor answers within milliseconds or is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -49,12 +49,8 @@ pub(super) fn cosigners(
     ledger: &Arc<Ledger>,
 ) -> anyhow::Result<Option<Arc<Cosigners>>> {
     let Some(path) = &config.ledger.policy else { return Ok(None) };
-    let http = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .user_agent(concat!("vm-obs/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    let transport = Box::new(Http { http, runtime: Handle::current() });
-    let cosigners = Cosigners::new(Arc::clone(ledger), policy(path)?, transport)
+    let transport = Http::new()?;
+    let cosigners = Cosigners::new(Arc::clone(ledger), policy(path)?, Box::new(transport))
         .with_context(|| path.display().to_string())?;
     Ok(cosigners.has_addresses().then(|| Arc::new(cosigners)))
 }
@@ -90,13 +86,22 @@ pub(super) fn round(cosigners: &Cosigners, registry: &Registry) {
     }
 }
 
-struct Http {
+pub(super) struct Http {
     http: reqwest::Client,
     runtime: Handle,
 }
 
 impl Http {
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, String), String> {
+    /// Waits on the present runtime, so it is to be used from threads that are not its own.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("vm-obs/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, runtime: Handle::current() })
+    }
+
+    fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), String> {
         self.runtime.block_on(async {
             let mut response = request.send().await.map_err(|e| e.to_string())?;
             let status = response.status().as_u16();
@@ -107,18 +112,17 @@ impl Http {
                     return Err(format!("the answer is over {ANSWER_BYTES_MAX} bytes"));
                 }
             }
-            let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
-            Ok((status, text))
+            Ok((status, bytes))
         })
     }
 }
 
 impl Transport for Http {
-    fn post(&self, url: &str, body: String) -> Result<(u16, String), String> {
-        self.send(self.http.post(url).body(body))
+    fn post(&self, url: &str, kind: &str, body: Vec<u8>) -> Result<(u16, Vec<u8>), String> {
+        self.send(self.http.post(url).header(reqwest::header::CONTENT_TYPE, kind).body(body))
     }
 
-    fn get(&self, url: &str) -> Result<(u16, String), String> {
+    fn get(&self, url: &str) -> Result<(u16, Vec<u8>), String> {
         self.send(self.http.get(url))
     }
 }
