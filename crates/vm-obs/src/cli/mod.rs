@@ -137,7 +137,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Verify { args } => return verify::run(args, out),
         Command::Prove(command) => prove::run(command, out).await?,
         Command::Rules(command) => return rules::run(command, out),
-        Command::Pack(command) => pack::run(command, out).await?,
+        Command::Pack(command) => return pack::run(command, out).await,
         Command::Demo(command) => demo::run(command, out).await?,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,

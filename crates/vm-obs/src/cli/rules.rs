@@ -81,6 +81,12 @@ fn test(args: &TestArgs, out: &mut Out) -> anyhow::Result<bool> {
     let options =
         TestOptions { ignore_unknown_fields: args.ignore_unknown_fields, run: args.run.clone() };
     let report = unittest::run_files(&args.files, &options);
+    write_report(&report, out)?;
+    Ok(report.passed())
+}
+
+/// As promtool writes it, and a line with the counts.
+pub(super) fn write_report(report: &unittest::Report, out: &mut Out) -> anyhow::Result<()> {
     for file in &report.files {
         out.line(&format!("Unit Testing:  {}", file.path))?;
         if let Some(error) = &file.error {
@@ -102,7 +108,7 @@ fn test(args: &TestArgs, out: &mut Out) -> anyhow::Result<bool> {
     }
     let (passed, failed) = report.counts();
     out.line(&format!("{passed} passed, {failed} failed"))?;
-    Ok(report.passed())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) struct Config {
     /// First part of the ledger's origin.
     pub site: String,
     pub packs: Vec<String>,
-    /// Folder with packs of the user's own.
+    /// Folder with packs of the user's own; see [`Config::pack_folders`].
     pub packs_dir: Option<PathBuf>,
     pub prometheus: Option<PathBuf>,
     pub rule_files: Vec<PathBuf>,
@@ -70,6 +70,12 @@ impl Config {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         Self::parse(&text, &folder).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// Where packs are looked for before the binary's: `packs_dir`, then those installed in the data
+    /// folder.
+    pub(crate) fn pack_folders(&self) -> Vec<PathBuf> {
+        self.packs_dir.iter().cloned().chain([crate::packs::folder_in(&self.data)]).collect()
     }
 
     /// What a server without a file runs with.

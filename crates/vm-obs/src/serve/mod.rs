@@ -103,7 +103,7 @@ struct Loaded {
 }
 
 fn load(config: &Config) -> anyhow::Result<Loaded> {
-    let packs: Vec<Pack> = packs::load_all(&config.packs, config.packs_dir.as_deref())?;
+    let packs: Vec<Pack> = packs::load_all(&config.packs, &config.pack_folders())?;
     let mut out = Loaded {
         rules: Vec::new(),
         slos: Vec::new(),
