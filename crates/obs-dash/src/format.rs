@@ -44,6 +44,7 @@ pub(crate) fn formatted(values: &[String], format: &str, many: bool) -> String {
 fn regex(values: &[String], in_quotes: bool) -> String {
     let all: Vec<String> = values.iter().map(|v| escape_regex(v, in_quotes)).collect();
     match all.as_slice() {
+        [] => String::new(),
         [one] => one.clone(),
         all => format!("({})", all.join("|")),
     }
