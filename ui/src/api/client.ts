@@ -98,8 +98,8 @@ export async function promRange(
 }
 
 /** A PromQL instant query as one value a series. */
-export async function promInstant(query: string, signal?: AbortSignal): Promise<PromResult> {
-  const body = await get<PromAnswer>("/api/v1/query", { query }, signal);
+export async function promInstant(query: string, signal?: AbortSignal, time?: number): Promise<PromResult> {
+  const body = await get<PromAnswer>("/api/v1/query", { query, time }, signal);
   const { resultType, result } = body.data;
   if (resultType === "scalar") {
     const [t, v] = result as [number, string];
@@ -111,4 +111,9 @@ export async function promInstant(query: string, signal?: AbortSignal): Promise<
     values: [Number((r.value?.[1] ?? "NaN").replace("Inf", "Infinity"))],
   }));
   return { series, warnings: body.warnings ?? [] };
+}
+
+/** Asks for the names or values that a variable offers. */
+export async function promList(path: string, params: Record<string, string | number | undefined>, signal?: AbortSignal): Promise<string[]> {
+  return (await get<{ data: string[] }>(path, params, signal)).data;
 }

@@ -1,4 +1,7 @@
+import type { DataLink, Mapping, Step } from "../lib/frame";
 import type { Labels } from "../lib/labels";
+import type { Transformation } from "../lib/transform";
+import type { Variable } from "../lib/variables";
 
 export interface Series {
   labels: Labels;
@@ -185,33 +188,76 @@ export interface DashboardSummary {
 }
 
 export interface PanelQuery {
+  ref_id: string;
   language: string;
   expr: string;
   legend: string;
   instant: boolean;
+  hidden: boolean;
+  interval: string;
+  panel_id: number | null;
+  format: string | null;
+  range: boolean | null;
 }
 
 export interface Panel {
   id: number;
   title: string;
   kind: string;
+  known: boolean;
+  row: number | null;
+  collapsed: boolean;
   grid: { x: number; y: number; w: number; h: number };
   unit: string;
   decimals: number | null;
-  thresholds: { value: number | null; color: string }[];
+  thresholds: Step[];
   min: number | null;
   max: number | null;
   text: string | null;
   description?: string | null;
   queries: PanelQuery[];
+  field: {
+    display_name: string;
+    percentage: boolean;
+    mappings: Mapping[];
+    links: DataLink[];
+    custom: Record<string, unknown>;
+    color: { mode?: string; fixedColor?: string } | null;
+    no_value: string | null;
+    overrides: { matcher: { id: string; options?: unknown }; properties: { id: string; value: unknown }[] }[];
+  };
+  options: Record<string, unknown>;
+  transformations: Transformation[];
+  repeat: { variable: string; vertical: boolean; columns_max: number | null } | null;
+  links: DataLink[];
+  interval: string | null;
+  max_data_points: number | null;
+  time_from: string | null;
+  time_shift: string | null;
+  transparent: boolean | null;
+}
+
+export interface Annotation {
+  name: string;
+  enabled: boolean;
+  hidden: boolean;
+  color: string;
+  language: string;
+  expr: string;
+  title: string | null;
+  text: string | null;
 }
 
 export interface Dashboard {
   id: string;
   title: string;
+  description: string;
   tags: string[];
   time: { from: string; to: string };
-  variables: { name: string; label: string | null; query: string; current: string | null; options: string[] }[];
+  refresh: string;
+  links: DataLink[];
+  annotations: Annotation[];
+  variables: Variable[];
   panels: Panel[];
 }
 

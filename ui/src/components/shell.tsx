@@ -1,9 +1,9 @@
 import type { ComponentChildren, JSX } from "preact";
-import { PRESETS, now, range, rangeText, refreshing, setLast } from "../state/range";
+import { now, refreshing } from "../state/range";
 import { path, query } from "../state/route";
 import { theme } from "../state/theme";
 import { serverNow } from "../lib/clock";
-import { formatTime } from "../lib/time";
+import { TimePicker } from "./timepicker";
 
 const LINKS: [string, [string, string][]][] = [
   ["", [["/", "Overview"], ["/dashboards", "Dashboards"]]],
@@ -44,21 +44,13 @@ export function Side(): JSX.Element {
 
 export function Page(props: { title: string; ranged?: boolean; actions?: ComponentChildren; children: ComponentChildren }): JSX.Element {
   document.title = `${props.title} · vm-obs`;
-  const fixed = query.value.has("from");
   return (
     <main>
       <header class="top">
         <h1>{props.title}</h1>
         {props.actions}
         {props.ranged !== false && (
-          <>
-            {fixed && <span class="muted">{formatTime(range.value.start * 1000)} to {formatTime(range.value.end * 1000)}</span>}
-            <div class="seg" role="group" aria-label="Time range">
-              {PRESETS.map((p) => (
-                <button key={p} aria-pressed={!fixed && rangeText.value === p} onClick={() => setLast(p)}>{p}</button>
-              ))}
-            </div>
-          </>
+          <TimePicker />
         )}
         <button
           aria-pressed={refreshing.value}

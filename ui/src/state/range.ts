@@ -14,7 +14,9 @@ window.setInterval(() => {
   if (refreshing.value && !document.hidden) now.value = serverNow();
 }, REFRESH_MS);
 
-export const rangeText = computed(() => query.value.get("last") ?? "5m");
+/** What is shown where the URL does not say; a dashboard brings its own. */
+export const usualRange = signal("5m");
+export const rangeText = computed(() => query.value.get("last") ?? usualRange.value);
 
 export interface Range {
   /** Seconds. */

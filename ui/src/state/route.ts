@@ -17,12 +17,12 @@ export function go(to: string): void {
   window.scrollTo(0, 0);
 }
 
-/** Changes parameters of this view; `null` removes one. */
-export function setQuery(changes: Record<string, string | null>, replace = true): void {
+/** Changes parameters of this view; `null` removes one, a list stands several times. */
+export function setQuery(changes: Record<string, string | string[] | null>, replace = true): void {
   const next = new URLSearchParams(query.value);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === "") next.delete(name);
-    else next.set(name, value);
+    next.delete(name);
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== null && (one !== "" || Array.isArray(value))) next.append(name, one);
   }
   const text = next.toString();
   const to = path.value + (text ? `?${text}` : "");
