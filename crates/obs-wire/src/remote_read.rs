@@ -3,13 +3,13 @@
 //! Bodies are plain protobuf here; the request and the sampled answer travel in a raw snappy block.
 //! Source: Prometheus remote read API 1.0 and its `prompb` schema.
 
-use obs_types::{LabelSet, MatchOp, Matcher, NativeHistogram, SeriesData};
+use obs_types::{LabelSet, MatchOp, Matcher, MetricBatch, NativeHistogram, SeriesData};
 use prost::Message as _;
 
-use crate::protobuf::{Shape, check_shape};
+use crate::protobuf::{Fields, Shape, Value, check_shape};
 use crate::remote_write::{histogram, messages};
 use crate::tsdb::{ChunkEncoding, encode_float_histogram, encode_xor};
-use crate::{WireCaps, WireError};
+use crate::{Decoded, WireCaps, WireError};
 
 const WHAT: &str = "remote read request";
 
@@ -168,6 +168,50 @@ pub fn decode_request(body: &[u8], caps: &WireCaps) -> Result<ReadRequest, WireE
     Ok(ReadRequest { queries: queries.collect::<Result<_, _>>()?, response_type })
 }
 
+/// Writes a `prometheus.ReadRequest`, not compressed.
+pub fn encode_request(request: &ReadRequest) -> Vec<u8> {
+    let matcher = |m: &Matcher| wire::LabelMatcher {
+        kind: match m.op() {
+            MatchOp::Equal => 0,
+            MatchOp::NotEqual => 1,
+            MatchOp::Regex => 2,
+            MatchOp::NotRegex => 3,
+        },
+        name: m.name().to_owned(),
+        value: m.value().to_owned(),
+    };
+    let queries = request.queries.iter().map(|q| wire::Query {
+        start_timestamp_ms: q.start_ms,
+        end_timestamp_ms: q.end_ms,
+        matchers: q.matchers.iter().map(matcher).collect(),
+    });
+    let accepted = match request.response_type {
+        ReadResponseType::Samples => 0,
+        ReadResponseType::StreamedXorChunks => 1,
+    };
+    wire::ReadRequest { queries: queries.collect(), accepted_response_types: vec![accepted] }
+        .encode_to_vec()
+}
+
+/// Reads a sampled answer: the series of each query. A result has the shape of a write request, so
+/// what is wrong with single series is dropped and counted as there.
+pub fn decode_results(
+    body: &[u8],
+    caps: &WireCaps,
+) -> Result<Vec<Decoded<MetricBatch>>, WireError> {
+    let mut out = Vec::new();
+    for field in Fields::new(body) {
+        let (number, value) = field.map_err(|left| {
+            let message = format!("broken field {left} bytes before the end");
+            WireError::malformed("remote read response", message)
+        })?;
+        if let (1, Value::Bytes(result)) = (number, value) {
+            out.push(crate::remote_write::decode_v1(result, caps)?);
+        }
+    }
+    Ok(out)
+}
+
 fn labels(set: &LabelSet) -> Vec<messages::Label> {
     set.iter().map(|(n, v)| messages::Label { name: n.to_owned(), value: v.to_owned() }).collect()
 }
@@ -289,7 +333,6 @@ mod tests {
     use obs_types::{BucketSpan, HistogramColumn};
 
     use super::*;
-    use crate::protobuf::{Fields, Value};
     use crate::tsdb::{Chunk, Samples};
 
     fn request(types: Vec<i32>, kind: i32, value: &str) -> Vec<u8> {
@@ -318,6 +361,7 @@ mod tests {
         assert_eq!(plain.queries[0].matchers, [Matcher::equal("job", "node")]);
         let streamed = read(&request(vec![9, 1, 0], 3, "n.*")).unwrap();
         assert_eq!(streamed.response_type, ReadResponseType::StreamedXorChunks);
+        assert_eq!(read(&encode_request(&streamed)), Ok(streamed));
         for (body, says) in [
             (request(vec![9], 0, "a"), "[9]"),
             (request(vec![], 4, "a"), "matcher type 4"),
@@ -374,6 +418,12 @@ mod tests {
         assert_eq!(got.histograms.len(), 3);
         assert_eq!(got.histograms[1].count_float, Some(9.0));
         assert!(read.results[1].timeseries.is_empty());
+        let decoded = decode_results(&body, &WireCaps::default()).unwrap();
+        assert_eq!(decoded.len(), 2);
+        let got = &decoded[0].batch.series[0];
+        assert_eq!((got.samples.len(), got.histograms.len()), (300, 3));
+        assert_eq!(got.labels, series.labels);
+        assert!(decode_results(&[0x0a, 9], &WireCaps::default()).is_err());
     }
 
     #[test]
