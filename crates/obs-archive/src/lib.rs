@@ -16,6 +16,7 @@ mod gzip;
 mod hour;
 mod log_line;
 mod logs_file;
+mod metrics_export;
 mod metrics_read;
 mod metrics_write;
 mod otlp_json;
@@ -35,6 +36,7 @@ mod verify;
 pub use archive::{Archive, ArchiveStats, SealedRecord};
 pub use error::ArchiveError;
 pub use hour::{Hour, SealName, Signal};
+pub use metrics_export::MetricsExport;
 pub use receipts::receipts_to_parquet;
 pub use seal::{
     Aggregates, LogCounts, LogsSummary, MetricsSummary, Records, Seal, SealDetails, Significance,
