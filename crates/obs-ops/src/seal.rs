@@ -166,15 +166,7 @@ impl SealService {
                 self.settings.archive.sealed(signal).iter().map(|n| n.hour).collect();
             hours.dedup();
             for hour in hours.into_iter().rev().take(BACKFILL_HOURS) {
-                let s = &self.settings;
-                let seal = match signal {
-                    Signal::Metrics => s.archive.backfill_metrics(hour, s.metrics.as_ref())?,
-                    Signal::Logs => s.archive.backfill_logs(hour, s.logs.as_ref())?,
-                    Signal::Traces => s.archive.backfill_traces(hour, s.traces.as_ref())?,
-                };
-                if let Some(seal) = seal {
-                    done.extend(self.record_or_keep(seal)?);
-                }
+                done.extend(self.seal_late_hour(signal, hour)?);
             }
             done.extend(self.seal_in_gaps(signal)?);
         }
@@ -206,6 +198,31 @@ impl SealService {
             }
         }
         Ok(done)
+    }
+
+    /// [`SealService::seal_late`] for the sealed hours of one signal that overlap `range`, however
+    /// old.
+    pub fn seal_late_in(&self, signal: Signal, range: TimeRangeMs) -> Result<Vec<u64>, OpsError> {
+        let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = self.record_left_over()?;
+        let mut hours: Vec<Hour> =
+            self.settings.archive.sealed(signal).iter().map(|n| n.hour).collect();
+        hours.dedup();
+        hours.retain(|h| h.end() > range.start && h.start() < range.end);
+        for hour in hours {
+            done.extend(self.seal_late_hour(signal, hour)?);
+        }
+        Ok(done)
+    }
+
+    fn seal_late_hour(&self, signal: Signal, hour: Hour) -> Result<Vec<u64>, OpsError> {
+        let s = &self.settings;
+        let seal = match signal {
+            Signal::Metrics => s.archive.backfill_metrics(hour, s.metrics.as_ref())?,
+            Signal::Logs => s.archive.backfill_logs(hour, s.logs.as_ref())?,
+            Signal::Traces => s.archive.backfill_traces(hour, s.traces.as_ref())?,
+        };
+        seal.map_or_else(|| Ok(Vec::new()), |seal| self.record_or_keep(seal))
     }
 
     fn seal(&self, signal: Signal, hour: Hour) -> Result<Vec<u64>, OpsError> {
