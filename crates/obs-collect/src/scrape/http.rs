@@ -12,12 +12,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
 use super::config::{HttpSettings, ProxySettings, Secret, TlsSettings, TlsVersion};
+use super::oauth2::TokenSource;
 
 /// A client with the credentials that its requests carry.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpClient {
     client: reqwest::Client,
     settings: HttpSettings,
+    tokens: Option<Arc<TokenSource>>,
 }
 
 impl HttpClient {
@@ -48,11 +50,20 @@ impl HttpClient {
         builder = proxy(builder, &settings.proxy)?;
         builder = tls(builder, &settings.tls)?;
         let client = builder.build().map_err(|e| innermost(&e))?;
-        Ok(Self { client, settings: settings.clone() })
+        let tokens = match &settings.oauth2 {
+            Some(oauth2) => Some(Arc::new(TokenSource::new(oauth2, user_agent)?)),
+            None => None,
+        };
+        Ok(Self { client, settings: settings.clone(), tokens })
     }
 
-    /// Secrets in files are read now.
-    pub(crate) fn get(&self, url: &str) -> Result<reqwest::RequestBuilder, String> {
+    /// Without credentials.
+    pub(super) fn post(&self, url: &str) -> reqwest::RequestBuilder {
+        self.client.post(url)
+    }
+
+    /// With credentials; secrets in files are read now.
+    pub(crate) async fn get(&self, url: &str) -> Result<reqwest::RequestBuilder, String> {
         let read = |what: &str, secret: &Secret| {
             secret.read().map_err(|e| format!("cannot read the {what}: {e}"))
         };
@@ -63,6 +74,9 @@ impl HttpClient {
         if let Some((kind, secret)) = &self.settings.authorization {
             let secret = read("credentials", secret)?;
             request = request.header("Authorization", format!("{kind} {secret}"));
+        }
+        if let Some(tokens) = &self.tokens {
+            request = request.bearer_auth(tokens.token().await?);
         }
         for (name, value) in &self.settings.headers {
             request = request.header(name, read("header", value)?);

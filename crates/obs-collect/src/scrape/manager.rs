@@ -303,7 +303,12 @@ async fn run_target(
         let scrape = async {
             match forced {
                 Some(why) => Err(FetchError::Other(why)),
-                None => scrape(&shared, &target).await,
+                None => {
+                    match tokio::time::timeout(target.timeout, scrape(&shared, &target)).await {
+                        Ok(fetched) => fetched,
+                        Err(_elapsed) => Err(FetchError::Other("context deadline exceeded".into())),
+                    }
+                }
             }
         };
         let fetched = tokio::select! {
@@ -370,8 +375,8 @@ async fn scrape(shared: &Job, target: &Target) -> Result<(Vec<u8>, Option<String
     let request = shared
         .client
         .get(&target.url)
+        .await
         .map_err(FetchError::Other)?
-        .timeout(target.timeout)
         .header("Accept", &shared.accept)
         .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
     let limit = usize::try_from(shared.job.limits.body_bytes).unwrap_or(usize::MAX);

@@ -7,6 +7,7 @@ mod histograms;
 mod http;
 mod manager;
 mod md5;
+mod oauth2;
 mod protocol;
 mod relabel;
 mod round;
@@ -15,9 +16,9 @@ mod target;
 pub use collection::{CollectionCounts, CollectionLog};
 pub use config::{
     Discovery, DnsDiscovery, DnsKind, FileDiscovery, HttpDiscovery, HttpSettings,
-    KubernetesDiscovery, KubernetesRole, KubernetesSelector, PrometheusConfig, ProxySettings,
-    ScrapeConfigError, ScrapeFormats, ScrapeJob, ScrapeLimits, Secret, TargetGroup, TlsSettings,
-    TlsVersion, expand_glob, read_target_groups,
+    KubernetesDiscovery, KubernetesRole, KubernetesSelector, OAuth2Settings, PrometheusConfig,
+    ProxySettings, ScrapeConfigError, ScrapeFormats, ScrapeJob, ScrapeLimits, Secret, TargetGroup,
+    TlsSettings, TlsVersion, expand_glob, read_target_groups,
 };
 pub use manager::{ScrapeManager, ScrapeSettings};
 pub use protocol::{Escaping, ScrapeProtocol};

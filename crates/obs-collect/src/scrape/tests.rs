@@ -364,3 +364,32 @@ async fn certificates_are_checked_and_shown() {
     assert_eq!(jobs.map(|j| up(j).unwrap()), [1.0, 0.0, 0.0, 1.0, 0.0]);
     manager.shutdown().await;
 }
+
+#[tokio::test]
+async fn tokens_are_fetched_once_and_shown() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&asked);
+    let tokens = serve(move |request| {
+        let header = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
+        kept.lock().unwrap().push((request.method().to_string(), header));
+        axum::Json(serde_json::json!({"access_token": "t1", "expires_in": 3600})).into_response()
+    })
+    .await;
+    let target = serve(|request| {
+        let shown = request.headers().get("authorization").is_some_and(|v| v == "Bearer t1");
+        if shown { plain("a 1\n") } else { hyper::StatusCode::UNAUTHORIZED.into_response() }
+    })
+    .await;
+    let (manager, memory) = start(&format!(
+        "{JOB}  oauth2: {{client_id: id, client_secret: s, token_url: 'http://{tokens}/token', scopes: [x]}}\n  static_configs: [{{targets: ['{target}']}}]\n"
+    ))
+    .await;
+    let series = format!("a{{instance=\"{target}\", job=\"j\"}}");
+    let scrapes =
+        || memory.0.lock().unwrap().iter().filter(|s| s.labels.to_string() == series).count();
+    until("two scrapes", || scrapes() >= 2).await;
+    manager.shutdown().await;
+    // `id:s` as basic credentials.
+    let once = [("POST".to_owned(), Some("Basic aWQ6cw==".to_owned()))];
+    assert_eq!(*asked.lock().unwrap(), once);
+}

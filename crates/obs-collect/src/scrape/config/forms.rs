@@ -37,7 +37,7 @@ macro_rules! http_keys {
         $next! { {$($args)* [
             basic_auth: BasicAuthForm,
             authorization: AuthorizationForm,
-            oauth2: Yaml,
+            oauth2: OAuth2Form,
             bearer_token: String,
             bearer_token_file: String,
             tls_config: TlsForm,
@@ -238,6 +238,23 @@ pub(super) struct AuthorizationForm {
     pub(super) kind: Option<String>,
     pub(super) credentials: Option<String>,
     pub(super) credentials_file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OAuth2Form {
+    pub(super) client_id: String,
+    pub(super) client_secret: Option<String>,
+    pub(super) client_secret_file: Option<String>,
+    pub(super) token_url: String,
+    #[serde(default)]
+    pub(super) scopes: Vec<String>,
+    #[serde(default)]
+    pub(super) endpoint_params: BTreeMap<String, String>,
+    pub(super) tls_config: Option<TlsForm>,
+    pub(super) proxy_url: Option<String>,
+    pub(super) no_proxy: Option<String>,
+    pub(super) proxy_from_environment: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Checker;
-use super::forms::{AuthorizationForm, BasicAuthForm, HttpForm, TlsForm};
+use super::discovery::check_url;
+use super::forms::{AuthorizationForm, BasicAuthForm, HttpForm, OAuth2Form, TlsForm};
 
 /// A secret, or the file that holds it; never printed.
 #[derive(Clone)]
@@ -34,11 +35,25 @@ pub struct HttpSettings {
     pub basic_auth: Option<(String, Secret)>,
     /// Type and credentials.
     pub authorization: Option<(String, Secret)>,
+    pub oauth2: Option<Box<OAuth2Settings>>,
     pub tls: TlsSettings,
     pub proxy: ProxySettings,
     pub follow_redirects: bool,
     pub http2: bool,
     pub headers: Vec<(String, Secret)>,
+}
+
+/// Where a bearer token comes from.
+#[derive(Clone, Debug)]
+pub struct OAuth2Settings {
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub token_url: String,
+    pub scopes: Vec<String>,
+    /// Further parameters of the request for a token.
+    pub parameters: Vec<(String, String)>,
+    /// TLS and proxy towards the token server.
+    pub http: HttpSettings,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,9 +125,6 @@ impl Checker<'_> {
                         configured"
                 .into());
         }
-        if form.oauth2.is_some() {
-            return Err("oauth2 is not supported".into());
-        }
         if form.proxy_connect_header.is_some_and(|h| !h.is_empty()) {
             return Err("proxy_connect_header is not supported".into());
         }
@@ -141,11 +153,36 @@ impl Checker<'_> {
                 form.bearer_token,
                 form.bearer_token_file,
             )?,
+            oauth2: form.oauth2.map(|o| self.oauth2(o)).transpose()?.map(Box::new),
             tls: form.tls_config.map(|t| self.tls(t)).transpose()?.unwrap_or_default(),
             proxy,
             follow_redirects: form.follow_redirects.unwrap_or(true),
             http2: form.enable_http2.unwrap_or(true),
             headers,
+        })
+    }
+
+    fn oauth2(&self, form: OAuth2Form) -> Result<OAuth2Settings, String> {
+        check_url("oauth2 token_url", &form.token_url)?;
+        if form.client_id.is_empty() {
+            return Err("oauth2 client_id must be configured".into());
+        }
+        let secret =
+            self.one_of("oauth2 client_secret", form.client_secret, form.client_secret_file)?;
+        let http = HttpForm {
+            tls_config: form.tls_config,
+            proxy_url: form.proxy_url,
+            no_proxy: form.no_proxy,
+            proxy_from_environment: form.proxy_from_environment,
+            ..HttpForm::default()
+        };
+        Ok(OAuth2Settings {
+            client_id: form.client_id,
+            client_secret: secret.ok_or("oauth2 client_secret must be configured")?,
+            token_url: form.token_url,
+            scopes: form.scopes,
+            parameters: form.endpoint_params.into_iter().collect(),
+            http: self.http(http)?,
         })
     }
 

@@ -27,7 +27,9 @@ pub use self::discovery::{
     Discovery, DnsDiscovery, DnsKind, FileDiscovery, HttpDiscovery, KubernetesDiscovery,
     KubernetesRole, KubernetesSelector, TargetGroup, read_target_groups,
 };
-pub use self::http::{HttpSettings, ProxySettings, Secret, TlsSettings, TlsVersion};
+pub use self::http::{
+    HttpSettings, OAuth2Settings, ProxySettings, Secret, TlsSettings, TlsVersion,
+};
 pub use self::job::ScrapeJob;
 pub use self::limits::{ScrapeFormats, ScrapeLimits};
 pub use self::units::expand_glob;

@@ -123,7 +123,10 @@ fn mistakes_name_file_and_cause() {
             "not a valid hostname",
         ),
         ("scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n", "consul_sd_configs is not"),
-        ("scrape_configs:\n- {job_name: a, oauth2: {}}\n", "oauth2 is not supported"),
+        (
+            "scrape_configs:\n- {job_name: a, oauth2: {client_id: x, token_url: 'http://x'}}\n",
+            "client_secret must be configured",
+        ),
         ("scrape_configs:\n- {job_name: a, http_headers: {Host: {values: [x]}}}\n", "\"Host\""),
         ("scrape_configs:\n- {job_name: a, no_proxy: x}\n", "no_proxy needs proxy_url"),
         ("scrape_configs:\n- {job_name: a, tls_config: {cert_file: x}}\n", "client certificate"),

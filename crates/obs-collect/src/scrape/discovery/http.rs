@@ -24,10 +24,11 @@ impl Source {
     /// The whole list that the address gives now.
     pub(super) async fn ask(&self) -> Result<Vec<TargetGroup>, String> {
         let fail = |why: String| format!("{}: {why}", self.url);
-        let request = self.client.get(&self.url)?.header("Accept", "application/json").header(
-            "X-Prometheus-Refresh-Interval-Seconds",
-            self.refresh.as_secs_f64().to_string(),
-        );
+        let request =
+            self.client.get(&self.url).await?.header("Accept", "application/json").header(
+                "X-Prometheus-Refresh-Interval-Seconds",
+                self.refresh.as_secs_f64().to_string(),
+            );
         let (body, kind) = fetch(request, BODY_BYTES_MAX).await.map_err(|e| fail(e.to_string()))?;
         let essence = kind.as_deref().unwrap_or("").split(';').next().unwrap_or("").trim();
         if !essence.eq_ignore_ascii_case("application/json") {

@@ -132,7 +132,7 @@ impl Source {
         let mut more = String::new();
         loop {
             let url = format!("{}{path}limit={PAGE_OBJECTS}", self.api);
-            let mut request = self.client.get(&url)?.timeout(LIST_TIMEOUT);
+            let mut request = self.client.get(&url).await?.timeout(LIST_TIMEOUT);
             if !more.is_empty() {
                 request = request.query(&[("continue", &more)]);
             }
@@ -153,7 +153,7 @@ impl Source {
     /// Returns when something changed behind `path`, or the server ended the watch.
     async fn change(&self, path: &str, version: &str) -> Result<(), String> {
         let url = format!("{}{path}watch=1&allowWatchBookmarks=true", self.api);
-        let request = self.client.get(&url)?.query(&[("resourceVersion", version)]);
+        let request = self.client.get(&url).await?.query(&[("resourceVersion", version)]);
         let response = request.send().await.map_err(|e| e.to_string())?;
         if !response.status().is_success() {
             return Err(format!("{url}: HTTP status {}", response.status()));
