@@ -9,7 +9,9 @@ use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
 use crate::ast::*;
 use crate::functions::histogram::{take_apart, variance};
 use crate::functions::{elementwise, labels::natural};
-use crate::histogram::{bucket_fraction, bucket_quantile, native_fraction, native_quantile};
+use crate::histogram::{
+    ClassicBucket, bucket_fraction, bucket_quantile, native_fraction, native_quantile,
+};
 use crate::text::{float_g, is_label_name};
 use crate::{EngineError, SampleValue};
 
@@ -171,7 +173,22 @@ impl Evaluator<'_> {
             "histogram_stddev" => self.of_histograms(c, steps, |h| variance(h).sqrt()),
             "histogram_quantile" => {
                 let pos = (arg_pos(0), arg_pos(1));
-                self.by_step(&args, steps, |ev, t, v| {
+                let inputs: Vec<Matrix> =
+                    c.args.iter().map(|a| self.eval(a, steps)).collect::<Result<_, _>>()?;
+                if let [q, input] = inputs.as_slice()
+                    && input.iter().all(|s| s.hists.is_empty())
+                {
+                    let q: Vec<f64> =
+                        q.first().map_or_else(Vec::new, |s| s.floats.iter().map(|p| p.1).collect());
+                    for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+                        self.annos.invalid_quantile(*q, pos.0);
+                    }
+                    return self.classic_histograms(input, pos.1, steps, |ev, n, t, name, b| {
+                        let q = q.get(n).copied().unwrap_or(f64::NAN);
+                        ev.classic_quantile(t, q, name, b, pos.1)
+                    });
+                }
+                self.over_steps(&inputs, steps, |ev, t, v| {
                     let q = first_float(v.first());
                     ev.quantile_at(t, q, v.get(1).map_or(&[][..], |v| v), pos, None)
                 })
@@ -255,16 +272,7 @@ impl Evaluator<'_> {
             out.push(self.nameless_sample(&l, v));
         }
         for (l, mut buckets) in h.classic {
-            let (v, forced) = bucket_quantile(q, &mut buckets);
-            if let Some(f) = forced {
-                self.annos.forced_monotonicity(
-                    &name(&l),
-                    t,
-                    (f.bucket_min, f.bucket_max),
-                    f.diff_max,
-                    pos,
-                );
-            }
+            let v = self.classic_quantile(t, q, &name(&l), &mut buckets, pos);
             out.push(self.nameless_sample(&l, v));
         }
         if let Some(label) = label {
@@ -278,6 +286,22 @@ impl Evaluator<'_> {
             }
         }
         Ok(out)
+    }
+
+    fn classic_quantile(
+        &mut self,
+        t: i64,
+        q: f64,
+        name: &str,
+        buckets: &mut [ClassicBucket],
+        pos: PosRange,
+    ) -> f64 {
+        let (v, forced) = bucket_quantile(q, buckets);
+        if let Some(f) = forced {
+            let bounds = (f.bucket_min, f.bucket_max);
+            self.annos.forced_monotonicity(name, t, bounds, f.diff_max, pos);
+        }
+        v
     }
 
     fn of_histograms(

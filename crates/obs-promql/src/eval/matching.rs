@@ -133,7 +133,7 @@ impl Evaluator<'_> {
 
     /// Series with equal labels as one, as long as they share no time. With delayed name removal
     /// the vector of an instant may hold equal labels until the name is gone.
-    fn unique(&self, matrix: Matrix, steps: Steps) -> Result<Matrix, EngineError> {
+    pub(super) fn unique(&self, matrix: Matrix, steps: Steps) -> Result<Matrix, EngineError> {
         if steps.is_instant() && self.options.delayed_name_removal {
             return Ok(matrix);
         }

@@ -7,6 +7,7 @@
 mod aggregate;
 mod binary;
 mod call;
+mod classic;
 mod columns;
 mod count_values;
 mod engine;
@@ -322,7 +323,7 @@ impl<'a> Evaluator<'a> {
         &mut self,
         operands: &[&Expr],
         steps: Steps,
-        mut f: impl FnMut(&mut Self, i64, &[Vec<Sample>]) -> Result<Vec<Sample>, EngineError>,
+        f: impl FnMut(&mut Self, i64, &[Vec<Sample>]) -> Result<Vec<Sample>, EngineError>,
     ) -> Result<Matrix, EngineError> {
         let mut inputs = Vec::with_capacity(operands.len());
         for e in operands {
@@ -332,6 +333,16 @@ impl<'a> Evaluator<'a> {
                 self.eval(e, steps)?
             });
         }
+        self.over_steps(&inputs, steps, f)
+    }
+
+    /// Calls `f` at every step with the vector of each input.
+    pub(crate) fn over_steps(
+        &mut self,
+        inputs: &[Matrix],
+        steps: Steps,
+        mut f: impl FnMut(&mut Self, i64, &[Vec<Sample>]) -> Result<Vec<Sample>, EngineError>,
+    ) -> Result<Matrix, EngineError> {
         let held: usize = inputs.iter().map(|m| total(m)).sum();
         let mut cursors: Vec<Vec<Cursor>> =
             inputs.iter().map(|m| vec![Cursor::default(); m.len()]).collect();

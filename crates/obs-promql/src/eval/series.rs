@@ -169,6 +169,14 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// The float at `t`; calls must ascend in time.
+    pub(crate) fn float_at(&mut self, s: &Series, t: i64) -> Option<f64> {
+        while s.floats.get(self.float).is_some_and(|p| p.0 < t) {
+            self.float += 1;
+        }
+        s.floats.get(self.float).filter(|p| p.0 == t).map(|p| p.1)
+    }
+
     /// The value at `t`; calls must ascend in time.
     pub(crate) fn at(&mut self, s: &Series, t: i64) -> Option<SampleValue> {
         while s.floats.get(self.float).is_some_and(|p| p.0 < t) {
