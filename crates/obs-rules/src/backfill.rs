@@ -8,7 +8,7 @@ use obs_types::{
 };
 
 use crate::dependency::{depends_on_past_steps, is_read};
-use crate::group::recorded_labels;
+use crate::evaluate::recorded_labels;
 use crate::overlay::Overlay;
 use crate::{GroupOptions, RuleFile, RuleGroup, RuleKind, RuleSpec, RulesError, promql};
 

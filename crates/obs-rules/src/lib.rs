@@ -19,6 +19,7 @@ mod template;
 mod alert;
 mod backfill;
 mod dependency;
+mod evaluate;
 mod file;
 mod group;
 mod overlay;
