@@ -28,6 +28,9 @@ pub(crate) enum Soak {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Damage a small metrics store at every byte, with several patterns: noticed, set aside, the
+    /// rest served
+    Corruption,
 }
 
 /// Measurements.
@@ -66,6 +69,11 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
                 ("VMOBS_DIFFERENTIAL_QUERIES", queries.to_string().as_str()),
                 ("VMOBS_DIFFERENTIAL_SEED", seed.to_string().as_str()),
             ],
+        ),
+        Soak::Corruption => cargo(
+            root,
+            &["test", "--release", "-p", "obs-metrics", "--test", "it", "--", "corruption::"],
+            &[("VMOBS_CORRUPTION", "all")],
         ),
     }
 }
