@@ -103,7 +103,7 @@ impl Anchor for GitAnchor {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "git's working copy, durable by git's own means")]
+/// In git's working copy, which git makes durable by its own means.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
 }

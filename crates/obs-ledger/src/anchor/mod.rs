@@ -13,9 +13,9 @@ mod scheduler;
 
 pub use file::FileAnchor;
 pub use git::GitAnchor;
-pub use opentimestamps::OpenTimestampsAnchor;
+pub use opentimestamps::{Headers, OpenTimestampsAnchor};
 pub use rfc3161::{Roots, StampError, TimeStampAnchor};
-pub use scheduler::{AnchorStatus, Scheduled, Scheduler, SchedulerStats};
+pub use scheduler::{AnchorStatus, BACKOFF_LEVEL_MAX, Scheduled, Scheduler, SchedulerStats};
 
 use obs_types::TimestampMs;
 
