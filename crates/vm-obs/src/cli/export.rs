@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use clap::{Args, ValueEnum};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use obs_archive::MetricsExport;
+use obs_types::{LabelSet, MetricKind, SeriesData};
 use serde_json::{Value, json};
 
 use super::args::{SourceArgs, WindowArgs};
@@ -26,6 +29,8 @@ pub(crate) enum ExportFormat {
     /// One line per series: {"metric":{…},"values":[…],"timestamps":[…]}
     Json,
     Csv,
+    /// One row a sample, in the columns of a sealed hour; not to a terminal
+    Parquet,
 }
 
 #[derive(Args, Debug)]
@@ -33,19 +38,56 @@ pub(crate) struct ExportArgs {
     /// Form of the export
     #[arg(long, value_enum, default_value = "prometheus")]
     format: ExportFormat,
+    #[command(flatten)]
+    what: WhatArgs,
+}
+
+/// `vm-obs export …`: forms that other systems read.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportCommand {
+    /// OpenMetrics text, for promtool tsdb create-blocks-from openmetrics
+    Openmetrics(WhatArgs),
+    /// Parquet, one row a sample, in the columns of a sealed hour
+    Parquet(WhatArgs),
+    /// JSON lines, for VictoriaMetrics' /api/v1/import
+    VictoriametricsJsonl(WhatArgs),
+}
+
+/// Which samples, and whom to ask.
+#[derive(Args, Debug)]
+pub(crate) struct WhatArgs {
     /// Only series of this selector, such as '{job="node"}'; may be repeated
     #[arg(long = "match", value_name = "SELECTOR")]
     matches: Vec<String>,
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    source: SourceArgs,
 }
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Labels as they are written, and the samples: milliseconds and the value's text.
 type Series = BTreeMap<String, (Value, Vec<(i64, String)>)>;
 
-pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+pub(crate) async fn command(command: ExportCommand, out: &mut Out) -> anyhow::Result<()> {
+    let (format, what) = match command {
+        ExportCommand::Openmetrics(what) => (ExportFormat::Openmetrics, what),
+        ExportCommand::Parquet(what) => (ExportFormat::Parquet, what),
+        ExportCommand::VictoriametricsJsonl(what) => (ExportFormat::Json, what),
+    };
+    run(&ExportArgs { format, what }, out).await
+}
+
+pub(crate) async fn run(args: &ExportArgs, out: &mut Out) -> anyhow::Result<()> {
+    let ExportArgs { format, what: args } = args;
+    if *format == ExportFormat::Parquet && out.terminal {
+        bail!(
+            "Parquet is not for a terminal; redirect it: vm-obs export parquet … > metrics.parquet"
+        );
+    }
+    let client = &Client::source(&args.source)?;
     let (start, end) = args.window.resolve(obs_types::DurationMs::HOUR)?;
     let (start, end) = (start.floor_to_ms().0, end.floor_to_ms().0);
     let selectors: Vec<&str> = match args.matches.as_slice() {
@@ -54,12 +96,18 @@ pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> an
     };
     let metadata = client.get("/api/v1/metadata", &Parameters::new()).await?.json;
     let names = names(client, &selectors, start, end).await?;
-    if args.format == ExportFormat::Csv {
+    if *format == ExportFormat::Csv {
         out.line("metric,labels,timestamp,value")?;
     }
     let mut skipped = 0;
     let mut family_before = String::new();
-    for name in names {
+    let mut parquet = match format {
+        ExportFormat::Parquet => Some(MetricsExport::new()?),
+        _ => None,
+    };
+    let (mut samples_done, mut told) = (0, Instant::now());
+    let total = names.len();
+    for (number, name) in names.into_iter().enumerate() {
         let mut all = Series::new();
         for selector in &selectors {
             skipped += samples(client, &name, selector, (start, end), &mut all).await?;
@@ -67,10 +115,11 @@ pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> an
         if all.is_empty() {
             continue;
         }
+        samples_done += all.values().map(|(_, samples)| samples.len()).sum::<usize>();
         let family = family(&name, &metadata);
-        match args.format {
+        match format {
             ExportFormat::Prometheus | ExportFormat::Openmetrics => {
-                let open = args.format == ExportFormat::Openmetrics;
+                let open = *format == ExportFormat::Openmetrics;
                 if family.name != family_before || open {
                     head(&name, &family, open, out)?;
                     family_before.clone_from(&family.name);
@@ -79,10 +128,23 @@ pub(crate) async fn run(args: &ExportArgs, client: &Client, out: &mut Out) -> an
             }
             ExportFormat::Json => json_lines(&all, out)?,
             ExportFormat::Csv => csv(&name, &all, out)?,
+            ExportFormat::Parquet => {
+                if let Some(parquet) = &mut parquet {
+                    let kind = MetricKind::from_text(&family.kind).unwrap_or_default();
+                    parquet.push(columns(&all)?, kind)?;
+                }
+            }
+        }
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            eprintln!("{} of {total} metrics, {samples_done} samples", number + 1);
         }
         out.flush()?;
     }
-    if args.format == ExportFormat::Openmetrics {
+    if let Some(parquet) = parquet {
+        out.write_all(&parquet.finish()?)?;
+    }
+    if *format == ExportFormat::Openmetrics {
         out.line("# EOF")?;
     }
     if skipped > 0 {
@@ -295,6 +357,25 @@ fn json_lines(all: &Series, out: &mut Out) -> std::io::Result<()> {
         writeln!(out, "{}", json!({"metric": labels, "values": values, "timestamps": times}))?;
     }
     Ok(())
+}
+
+fn columns(all: &Series) -> anyhow::Result<Vec<SeriesData>> {
+    all.values()
+        .map(|(labels, samples)| {
+            let pairs = labels.as_object().into_iter().flatten();
+            let values = samples.iter().map(|(_, v)| {
+                v.parse::<f64>().with_context(|| format!("the server gave the value {v:?}"))
+            });
+            Ok(SeriesData {
+                labels: LabelSet::from_pairs(
+                    pairs.map(|(n, v)| (n.clone(), v.as_str().unwrap_or_default())),
+                ),
+                timestamps: samples.iter().map(|(t, _)| *t).collect(),
+                values: values.collect::<anyhow::Result<_>>()?,
+                ..SeriesData::default()
+            })
+        })
+        .collect()
 }
 
 fn csv(name: &str, all: &Series, out: &mut Out) -> std::io::Result<()> {

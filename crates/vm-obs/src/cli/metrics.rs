@@ -57,9 +57,7 @@ pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Resul
     match command {
         MetricsCommand::Query(args) => query(&args, &Client::source(&args.ask.source)?, out).await,
         MetricsCommand::List(args) => list(&args, &Client::source(&args.ask.source)?, out).await,
-        MetricsCommand::Export(args) => {
-            export::run(&args, &Client::source(&args.source)?, out).await
-        }
+        MetricsCommand::Export(args) => export::run(&args, out).await,
     }
 }
 

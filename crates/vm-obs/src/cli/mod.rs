@@ -13,6 +13,7 @@ mod dashboard;
 mod demo;
 mod export;
 mod human;
+mod import;
 mod logs;
 mod metrics;
 mod offline;
@@ -76,6 +77,12 @@ pub(crate) enum Command {
     /// Proofs that somebody else can check
     #[command(subcommand)]
     Prove(prove::ProveCommand),
+    /// Export metrics for other systems
+    #[command(subcommand)]
+    Export(export::ExportCommand),
+    /// Import metrics from Prometheus, VictoriaMetrics or text files into a data folder
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Check rule files and run their unit tests
     #[command(subcommand)]
     Rules(rules::RulesCommand),
@@ -136,6 +143,8 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),
         Command::Prove(command) => prove::run(command, out).await?,
+        Command::Export(command) => export::command(command, out).await?,
+        Command::Import(command) => import::run(command, out).await?,
         Command::Rules(command) => return rules::run(command, out),
         Command::Pack(command) => return pack::run(command, out).await,
         Command::Demo(command) => demo::run(command, out).await?,

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use obs_rules::unittest::{self, TestOptions};
-use obs_rules::{ReadOptions, RuleFile, RuleKind};
+use obs_rules::{BackfillOptions, GroupOptions, ReadOptions, RuleFile, RuleKind};
+use obs_types::{DurationMs, LabelSet, MetricBatch, QueryContext, TimestampMs};
 
+use super::args::WindowArgs;
+use super::import::{IntoArgs, Store};
 use super::out::Out;
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +19,8 @@ pub(crate) enum RulesCommand {
     Check(CheckArgs),
     /// Run rule unit tests written for promtool
     Test(TestArgs),
+    /// Evaluate recording rules over the history of a data folder that no server runs on
+    Backfill(BackfillArgs),
 }
 
 #[derive(Args, Debug)]
@@ -40,11 +46,29 @@ pub(crate) struct TestArgs {
     ignore_unknown_fields: bool,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct BackfillArgs {
+    /// Rule files; alerting rules in them are passed over
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Interval instead of each group's own [default for groups that name none: 1m]
+    #[arg(long, value_name = "DURATION")]
+    interval: Option<String>,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    into: IntoArgs,
+}
+
 /// Exit 1 if a file is wrong or a test fails.
 pub(crate) fn run(command: RulesCommand, out: &mut Out) -> anyhow::Result<ExitCode> {
     let good = match command {
         RulesCommand::Check(args) => check(&args, out)?,
         RulesCommand::Test(args) => test(&args, out)?,
+        RulesCommand::Backfill(args) => {
+            backfill(&args, out)?;
+            true
+        }
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -75,6 +99,68 @@ fn check(args: &CheckArgs, out: &mut Out) -> anyhow::Result<bool> {
         }
     }
     Ok(good)
+}
+
+fn backfill(args: &BackfillArgs, out: &mut Out) -> anyhow::Result<()> {
+    if args.window.from.is_none() && args.window.last.is_none() {
+        bail!("say how far back: --last 30d, or --from TIME");
+    }
+    let (start, end) = args.window.resolve(DurationMs::HOUR)?;
+    let duration = |text: &str| match obs_query::parse_duration(text).context("--interval")? {
+        d if d.0 > 0 => Ok(d),
+        _ => bail!("--interval: {text:?} must be longer than 0"),
+    };
+    let options = BackfillOptions {
+        start: start.floor_to_ms(),
+        end: end.floor_to_ms(),
+        interval: args.interval.as_deref().map(duration).transpose()?,
+    };
+    let defaults = GroupOptions {
+        interval: DurationMs::MINUTE,
+        query_offset: DurationMs(0),
+        external_labels: LabelSet::empty(),
+        external_url: String::new(),
+    };
+    let files = args
+        .files
+        .iter()
+        .map(|path| RuleFile::load(path, ReadOptions::default()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut store = Store::open(&args.into)?;
+    let front = store.front();
+    // Stored behind the last read: the front reads the engine as it was opened.
+    let mut results = Vec::new();
+    let source = front.metrics.as_ref();
+    let report = obs_rules::backfill(
+        &files,
+        &options,
+        &defaults,
+        source,
+        &QueryContext::unlimited(),
+        &mut |batch| {
+            if let (Some(first), Some(last)) = (batch.series.first(), newest(&batch)) {
+                let name = first.labels.metric_name();
+                let until = obs_query::format_time(last);
+                eprintln!("{name}: {} series up to {until}", batch.series.len());
+            }
+            results.extend(batch.series);
+            Ok(())
+        },
+    )?;
+    drop(front);
+    results.into_iter().try_for_each(|series| store.add(series))?;
+    if report.alerts_skipped > 0 {
+        eprintln!("{} alerting rules passed over", report.alerts_skipped);
+    }
+    store.finish(out)
+}
+
+fn newest(batch: &MetricBatch) -> Option<TimestampMs> {
+    let times = batch.series.iter().filter_map(|s| {
+        let floats = s.samples.last().map(|(t, _)| *t);
+        floats.max(s.histograms.last().map(|(t, _)| *t))
+    });
+    times.max()
 }
 
 fn test(args: &TestArgs, out: &mut Out) -> anyhow::Result<bool> {

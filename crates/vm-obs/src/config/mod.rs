@@ -83,6 +83,11 @@ impl Config {
         Self::parse("", Path::new("."))
     }
 
+    /// The name of this node's ledger.
+    pub(crate) fn origin(&self) -> String {
+        format!("vm-obs.{}/{}/observability", self.site, self.node)
+    }
+
     pub(crate) fn parse(text: &str, folder: &Path) -> anyhow::Result<Self> {
         let form: FileForm = if text.trim().is_empty() {
             FileForm::default()

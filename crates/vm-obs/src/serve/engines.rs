@@ -44,6 +44,19 @@ impl Engines {
         access: Access,
         hot_since: TimestampMs,
     ) -> anyhow::Result<Self> {
+        let limits = obs_metrics::Limits::standard();
+        Self::open_with(data, disk, clock, access, hot_since, limits)
+    }
+
+    /// [`Self::open`] with other limits on samples.
+    pub(crate) fn open_with(
+        data: &Path,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+        access: Access,
+        hot_since: TimestampMs,
+        limits: obs_metrics::Limits,
+    ) -> anyhow::Result<Self> {
         let write = access == Access::ReadWrite;
         let metrics = MetricsEngine::open(obs_metrics::MetricsConfig {
             dir: data.join("metrics"),
@@ -55,7 +68,7 @@ impl Engines {
             } else {
                 obs_metrics::OpenMode::ReadOnly
             },
-            limits: obs_metrics::Limits::standard(),
+            limits,
         })
         .context("cannot open the metrics engine")?;
         let logs = LogsEngine::open(obs_logs::LogsConfig {

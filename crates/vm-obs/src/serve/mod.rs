@@ -203,12 +203,11 @@ async fn serve(
     let started = clock.now();
     let hot_since = tasks::hour_floor(started.saturating_sub(config.hot_retention));
     let engines = Engines::open(&data, &disk, &clock, Access::ReadWrite, hot_since)?;
-    let origin = format!("vm-obs.{}/{}/observability", config.site, config.node);
     let ledger = Arc::new(Ledger::open(LedgerConfig::in_data_dir(
         &data,
         Arc::clone(&disk),
         Arc::clone(&clock),
-        origin,
+        config.origin(),
         LedgerMode::ReadWrite,
     ))?);
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod config_mistakes;
 mod crash;
 mod full_disk;
+mod import;
 mod prometheus_api;
 mod readme;
 mod support;
