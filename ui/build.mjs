@@ -12,6 +12,9 @@ await build({
   entryPoints: { portal: join(here, "src/main.tsx") },
   outdir: out,
   bundle: true,
+  // What is imported when it is needed, such as the completer, is a file of its own.
+  splitting: true,
+  chunkNames: "[name]",
   minify: true,
   format: "esm",
   target: "es2022",

@@ -42,7 +42,7 @@ export function gallery() {
         transformations: [{ id: "merge", options: {} }, { id: "organize", options: { excludeByName: { Time: true, __name__: true, node: true }, renameByName: { "Value #A": "State", "Value #B": "Took" } } }],
         field: { overrides: [{ matcher: { id: "byName", options: "Took" }, properties: [{ id: "unit", value: "s" }, { id: "custom.cellOptions", value: { type: "gauge" } }] }, { matcher: { id: "byName", options: "State" }, properties: [{ id: "mappings", value: [{ type: "value", options: { 1: { text: "up", color: "green" } } }] }] }] },
       }),
-      panel("heatmap", "Heat map", [{ expr: "sum by (le) (rate(vmobs_http_request_duration_seconds_bucket[1m]))", legend: "{{le}}" }], { unit: "s" }),
+      panel("heatmap", "Heat map", [{ expr: "sum by (le) (rate(psi_step_duration_seconds_bucket[1m]))", legend: "{{le}}" }], { unit: "s" }),
       panel("state-timeline", "State timeline", [{ expr: "ceil(node_load1)", legend: "load" }, { expr: "up", legend: "{{job}}" }], { field: { mappings: [{ type: "value", options: { 0: { text: "down", color: "red" }, 1: { text: "up", color: "green" } } }] } }),
       panel("status-history", "Status history", [{ expr: "up", legend: "{{job}}" }], { interval: "30s" }),
       panel("barchart", "Bar chart", [{ expr: "sum by (job) (scrape_samples_scraped)", instant: true, format: "table" }]),

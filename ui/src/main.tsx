@@ -13,6 +13,7 @@ import { Ledger } from "./pages/ledger";
 import { LogsExplore } from "./pages/logs";
 import { MetricsExplore } from "./pages/metrics";
 import { Overview } from "./pages/overview";
+import { Services } from "./pages/services";
 import { Slos } from "./pages/slos";
 import { Targets } from "./pages/targets";
 import { TracePage, TracesExplore } from "./pages/traces";
@@ -37,6 +38,8 @@ function Body(): JSX.Element {
       return second ? <DashboardPage key={second} id={second} /> : <Dashboards />;
     case "alerts":
       return <Alerts />;
+    case "services":
+      return <Services />;
     case "slos":
       return <Slos />;
     case "anomalies":

@@ -3,11 +3,12 @@ import { now, refreshing } from "../state/range";
 import { path, query } from "../state/route";
 import { theme } from "../state/theme";
 import { serverNow } from "../lib/clock";
+import { KeysHelp } from "./keys";
 import { TimePicker } from "./timepicker";
 
 const LINKS: [string, [string, string][]][] = [
   ["", [["/", "Overview"], ["/dashboards", "Dashboards"]]],
-  ["Explore", [["/explore/metrics", "Metrics"], ["/explore/logs", "Logs"], ["/explore/traces", "Traces"], ["/correlate", "Correlate"]]],
+  ["Explore", [["/explore/metrics", "Metrics"], ["/explore/logs", "Logs"], ["/explore/traces", "Traces"], ["/services", "Service map"], ["/correlate", "Correlate"]]],
   ["Reliability", [["/alerts", "Alerts"], ["/slos", "SLOs"], ["/anomalies", "Anomalies"]]],
   ["Proof", [["/ledger", "Ledger"]]],
   ["System", [["/targets", "Targets"]]],
@@ -64,6 +65,7 @@ export function Page(props: { title: string; ranged?: boolean; actions?: Compone
         </button>
       </header>
       {props.children}
+      <KeysHelp />
     </main>
   );
 }

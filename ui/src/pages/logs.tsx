@@ -2,10 +2,12 @@ import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { get } from "../api/client";
 import type { LogObject, Series } from "../api/types";
+import { QueryEditor, remember } from "../components/editor";
 import { Page } from "../components/shell";
 import { Card, View } from "../components/ui";
 import type { Labels } from "../lib/labels";
 import { LogTable } from "../panels/logs";
+import { LiveTail } from "../panels/tail";
 import { TimeSeries } from "../panels/timeseries";
 import { useLoad } from "../state/load";
 import { range } from "../state/range";
@@ -37,8 +39,10 @@ export function LogsExplore(): JSX.Element {
   const expr = query.value.get("query") ?? START;
   const [text, setText] = useState(expr);
   const { start, end } = range.value;
+  const live = query.value.get("tail") === "1";
   const run = (q: string) => {
     setText(q);
+    remember("logql", q);
     setQuery({ query: q }, false);
   };
   const lines = useLoad(`${expr}#${start}#${end}`, (signal) =>
@@ -51,8 +55,7 @@ export function LogsExplore(): JSX.Element {
       <div class="stack">
         <form class="card" onSubmit={(e) => { e.preventDefault(); run(text); }}>
           <label for="logql" class="muted">LogQL</label>
-          <textarea id="logql" rows={2} spellcheck={false} value={text} onInput={(e) => setText(e.currentTarget.value)}
-            onKeyDown={(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); run(text); } }} />
+          <QueryEditor id="logql" language="logql" value={text} input={setText} run={run} />
           <div class="row" style="margin-top:8px">
             <select aria-label="Service" onChange={(e) => e.currentTarget.value && run(`{service_name=${JSON.stringify(e.currentTarget.value)}}`)}>
               <option value="">service …</option>
@@ -60,10 +63,11 @@ export function LogsExplore(): JSX.Element {
             </select>
             <button type="button" class="small" onClick={() => run(`${text.trim()} | detected_level=~"error|fatal"`)}>errors only</button>
             <span class="grow" />
+            <button type="button" aria-pressed={live} onClick={() => setQuery({ tail: live ? null : "1" }, false)}>{live ? "Stop the tail" : "Live tail"}</button>
             <button class="primary">Run</button>
           </div>
         </form>
-        <Card title="Lines by level">
+        {live ? <Card flush title="Live tail"><LiveTail expr={expr} /></Card> : <><Card title="Lines by level">
           <View of={counts} empty={(d) => d.length === 0} none="No lines in this range.">
             {(d) => <TimeSeries bars height={120} unit="short" lines={d.map((s) => ({ ...s, name: s.labels["detected_level"] ?? "lines" }))} />}
           </View>
@@ -77,7 +81,7 @@ export function LogsExplore(): JSX.Element {
               </>
             )}
           </View>
-        </Card>
+        </Card></>}
       </div>
     </Page>
   );

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { get, promInstant, promRange } from "../api/client";
+import { QueryEditor, remember } from "../components/editor";
 import { Page } from "../components/shell";
 import { Card, Chips, View } from "../components/ui";
 import { seriesName } from "../lib/labels";
@@ -28,6 +29,7 @@ export function MetricsExplore(): JSX.Element {
   const { start, end, step } = range.value;
   const run = (q: string) => {
     setText(q);
+    remember("promql", q);
     setQuery({ query: q }, false);
   };
   const chart = useLoad(`${expr}#${start}#${end}`, (signal) => promRange(expr, start, end, step, signal));
@@ -40,9 +42,8 @@ export function MetricsExplore(): JSX.Element {
         <div class="span-9 stack">
           <form class="card" onSubmit={(e) => { e.preventDefault(); run(text); }}>
             <label for="promql" class="muted">PromQL, or shorthand such as <code>cpu_percent &gt; 80 for 5m</code></label>
-            <textarea id="promql" rows={2} spellcheck={false} value={text} onInput={(e) => setText(e.currentTarget.value)}
-              onKeyDown={(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); run(text); } }} />
-            <div class="row end" style="margin-top:8px"><span class="muted grow">Enter runs, Shift+Enter breaks the line, drag over the chart zooms</span><button class="primary">Run</button></div>
+            <QueryEditor id="promql" language="promql" value={text} input={setText} run={run} />
+            <div class="row end" style="margin-top:8px"><span class="muted grow">Enter runs, Ctrl+Space offers words, Ctrl+↑ brings back earlier queries, drag over the chart zooms</span><button class="primary">Run</button></div>
           </form>
           <Card>
             <View of={chart} empty={(d) => d.series.length === 0} none="The query is valid and matches nothing in this range.">

@@ -60,20 +60,26 @@ function Spark(props: { f: Field; color: string; height: number }): JSX.Element 
   );
 }
 
+/** How many stand beside one another, so that each is wider than tall. */
+function columnsFor(count: number, height: number, width: number): number {
+  return Math.max(1, Math.min(count, Math.round(Math.sqrt((count * width * 44) / Math.max(1, height) / 1.6))));
+}
+
 export function StatPanel(props: { panel: Panel; frames: Frame[]; height: number }): JSX.Element {
   const o = props.panel.options;
   const all = singles(props.panel, props.frames);
   const mode = String(o["colorMode"] ?? "value");
   const text = String(o["textMode"] ?? "auto");
   const graph = o["graphMode"] === "area";
-  const vertical = o["orientation"] === "vertical" || (o["orientation"] !== "horizontal" && all.length > 1);
+  const columns = o["orientation"] === "horizontal" ? 1 : columnsFor(Math.min(60, all.length), props.height, props.panel.grid.w);
+  const lines = Math.ceil(Math.min(60, all.length) / columns);
   return (
-    <div class="stats" style={`height:${props.height}px;${vertical ? "grid-auto-flow:column;grid-auto-columns:minmax(90px,1fr)" : "grid-auto-rows:minmax(40px,1fr)"}`}>
+    <div class="stats" style={`height:${props.height}px;grid-template-columns:repeat(${columns},minmax(0,1fr));grid-auto-rows:minmax(36px,1fr)`}>
       {all.slice(0, 60).map((s) => {
         const color = s.color || "var(--text)";
         const filled = mode.startsWith("background") && s.color;
         const named = text === "name" || text === "value_and_name" || (text === "auto" && all.length > 1);
-        const size = Math.max(14, Math.min(38, props.height / (named ? 3.2 : 2.2), (vertical ? 460 / all.length : 460) / Math.max(4, s.text.length)));
+        const size = Math.max(13, Math.min(38, props.height / lines / (named ? 3 : 2.1), (props.panel.grid.w * 50) / columns / Math.max(4, s.text.length)));
         return (
           <div class="one" key={s.name} style={filled ? `background:${color};color:${inkOn(s.color)}` : ""}>
             {named && <div class="label" title={s.name}>{s.name}</div>}
@@ -107,7 +113,7 @@ function limits(s: Single, all: Single[]): [number, number] {
 export function GaugePanel(props: { panel: Panel; frames: Frame[]; height: number }): JSX.Element {
   const all = singles(props.panel, props.frames).slice(0, 24);
   return (
-    <div class="stats" style={`height:${props.height}px;grid-auto-flow:column;grid-auto-columns:minmax(90px,1fr)`}>
+    <div class="stats" style={`height:${props.height}px;grid-template-columns:repeat(${columnsFor(all.length, props.height, props.panel.grid.w)},minmax(0,1fr));grid-auto-rows:minmax(60px,1fr)`}>
       {all.map((s) => {
         const [low, high] = limits(s, all);
         const share = (v: number) => Math.max(0, Math.min(1, (v - low) / (high - low || 1)));
