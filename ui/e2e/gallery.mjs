@@ -38,7 +38,7 @@ export function gallery() {
       panel("gauge", "Memory in use", [{ expr: "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)" }], { unit: "percent", min: 0, max: 100 }),
       panel("bargauge", "Samples of each job", [{ expr: "topk($top, sum by (job) (scrape_samples_scraped))", legend: "{{job}}", instant: true }]),
       panel("piechart", "Shares", [{ expr: "sum by (job) (scrape_samples_scraped)", legend: "{{job}}", instant: true }], { options: { pieType: "donut" } }),
-      panel("table", "Table", [{ expr: 'up{job=~"$job"}', instant: true, format: "table" }, { expr: "scrape_duration_seconds", instant: true, format: "table" }], {
+      panel("table", "Table", [{ expr: 'sum by (job, instance) (up{job=~"$job"})', instant: true, format: "table" }, { expr: "sum by (job, instance) (scrape_duration_seconds)", instant: true, format: "table" }], {
         transformations: [{ id: "merge", options: {} }, { id: "organize", options: { excludeByName: { Time: true, __name__: true, node: true }, renameByName: { "Value #A": "State", "Value #B": "Took" } } }],
         field: { overrides: [{ matcher: { id: "byName", options: "Took" }, properties: [{ id: "unit", value: "s" }, { id: "custom.cellOptions", value: { type: "gauge" } }] }, { matcher: { id: "byName", options: "State" }, properties: [{ id: "mappings", value: [{ type: "value", options: { 1: { text: "up", color: "green" } } }] }] }] },
       }),

@@ -1,60 +1,21 @@
 // Opens every page of the portal in headless Chromium against a demo server, as a person would.
 // Closes with `N passed, N failed`; screenshots go to test-output/portal.
 //
-// Environment: VMOBS_BIN (default target/debug/vm-obs), CHROMIUM (default /usr/bin/chromium).
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+// Environment: VMOBS_BIN (default target/debug/vm-obs), CHROMIUM (default /usr/bin/chromium),
+// VMOBS_PORTAL_URL (a demo server that runs already; none is started).
+import { existsSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const binary = process.env.VMOBS_BIN ?? join(root, "target/debug/vm-obs");
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const shots = join(root, "test-output/portal");
-const PATIENCE = 60_000;
+import { join } from "node:path";
+import { access } from "./access.mjs";
+import { dashboards } from "./dashboards.mjs";
+import { explore } from "./explore.mjs";
+import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
+import { weight } from "./weight.mjs";
 
 if (!existsSync(executablePath)) {
   console.log(`skipped: ${executablePath} is not there`);
   console.log("0 passed, 0 failed");
   process.exit(0);
-}
-mkdirSync(shots, { recursive: true });
-const folder = mkdtempSync(join(tmpdir(), "vm-obs-portal-"));
-let passed = 0;
-let failed = 0;
-
-async function check(name, work) {
-  try {
-    await work();
-    passed += 1;
-    console.log(`ok: ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED: ${name}: ${error.stack ?? error}`);
-  }
-}
-
-async function until(what, ask) {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    const answer = await ask().catch(() => undefined);
-    if (answer) return answer;
-    if (Date.now() > end) throw new Error(`${what} did not come`);
-    await new Promise((done) => setTimeout(done, 250));
-  }
-}
-
-function start() {
-  const data = join(folder, "data");
-  const server = spawn(
-    binary,
-    ["serve", "--demo", "--data", data, "--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0",
-      "--otlp-http", "127.0.0.1:0", "--clock-speed", "20"],
-    { stdio: "ignore" },
-  );
-  return { server, addresses: join(data, "addresses.json") };
 }
 
 // [path, what must be there]
@@ -70,6 +31,7 @@ function pages(traceId) {
     [`/trace/${traceId}`, "text=Waterfall"],
     ["/correlate", "text=/metric|log|trace|alert/i"],
     ["/alerts?status=firing", "text=PsiFieldPodDrift"],
+    [`/services?from=${now - 3600}&to=${now + 3600}`, "svg a"],
     ["/slos", "text=/Oracle|slo:/"],
     ["/anomalies", "h1"],
     ["/ledger", "text=/observability/"],
@@ -84,11 +46,7 @@ async function run(base) {
   await until("the alert", async () => (await json("/obs/alerts?status=firing&name=PsiFieldPodDrift")).alerts.length);
   const traceId = (await json("/obs/traces?last=30m")).traces[0].trace_id;
 
-  const browser = await chromium.launch({
-    executablePath,
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
+  const browser = await openBrowser();
   try {
     const page = await (await browser.newContext({ viewport: { width: 1280, height: 900 } })).newPage();
     let complaints = [];
@@ -136,24 +94,24 @@ async function run(base) {
       await page.screenshot({ path: join(shots, "ledger-verified.png"), fullPage: true });
       if (verdict !== "ok") throw new Error(await page.locator("[data-check]").first().innerText());
     });
+    await dashboards(browser, base);
+    await explore(browser, base);
+    await access(browser, base, traceId);
+    await weight(browser, base);
   } finally {
     await browser.close();
   }
 }
 
-const { server, addresses } = start();
+const running = process.env.VMOBS_PORTAL_URL;
+const server = running ? null : startServer(mkdtempSync(join(tmpdir(), "vm-obs-portal-")));
 try {
-  await until("the server", async () => existsSync(addresses) && readFileSync(addresses, "utf8").endsWith("\n"));
-  await run(`http://${JSON.parse(readFileSync(addresses, "utf8")).http}`);
+  await run(running ?? (await server.base()));
 } catch (error) {
-  failed += 1;
+  tally.failed += 1;
   console.log(`FAILED: ${error.stack ?? error}`);
 } finally {
-  const ended = new Promise((done) => server.once("exit", done));
-  server.kill("SIGTERM");
-  await Promise.race([ended, new Promise((done) => setTimeout(done, 20_000))]);
-  if (server.exitCode === null && server.signalCode === null) server.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
+  await server?.stop();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+console.log(`${tally.passed} passed, ${tally.failed} failed`);
+process.exit(tally.failed ? 1 : 0);

@@ -50,6 +50,8 @@ export function QueryEditor(props: { id: string; language: string; value: string
     requestAnimationFrame(() => {
       el.focus();
       el.setSelectionRange(caret, caret);
+      // Behind a label come its values.
+      if (o.kind === "label") void suggest(false);
     });
   };
   const recall = (by: number) => {

@@ -84,7 +84,7 @@ export function StatPanel(props: { panel: Panel; frames: Frame[]; height: number
           <div class="one" key={s.name} style={filled ? `background:${color};color:${inkOn(s.color)}` : ""}>
             {named && <div class="label" title={s.name}>{s.name}</div>}
             {text !== "name" && text !== "none" && <div class="value" style={`font-size:${size.toFixed(0)}px;${filled || mode === "none" ? "" : `color:${color}`}`}>{s.text}</div>}
-            {graph && props.height > 70 && <Spark f={s.f} color={filled ? inkOn(s.color) : s.color || seriesColor(0)} height={Math.round(props.height * 0.34)} />}
+            {graph && props.height / lines > 76 && <Spark f={s.f} color={filled ? inkOn(s.color) : s.color || seriesColor(0)} height={Math.round((props.height / lines) * 0.34)} />}
           </div>
         );
       })}

@@ -38,7 +38,7 @@ export const range = computed<Range>(() => {
   const from = Number(query.value.get("from"));
   const to = Number(query.value.get("to"));
   if (from > 0 && to > from) {
-    const step = Math.max(1, Math.ceil((to - from) / 240));
+    const step = Math.max(1, Math.ceil(Number(query.value.get("step")) || (to - from) / 240));
     return { start: Math.floor(from), end: Math.ceil(to), step };
   }
   return rangeOf(rangeText.value, now.value);
