@@ -119,7 +119,7 @@ function Part(props: { section: Section; scope: Scope; frame: (p: Placed, height
         <div class="board">
           {panels.map((p) => (
             <div key={p.key} class="cell" style={`--x:${p.x + 1};--w:${p.w};--y:${p.y + 1};--h:${p.h}`}>
-              {props.frame(p, Math.max(p.panel.title ? 40 : 56, p.h * CELL - 62), false)}
+              {props.frame(p, p.h <= 3 ? p.h * CELL - 38 : p.h * CELL - 62, false)}
             </div>
           ))}
         </div>

@@ -52,15 +52,15 @@ export function PanelFrame(props: Props): JSX.Element {
   const notices = data?.notices ?? [];
   const shifted = [panel.time_from && `last ${panel.time_from}`, panel.time_shift && `${panel.time_shift} earlier`].filter(Boolean).join(", ");
   return (
-    <section ref={ref} class={`card panel ${panel.transparent ? "bare" : ""}`} aria-label={title || panel.kind} data-panel={panel.id} data-kind={panel.kind} data-state={text ? "done" : loaded.error ? "error" : data ? (data.frames.length ? "done" : "empty") : "loading"}>
+    <section ref={ref} class={`card panel ${panel.transparent ? "bare" : ""} ${props.height < 60 ? "tiny" : ""}`} aria-label={title || panel.kind} data-panel={panel.id} data-kind={panel.kind} data-state={text ? "done" : loaded.error ? "error" : data ? (data.frames.length ? "done" : "empty") : "loading"}>
       <header>
-        <h2 title={panel.description ?? ""}>{title}{panel.description && <span class="muted" aria-hidden="true"> ⓘ</span>}</h2>
+        <h2 title={panel.description ?? ""}>{title}{panel.description && <sup class="muted" aria-hidden="true"> i</sup>}</h2>
         {shifted && <span class="muted">{shifted}</span>}
         {notices.length > 0 && <span class="warn" role="img" aria-label={`Notice: ${notices.join(" ")}`} title={notices.join("\n")}>⚠</span>}
         {data && loaded.loading && <span class="muted" aria-hidden="true">…</span>}
         <Menu panel={panel} scope={scope} full={props.full} inspect={setInspect} />
       </header>
-      <div style={`min-height:${Math.min(props.height, 60)}px`}>
+      <div style={`min-height:${Math.min(props.height, 30)}px`}>
         {text ? <TextBody panel={panel} scope={scope} height={props.height} /> : (
           <View of={loaded} empty={(d) => d === null} none={panel.queries.length ? "Loading …" : "This panel asks nothing."}>
             {(d) => d && <PanelBody panel={panel} data={d} scope={windowOf(panel, scope)} height={props.height} marks={props.marks} />}
