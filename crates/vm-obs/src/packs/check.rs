@@ -280,7 +280,7 @@ fn dashboard_is_whole(
     }
     for panel in board.all_panels() {
         let needs_none = matches!(panel.kind, PanelKind::Row | PanelKind::Text);
-        if panel.queries.is_empty() && !needs_none {
+        if panel.queries.iter().all(|q| q.expr.trim().is_empty()) && !needs_none {
             let line = line_of(text, &in_json(&panel.title));
             found.add(path, line, format!("panel {:?} asks for nothing", panel.title));
         }
