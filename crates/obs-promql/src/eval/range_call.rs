@@ -206,12 +206,21 @@ impl Evaluator<'_> {
             windows: &run.windows,
             grid: run.grid,
         };
-        s.floats.reserve(run.windows.iter().filter(|w| !w.is_empty()).count());
+        let (mut filled, mut most, mut looked_at) = (0, 0, 0);
+        for w in &run.windows {
+            filled += usize::from(!w.is_empty());
+            most = most.max(w.len());
+            looked_at += w.len();
+        }
+        s.floats.reserve(filled);
         if plain && slide(run.name, &floats, run.scalars, &mut s.floats) {
-            let most = run.windows.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
             self.pass(most)?;
-            for (n, w) in run.windows.iter().enumerate() {
-                self.count_samples(n, w.len());
+            if self.options.step_stats {
+                for (n, w) in run.windows.iter().enumerate() {
+                    self.count_samples(n, w.len());
+                }
+            } else {
+                self.count_samples(0, looked_at);
             }
         } else {
             self.window_by_window(run, &data, &mut s)?;
