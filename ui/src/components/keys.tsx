@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
+import { serverNow } from "../lib/clock";
 import { now, range, refreshing, zoom } from "../state/range";
 import { go } from "../state/route";
 import { theme } from "../state/theme";
@@ -42,7 +43,7 @@ function press(e: KeyboardEvent): void {
     case "[": zoom(start - span / 2, end - span / 2); break;
     case "]": zoom(start + span / 2, end + span / 2); break;
     case "-": zoom(start - span / 2, end + span / 2); break;
-    case "f": now.value = Date.now(); break;
+    case "f": now.value = serverNow(); break;
     case " ": if (target.matches("button, a, summary, [tabindex]")) return; refreshing.value = !refreshing.value; break;
     case "k": theme.value = theme.value === "dark" ? "light" : "dark"; break;
     default: return;
