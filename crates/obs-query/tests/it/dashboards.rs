@@ -8,7 +8,6 @@ use obs_dash::{Dashboard, Language, QueryScope, panel_queries};
 use obs_promql::{ParserOptions, parse};
 
 #[test]
-#[expect(clippy::print_stdout, reason = "says what it measured")]
 fn the_promql_of_public_dashboards_parses() {
     let root = std::env::var_os("VMOBS_VECTORS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
