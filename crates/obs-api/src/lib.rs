@@ -23,4 +23,6 @@ mod tempo;
 pub use error::ApiError;
 pub use query_log::QueryLog;
 pub use server::router;
-pub use state::{ApiOptions, ApiState, DemoControl, InstalledDashboard, ServerInfo};
+pub use state::{
+    ApiOptions, ApiState, DemoControl, DroppedTargets, InstalledDashboard, ServerInfo,
+};

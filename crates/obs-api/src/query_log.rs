@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
@@ -60,28 +61,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     }
 }
 
-/// How long a query waited and ran, in seconds.
+/// How long a query waited, and how long it took with the wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timings {
-    pub(crate) queued: f64,
-    pub(crate) evaluated: f64,
+    pub(crate) queued: Duration,
+    pub(crate) total: Duration,
 }
 
-impl Timings {
-    pub(crate) fn to_json(self) -> Value {
-        json!({
-            "evalTotalTime": self.evaluated,
-            "resultSortTime": 0.0,
-            "queryPreparationTime": 0.0,
-            "innerEvalTime": self.evaluated,
-            "execQueueTime": self.queued,
-            "execTotalTime": self.queued + self.evaluated,
-        })
-    }
-}
-
-pub(crate) fn samples_json(stats: &QueryStats) -> Value {
-    json!({"totalQueryableSamples": stats.samples_read, "peakSamples": stats.samples_peak})
+/// What a query took and read, in seconds and samples.
+pub(crate) fn stats_json(stats: &QueryStats, timings: Timings) -> Value {
+    let t = &stats.timings;
+    json!({
+        "timings": {
+            "evalTotalTime": t.total.as_secs_f64(),
+            "resultSortTime": t.result_sort.as_secs_f64(),
+            "queryPreparationTime": t.preparation.as_secs_f64(),
+            "innerEvalTime": t.inner_evaluation.as_secs_f64(),
+            "execQueueTime": timings.queued.as_secs_f64(),
+            "execTotalTime": timings.total.as_secs_f64(),
+        },
+        "samples": {
+            "totalQueryableSamples": stats.samples_total, "peakSamples": stats.samples_peak,
+        },
+    })
 }
 
 /// One line: what was asked, when, by whom, what it cost, and why it failed.
@@ -100,7 +102,6 @@ pub(crate) fn line(
             "query": query, "start": format_time(start), "end": format_time(end),
             "step": step_ms as f64 / 1000.0,
         },
-        "stats": {"timings": timings.to_json()},
     });
     if let (Some(request), Some(client)) = (request.as_object_mut(), &asked.client) {
         request.insert("clientIP".to_owned(), json!(client));
@@ -108,15 +109,16 @@ pub(crate) fn line(
     if let Some(line) = line.as_object_mut() {
         line.insert("httpRequest".to_owned(), request);
         match outcome {
-            Ok(stats) => {
-                if let Some(part) = line.get_mut("stats").and_then(Value::as_object_mut) {
-                    part.insert("samples".to_owned(), samples_json(stats));
-                }
-            }
+            Ok(stats) => line.insert("stats".to_owned(), stats_json(stats, timings)),
             Err(e) => {
-                line.insert("error".to_owned(), json!(e.message));
+                let timings = json!({
+                    "execQueueTime": timings.queued.as_secs_f64(),
+                    "execTotalTime": timings.total.as_secs_f64(),
+                });
+                line.insert("stats".to_owned(), json!({"timings": timings}));
+                line.insert("error".to_owned(), json!(e.message))
             }
-        }
+        };
     }
     line
 }

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
-use obs_collect::scrape::TargetStatus;
+use obs_collect::scrape::{DroppedTarget, TargetStatus};
 use obs_dash::Dashboard;
 use obs_disk::{Clock, Disk};
 use obs_ledger::anchor::Scheduler;
@@ -59,6 +60,9 @@ pub struct ApiOptions {
     pub external_labels: LabelSet,
 }
 
+/// Dropped targets that are kept to be shown, and the number of all by job.
+pub type DroppedTargets = (Vec<DroppedTarget>, BTreeMap<String, usize>);
+
 /// Everything that the routes work with.
 #[expect(missing_debug_implementations, reason = "engines and closures are not printable")]
 pub struct ApiState {
@@ -79,6 +83,8 @@ pub struct ApiState {
     pub dashboards: Vec<InstalledDashboard>,
     pub registry: Arc<Registry>,
     pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
+    /// Targets that relabeling dropped, and how many there are by job.
+    pub dropped_targets: Box<dyn Fn() -> DroppedTargets + Send + Sync>,
     /// Verifies the data folder; the answer of `POST /obs/ledger/verify`.
     pub verify: Box<dyn Fn() -> Value + Send + Sync>,
     pub demo: Option<Arc<dyn DemoControl>>,

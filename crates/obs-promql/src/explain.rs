@@ -199,7 +199,7 @@ impl Explanation {
             || "null".to_owned(),
             |s| {
                 format!(
-                    "{{\"matchers\":{},\"fromMs\":{},\"toMs\":{},\"windowMs\":{},\"function\":{},\
+                    "{{\"matchers\":{},\"from_ms\":{},\"to_ms\":{},\"window_ms\":{},\"function\":{},\
                      \"series\":{}}}",
                     list(s.matchers.iter().map(|m| string(m))),
                     s.from_ms,
@@ -211,7 +211,7 @@ impl Explanation {
             },
         );
         format!(
-            "{{\"node\":{},\"text\":{},\"type\":{},\"evaluations\":{},\"firstMs\":{},\"lastMs\":{},\
+            "{{\"node\":{},\"text\":{},\"type\":{},\"evaluations\":{},\"first_ms\":{},\"last_ms\":{},\
              \"notes\":{},\"selector\":{selector},\"children\":{}}}",
             string(self.node),
             string(&self.text),

@@ -6,7 +6,8 @@ use axum::extract::State;
 use obs_promql::{SampleValue, Value as PromValue};
 use obs_query::{Category, category_of, expand_shorthand, format_time};
 use obs_types::{
-    DurationMs, LabelSet, METRIC_NAME, MetricKind, NodeName, QueryContext, TimeRangeMs, TimestampMs,
+    DurationMs, ErrorKind, LabelSet, METRIC_NAME, MetricKind, NodeName, QueryContext, TimeRangeMs,
+    TimestampMs,
 };
 use serde_json::{Map, Value, json};
 
@@ -119,6 +120,32 @@ pub(super) async fn metrics(
     let objects =
         run(&state, None, move |s, context| snapshots(s, node.as_ref(), category, context)).await?;
     Ok(Json(json!({"metrics": objects})))
+}
+
+/// What a query would read and how its parts are evaluated, without evaluating it.
+pub(super) async fn explain(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let request = MetricRequest::from_params(&params, &state)?
+        .ok_or_else(|| ApiError::invalid("expected query or metric"))?;
+    let promql = expand_shorthand(&request.query).map_or(request.query, |s| s.promql);
+    let text = promql.clone();
+    let over = (request.start, request.end, request.step_ms);
+    let explained = run(&state, None, move |s, context| {
+        Ok(s.front.engine(None).explain(s.front.metrics.as_ref(), &text, over, context)?)
+    })
+    .await?;
+    let tree: Value = serde_json::from_str(&explained.to_json())
+        .map_err(|e| ApiError::new(ErrorKind::Bug, format!("explanation: {e}")))?;
+    Ok(Json(json!({
+        "query": promql,
+        "start": format_time(request.start),
+        "end": format_time(request.end),
+        "step": DurationMs(request.step_ms).as_seconds_f64(),
+        "series": explained.series(),
+        "explanation": tree,
+    })))
 }
 
 fn category(params: &Params) -> Result<Option<Category>, ApiError> {

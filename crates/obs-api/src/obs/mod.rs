@@ -32,6 +32,7 @@ pub(crate) use health::{HealthMemory, report as health_report};
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/metrics", get(metrics::metrics))
+        .route("/metrics/explain", get(metrics::explain))
         .route("/metrics/names", get(metrics::names))
         .route("/logs", get(logs::logs))
         .route("/traces", get(traces::list))

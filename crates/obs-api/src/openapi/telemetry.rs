@@ -20,6 +20,17 @@ pub(super) const ROUTES: &[Route] = &[
             ("series", "array"),
             ("warnings", "array"),
         ]),
+    get("/obs/metrics/explain", "explainMetrics", "What a query would read, part by part")
+        .parameters(&[
+            &[
+                NODE,
+                ("metric", 'q', "string", "metric name"),
+                ("query", 'q', "string", "PromQL, or shorthand such as cpu_percent > 80 for 5m"),
+                ("step", 'q', "string", "distance of points, a duration"),
+            ],
+            &WINDOW,
+        ])
+        .answer(&[("query", "string"), ("series", "integer"), ("explanation", "object")]),
     get("/obs/metrics/names", "listMetrics", "Metric names with category, kind and help")
         .parameters(&[&[NODE, ("category", 'q', "string", "restricts to one category")]])
         .answer(&[("metrics", "array")]),

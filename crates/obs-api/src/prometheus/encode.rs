@@ -8,7 +8,7 @@ use obs_promql::{QueryResult, SampleValue, Value as PromValue};
 use obs_types::{LabelSet, NativeHistogram};
 use serde_json::{Value, json};
 
-use crate::query_log::{Timings, samples_json};
+use crate::query_log::{Timings, stats_json};
 
 /// A float as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it.
 pub(crate) fn number(v: f64) -> String {
@@ -159,11 +159,11 @@ pub(super) fn result(
         warnings.push("results truncated due to limit".to_owned());
     }
     if let Some(timings) = stats {
-        let stats = json!({
-            "timings": timings.to_json(),
-            "samples": samples_json(&result.stats),
-            "seriesFetched": result.stats.series_read.to_string(),
-        });
+        let mut stats = stats_json(&result.stats, timings);
+        if let Some(stats) = stats.as_object_mut() {
+            let series = result.stats.series_read.to_string();
+            stats.insert("seriesFetched".to_owned(), Value::from(series));
+        }
         let _written = write!(out, ",\"stats\":{stats}");
     }
     out.push('}');

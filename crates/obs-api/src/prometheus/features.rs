@@ -45,7 +45,7 @@ const TEMPLATE_FUNCTIONS: [&str; 29] = [
 ];
 
 /// How targets are found.
-const DISCOVERY: [&str; 2] = ["file", "static"];
+const DISCOVERY: [&str; 5] = ["dns", "file", "http", "kubernetes", "static"];
 
 const OPERATORS: [&str; 35] = [
     "!=",

@@ -88,10 +88,7 @@ async fn evaluate(
             }
         }
         .map_err(ApiError::from);
-        let timings = Timings {
-            queued: began.duration_since(arrived).as_secs_f64(),
-            evaluated: began.elapsed().as_secs_f64(),
-        };
+        let timings = Timings { queued: began.duration_since(arrived), total: arrived.elapsed() };
         if let Some(log) = &s.options.query_log {
             let span = match when {
                 When::At(at) => (at, at, 0),

@@ -36,7 +36,20 @@ pub(super) async fn targets(State(state): State<Arc<ApiState>>, params: Params) 
         .filter(|t| pool.is_none_or(|p| p == t.job) && wanted != "dropped")
         .map(active)
         .collect();
-    let data = json!({"activeTargets": all, "droppedTargets": [], "droppedTargetCounts": {}});
+    let (kept, counts) = (state.dropped_targets)();
+    let dropped: Vec<Value> = kept
+        .iter()
+        .filter(|t| pool.is_none_or(|p| p == t.job) && wanted != "active")
+        .map(|t| {
+            json!({
+                "discoveredLabels": encode::labels_value(&t.discovered),
+                "scrapePool": t.job,
+            })
+        })
+        .collect();
+    let data = json!({
+        "activeTargets": all, "droppedTargets": dropped, "droppedTargetCounts": counts,
+    });
     success(&data.to_string(), &[], &[])
 }
 

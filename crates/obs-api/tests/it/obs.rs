@@ -35,6 +35,12 @@ fn metrics_as_engine_2_1() {
     let short = SHARED.ok("/obs/metrics?query=cpu_percent%20%3E%2080%20for%205m&last=5m");
     assert!(short["shorthand"].is_string());
     assert!(short["query"].as_str().unwrap().contains("cpu_percent"));
+    let explained = SHARED.ok("/obs/metrics/explain?query=sum(up)&last=2m&step=1m");
+    assert_eq!(explained["explanation"]["node"], "aggregation", "{explained}");
+    assert_eq!(explained["explanation"]["children"][0]["selector"]["series"], explained["series"]);
+    assert!(explained["series"].as_u64() > Some(0), "{explained}");
+    assert_eq!(SHARED.get("/obs/metrics/explain?query=sum(").status, 400);
+    assert_eq!(SHARED.get("/obs/metrics/explain").status, 400);
     assert_eq!(SHARED.get("/obs/metrics?category=none").status, 400);
     let names = SHARED.ok("/obs/metrics/names?category=system");
     assert!(names.to_string().contains("\"cpu_percent\""), "{names}");

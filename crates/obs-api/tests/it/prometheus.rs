@@ -204,7 +204,11 @@ fn status_pages() {
     assert!(data("/api/v1/status/tsdb")["headStats"]["numSeries"].as_u64().unwrap() >= 9);
     assert_eq!(data("/api/v1/features")["promql"]["subqueries"], true);
     assert_eq!(data("/api/v1/notifications"), json!([]));
-    assert_eq!(data("/api/v1/targets")["activeTargets"], json!([]));
+    let targets = data("/api/v1/targets");
+    assert_eq!(targets["activeTargets"], json!([]));
+    assert_eq!(targets["droppedTargets"][0]["discoveredLabels"]["__address__"], "brick-09:9100");
+    assert_eq!(targets["droppedTargetCounts"], json!({"node": 1}));
+    assert_eq!(data("/api/v1/targets?state=active")["droppedTargets"], json!([]));
     assert_eq!(data("/api/v1/scrape_pools")["scrapePools"], json!([]));
     assert_eq!(data("/api/v1/targets/metadata"), json!([]));
 }

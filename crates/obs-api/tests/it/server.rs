@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use obs_api::{ApiOptions, ApiState, ServerInfo};
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
+use obs_collect::scrape::DroppedTarget;
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock, WalConfig};
 use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
@@ -411,6 +413,11 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         dashboards: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
+        dropped_targets: Box::new(|| {
+            let discovered = LabelSet::from_pairs([("__address__", "brick-09:9100")]);
+            let dropped = DroppedTarget { job: "node".to_owned(), discovered };
+            (vec![dropped], BTreeMap::from([("node".to_owned(), 1)]))
+        }),
         verify: Box::new(|| json!({"exit_code": 0, "verdict": "ok", "findings": []})),
         demo: None,
         info: ServerInfo {

@@ -14,6 +14,8 @@ use super::table::Table;
 pub(crate) enum MetricsCommand {
     /// Values of a metric or PromQL expression; without either, the newest values of every node
     Query(QueryArgs),
+    /// What a query would read and how its parts are evaluated, without evaluating it
+    Explain(ExplainArgs),
     /// Names of metrics with category, kind and help
     List(ListArgs),
     /// Raw samples as Prometheus text, OpenMetrics, JSON lines or CSV, streamed
@@ -42,6 +44,17 @@ pub(crate) struct QueryArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// PromQL, or the shorthand `cpu_percent > 80 for 5m`
+    query: String,
+    /// Distance between points, such as 30s [default: fits the window]
+    #[arg(long, value_name = "DURATION")]
+    step: Option<String>,
+    #[command(flatten)]
+    ask: AskWindow,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Only metrics of this node
     #[arg(long)]
@@ -56,6 +69,9 @@ pub(crate) struct ListArgs {
 pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
         MetricsCommand::Query(args) => query(&args, &Client::source(&args.ask.source)?, out).await,
+        MetricsCommand::Explain(args) => {
+            explain(&args, &Client::source(&args.ask.source)?, out).await
+        }
         MetricsCommand::List(args) => list(&args, &Client::source(&args.ask.source)?, out).await,
         MetricsCommand::Export(args) => export::run(&args, out).await,
     }
@@ -92,6 +108,40 @@ async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Resu
         human::text(&answer.json, "query")
     );
     Ok(table.write(args.ask.format.format, &empty, out)?)
+}
+
+async fn explain(args: &ExplainArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+    let mut parameters = Parameters::new();
+    put(&mut parameters, "query", Some(&args.query));
+    put(&mut parameters, "step", args.step.as_deref());
+    parameters.extend(args.ask.window.parameters("1h"));
+    let answer = client.get("/obs/metrics/explain", &parameters).await?;
+    let format = args.ask.format.format;
+    if format == Format::Json {
+        return Ok(out.line(answer.text.trim_end())?);
+    }
+    let mut table = Table::new(&["part", "as", "type", ">evaluations", ">series", "notes"]);
+    if let Some(root) = answer.json.get("explanation") {
+        explained(root, 0, &mut table);
+    }
+    Ok(table.write(format, "the query reads nothing", out)?)
+}
+
+/// One row per node of the query's tree, children indented below.
+fn explained(node: &Value, depth: usize, table: &mut Table) {
+    let notes: Vec<&str> = human::list(node, "notes").iter().filter_map(Value::as_str).collect();
+    let series = node.get("selector").and_then(|s| s.get("series"));
+    table.row([
+        format!("{}{}", "  ".repeat(depth), human::text(node, "text")),
+        human::text(node, "node").to_owned(),
+        human::text(node, "type").to_owned(),
+        human::cell(node.get("evaluations")),
+        series.map_or_else(String::new, |s| human::cell(Some(s))),
+        notes.join("; "),
+    ]);
+    for child in human::list(node, "children") {
+        explained(child, depth + 1, table);
+    }
 }
 
 /// One row per node and metric.

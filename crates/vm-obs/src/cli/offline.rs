@@ -72,6 +72,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         dashboards: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
+        dropped_targets: Box::new(Default::default),
         // The verb `verify` asks the verifier itself.
         verify: Box::new(|| serde_json::Value::Null),
         demo: None,

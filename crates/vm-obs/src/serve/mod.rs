@@ -286,6 +286,7 @@ async fn serve(
         user_agent: concat!("vm-obs/", env!("CARGO_PKG_VERSION")).to_owned(),
     }));
     let targets = Arc::clone(&scraper);
+    let dropped_targets = Arc::clone(&scraper);
     let query_log = config
         .query_log_file
         .as_ref()
@@ -315,6 +316,7 @@ async fn serve(
         dashboards: std::mem::take(&mut loaded.dashboards),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
+        dropped_targets: Box::new(move || dropped_targets.dropped()),
         verify: verify::verifier(&data, &ledger),
         demo: world.clone().map(|w| w as Arc<dyn DemoControl>),
         info: ServerInfo {
