@@ -11,6 +11,7 @@ mod client;
 mod correlate;
 mod dashboard;
 mod demo;
+mod doctor;
 mod export;
 mod human;
 mod import;
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     /// Break and heal the demo world
     #[command(subcommand)]
     Demo(demo::DemoCommand),
+    /// Check that all of it works: dashboards, rules, alerts, delivery; a server or a folder
+    Doctor(doctor::DoctorArgs),
     /// Health of the server; exit 1 unless it is healthy
     Health(args::AskServer),
     /// What the server holds and how much comes in
@@ -148,6 +151,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Rules(command) => return rules::run(command, out),
         Command::Pack(command) => return pack::run(command, out).await,
         Command::Demo(command) => demo::run(command, out).await?,
+        Command::Doctor(args) => return doctor::run(&args, out).await,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
         Command::Targets(command) => status::targets(command, out).await?,

@@ -1,0 +1,298 @@
+//! Check 3, the panels: queries that parse and give something, units and thresholds that fit.
+
+use std::collections::BTreeMap;
+
+use obs_dash::{Dashboard, Language, Panel, PanelKind, PanelQuery, QueryScope, panel_queries};
+use obs_promql::Expr;
+use obs_types::{DurationMs, TimestampMs};
+use serde_json::Value;
+
+use super::expr;
+use super::folder::line_of;
+use super::probe::{Empty, Probe, say};
+use super::usage::{self, PlainUses, Used};
+use super::world::DashboardInput;
+use super::{Check, CheckOutcome, Finding};
+
+const CHECK: Check = Check::Dashboards;
+const SCRAPE_INTERVAL_MS: i64 = 15_000;
+
+/// A dashboard with the file that it came from.
+pub(super) struct Board<'a> {
+    pub(super) input: &'a DashboardInput,
+    /// The dashboard itself, unwrapped.
+    pub(super) json: Value,
+    pub(super) dashboard: Dashboard,
+}
+
+impl Board<'_> {
+    /// Its queries as they are asked at `now`, variables filled in.
+    pub(super) fn queries(&self, now: TimestampMs) -> Vec<PanelQuery> {
+        let scope = QueryScope {
+            from_ms: now.0.saturating_sub(3_600_000),
+            to_ms: now.0,
+            step_ms: 60_000,
+            scrape_interval_ms: SCRAPE_INTERVAL_MS,
+            values: BTreeMap::new(),
+        };
+        panel_queries(&self.dashboard, &scope)
+    }
+
+    fn line_of_query(&self, panel: i64, ref_id: &str) -> u64 {
+        let panels = self.dashboard.all_panels();
+        let query = panels
+            .iter()
+            .find(|p| p.id == panel)
+            .and_then(|p| p.queries.iter().find(|q| q.ref_id == ref_id));
+        let Some(query) = query else { return 0 };
+        // As JSON writes it, without the quotes.
+        let written = Value::from(query.expr.as_str()).to_string();
+        line_of(&self.input.text, written.trim_matches('"'))
+    }
+}
+
+/// Every PromQL query of the dashboards, for what is told from all uses of a metric.
+pub(super) fn promql(boards: &[Board<'_>], now: TimestampMs) -> Vec<(String, Expr)> {
+    let mut out = Vec::new();
+    for board in boards {
+        for q in board.queries(now).iter().filter(|q| q.query.language == Language::PromQl) {
+            if let Ok(parsed) = expr::parse(&q.query.expr) {
+                out.push((format!("{}: {}", board.input.path, q.panel_title), parsed));
+            }
+        }
+    }
+    out
+}
+
+pub(super) fn check(
+    board: &Board<'_>,
+    probe: Option<&Probe<'_>>,
+    findings: &mut Vec<Finding>,
+    outcome: &mut CheckOutcome,
+) {
+    let now = probe.map_or(TimestampMs(0), |p| p.now);
+    for panel in board.dashboard.all_panels() {
+        let drawn = !matches!(panel.kind, PanelKind::Row | PanelKind::Text | PanelKind::Other(_));
+        let asks = panel.queries.iter().any(|q| !q.expr.trim().is_empty());
+        if drawn && !asks && panel.queries.iter().all(|q| !matches!(q.language, Language::Other(_)))
+        {
+            findings.push(
+                Finding::warning(CHECK, "panel-no-query", subject(board, &panel.title))
+                    .at(
+                        &board.input.path,
+                        line_of(&board.input.text, &panel.title),
+                        "asks for nothing",
+                    )
+                    .cause("the panel can show nothing")
+                    .mend("give it a query, or remove it"),
+            );
+        }
+        findings.extend(thresholds(board, panel));
+    }
+    for query in board.queries(now) {
+        check_query(board, &query, probe, findings, outcome);
+    }
+}
+
+fn subject(board: &Board<'_>, panel: &str) -> String {
+    format!("{} / {panel}", board.dashboard.title)
+}
+
+fn check_query(
+    board: &Board<'_>,
+    query: &PanelQuery,
+    probe: Option<&Probe<'_>>,
+    findings: &mut Vec<Finding>,
+    outcome: &mut CheckOutcome,
+) {
+    let text = query.query.expr.trim();
+    if text.is_empty() {
+        return;
+    }
+    let name = subject(board, &query.panel_title);
+    let line = board.line_of_query(query.panel_id, &query.query.ref_id);
+    let invalid = |e: String| {
+        Finding::critical(CHECK, "panel-query-invalid", name.as_str())
+            .at(&board.input.path, line, text)
+            .saw(e)
+            .cause("the query is refused, so the panel shows an error")
+            .mend("correct the query")
+    };
+    match &query.query.language {
+        Language::PromQl => match expr::parse(text) {
+            Ok(parsed) => {
+                let used = Used {
+                    check: CHECK,
+                    subject: name,
+                    file: board.input.path.clone(),
+                    line,
+                    text,
+                    expr: &parsed,
+                };
+                let panels = board.dashboard.all_panels();
+                let panel = panels.iter().find(|p| p.id == query.panel_id);
+                promql_panel(&used, panel.copied(), probe, findings);
+            }
+            Err(e) => findings.push(invalid(e)),
+        },
+        Language::LogQl => match obs_logql::parse(text) {
+            Ok(_) => findings.extend(probe.and_then(|p| {
+                nothing(
+                    p,
+                    &name,
+                    text,
+                    line,
+                    board,
+                    p.telemetry().logs(text, p.now.saturating_sub(DurationMs(3_600_000)), p.now),
+                )
+            })),
+            Err(e) => findings.push(invalid(e.to_string())),
+        },
+        Language::TraceQl => match obs_traceql::parse(text) {
+            Ok(_) => findings.extend(probe.and_then(|p| {
+                nothing(
+                    p,
+                    &name,
+                    text,
+                    line,
+                    board,
+                    p.telemetry().traces(text, p.now.saturating_sub(DurationMs(3_600_000)), p.now),
+                )
+            })),
+            Err(e) => findings.push(invalid(e.to_string())),
+        },
+        Language::Other(kind) => {
+            outcome.leave_out(format!("queries for {kind}, which vm-obs does not speak"));
+        }
+    }
+}
+
+fn nothing(
+    _probe: &Probe<'_>,
+    name: &str,
+    text: &str,
+    line: u64,
+    board: &Board<'_>,
+    answer: Result<usize, String>,
+) -> Option<Finding> {
+    let said = match answer {
+        Ok(0) if filters_lines(text) => return None,
+        Ok(0) => "nothing within an hour".to_owned(),
+        Ok(_) => return None,
+        Err(e) => e,
+    };
+    Some(
+        Finding::critical(CHECK, "panel-no-data", name)
+            .at(&board.input.path, line, text)
+            .asked(text, said)
+            .cause("no stream or trace matches")
+            .mend("check that its service sends, and the labels that the query names"),
+    )
+}
+
+/// Queries for errors and the like are rightly empty while all is well.
+fn filters_lines(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    text.contains("|=") || text.contains("|~") || lower.contains("error") || lower.contains("warn")
+}
+
+fn promql_panel(
+    used: &Used<'_>,
+    panel: Option<&Panel>,
+    probe: Option<&Probe<'_>>,
+    findings: &mut Vec<Finding>,
+) {
+    let before = findings.len();
+    findings.extend(usage::misuse(used, &PlainUses::default(), probe));
+    if panel.is_some_and(|p| p.kind == PanelKind::TimeSeries) {
+        findings.extend(usage::raw_counter(used, probe));
+    }
+    let Some(probe) = probe else { return };
+    match probe.instant(used.text) {
+        Err(e) => findings.push(
+            Finding::critical(CHECK, "panel-query-fails", used.subject.clone())
+                .at(&used.file, used.line, used.text)
+                .asked(used.text, e)
+                .cause("the query is refused when it is asked, so the panel shows an error")
+                .mend("correct the query"),
+        ),
+        Ok(values) if values.is_empty() => {
+            // What misuse explains needs no second finding.
+            if findings.len() == before {
+                findings.extend(empty(used, probe));
+            }
+        }
+        Ok(_) => findings.extend(panel.and_then(|p| unit(used, p, probe))),
+    }
+}
+
+fn empty(used: &Used<'_>, probe: &Probe<'_>) -> Option<Finding> {
+    let why = probe.explain(used.expr);
+    if why == Empty::Filtered {
+        return None;
+    }
+    let lately = probe.range(used.text, super::probe::LATELY).is_ok_and(|r| !r.is_empty());
+    if lately && !matches!(why, Empty::Ended(_)) {
+        return None;
+    }
+    let (cause, mend) = say(&why);
+    Some(
+        Finding::critical(CHECK, "panel-no-data", used.subject.clone())
+            .at(&used.file, used.line, used.text)
+            .asked(used.text, "no data now")
+            .cause(cause)
+            .mend(mend),
+    )
+}
+
+/// `percent` is 0 to 100, `percentunit` 0 to 1.
+fn unit(used: &Used<'_>, panel: &Panel, probe: &Probe<'_>) -> Option<Finding> {
+    let observed = probe.observed(used.text).ok()??;
+    let wrong = match panel.field.unit.as_str() {
+        "percentunit" if observed.min > 1.5 && observed.max <= 150.0 => "percent",
+        "percent" if observed.max <= 1.0 && observed.max > 0.05 && !observed.whole => "percentunit",
+        _ => return None,
+    };
+    Some(
+        Finding::warning(CHECK, "panel-unit", used.subject.clone())
+            .at(&used.file, used.line, used.text)
+            .asked(
+                used.text,
+                format!("{} to {}, shown as {}", observed.min, observed.max, panel.field.unit),
+            )
+            .cause("the numbers are shown a hundred times too large or too small")
+            .mend(format!("set the unit to {wrong}")),
+    )
+}
+
+fn thresholds(board: &Board<'_>, panel: &Panel) -> Option<Finding> {
+    let values: Vec<f64> = panel.field.thresholds.steps.iter().filter_map(|t| t.value).collect();
+    // Grafana gives every new panel one threshold at 80, whatever its unit; where thresholds are
+    // not shown it means nothing.
+    let shown = matches!(panel.kind, PanelKind::Stat | PanelKind::Gauge | PanelKind::BarGauge);
+    let colors: Vec<&str> = panel.field.thresholds.steps.iter().map(|t| t.color.as_str()).collect();
+    let untouched = values == [80.0] && colors == ["green", "red"];
+    // Shares of the scale have no unit of their own.
+    if !shown || values.is_empty() || untouched || panel.field.thresholds.percentage {
+        return None;
+    }
+    let what = if values.windows(2).any(|w| matches!(w, [a, b] if a > b)) {
+        format!("thresholds {values:?} do not rise")
+    } else if panel.field.unit == "percentunit" && values.iter().any(|v| *v > 1.5) {
+        format!("thresholds {values:?} on a unit whose values lie between 0 and 1")
+    } else if panel.field.unit == "percent" && values.iter().all(|v| *v > 0.0 && *v <= 1.0) {
+        format!("thresholds {values:?} on a unit whose values lie between 0 and 100")
+    } else if let (Some(min), Some(max)) = (panel.field.min, panel.field.max)
+        && values.iter().all(|v| *v > max || *v < min)
+    {
+        format!("thresholds {values:?} lie outside the scale {min} to {max}")
+    } else {
+        return None;
+    };
+    Some(
+        Finding::warning(CHECK, "panel-threshold", subject(board, &panel.title))
+            .at(&board.input.path, line_of(&board.input.text, &panel.title), what)
+            .cause("the panel never changes its colour, or always has the same wrong one")
+            .mend("write the thresholds in the panel's unit, rising"),
+    )
+}

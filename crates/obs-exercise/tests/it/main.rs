@@ -1,0 +1,9 @@
+//! Seeded faults: each is a small change of a healthy set-up, and must be found and named, alone.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+mod files;
+mod fixes;
+mod running;
+mod support;
+mod telemetry;
