@@ -172,8 +172,8 @@ pub(super) fn storage(world: &World, findings: &mut Vec<Finding>) -> CheckOutcom
     );
     put(
         "hours-unsealed",
-        s.unsealed_hours > 0,
-        format!("{} hours that are over have no seal", s.unsealed_hours),
+        s.unsealed_hours.is_some_and(|hours| hours > 0),
+        format!("{} hours that are over have no seal", s.unsealed_hours.unwrap_or(0)),
         "sealing fails or stands still, so these hours cannot be proved",
         "look for errors of sealing in the log of the server",
     );
@@ -186,7 +186,13 @@ pub(super) fn storage(world: &World, findings: &mut Vec<Finding>) -> CheckOutcom
             "check that the sealed files are there and readable",
         ),
         Some(Ok(_)) => {}
-        None => outcome.leave_out("reading old data back: nothing is sealed yet"),
+        None if s.sealed_files == 0 => {
+            outcome.leave_out("reading old data back: nothing is sealed yet");
+        }
+        None => outcome.leave_out("reading old data back: not tried"),
+    }
+    if s.unsealed_hours.is_none() {
+        outcome.leave_out("hours without a seal: not counted");
     }
     outcome
 }

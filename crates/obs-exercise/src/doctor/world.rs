@@ -149,8 +149,8 @@ pub struct LedgerInput {
 pub struct StorageInput {
     pub sealed_files: u64,
     pub unreadable_files: u64,
-    /// Hours that should be sealed and are not.
-    pub unsealed_hours: u64,
+    /// Hours that should be sealed and are not; `None` if nobody counted them.
+    pub unsealed_hours: Option<u64>,
     /// Blocks that are left out of queries.
     pub damaged_blocks: u64,
     /// A read of old data that was tried: its error, or what came back.

@@ -36,6 +36,7 @@ fn healthy(dir: &std::path::Path) -> World {
     world.ledger = Some(LedgerInput { size: 100, problems: Vec::new() });
     world.storage = Some(StorageInput {
         sealed_files: 3,
+        unsealed_hours: Some(0),
         restore: Some(Ok("240 samples".to_owned())),
         ..StorageInput::default()
     });
@@ -84,7 +85,7 @@ const FAULTS: &[Seed] = &[
         w.storage.as_mut().unwrap().damaged_blocks = 2;
     }),
     ("sealing that stands still", "hours-unsealed", "data folder", |w| {
-        w.storage.as_mut().unwrap().unsealed_hours = 4;
+        w.storage.as_mut().unwrap().unsealed_hours = Some(4);
     }),
     ("old data that cannot be read back", "restore-fails", "data folder", |w| {
         w.storage.as_mut().unwrap().restore = Some(Err("hour-14.parquet: bad magic".to_owned()));

@@ -189,22 +189,16 @@ async fn ledger(client: &Client, health: &Value) -> anyhow::Result<LedgerInput> 
     Ok(LedgerInput { size, problems })
 }
 
-/// The first whole number in a component's detail; `skip` of them are passed over.
-fn number_in(health: &Value, component: &str, skip: usize) -> u64 {
-    let found = human::list(health, "components")
-        .iter()
-        .find(|c| human::text(c, "name") == component)
-        .map_or("", |c| human::text(c, "detail"));
-    let mut numbers = found.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
-    numbers.nth(skip).and_then(|n| n.parse().ok()).unwrap_or(0)
-}
-
 fn storage(health: &Value) -> StorageInput {
+    let number = |name: &str| {
+        let found = health.get("storage").and_then(|s| s.get(name));
+        found.and_then(Value::as_u64).unwrap_or(0)
+    };
     StorageInput {
-        sealed_files: number_in(health, "archive", 0),
-        unreadable_files: number_in(health, "archive", 1),
-        unsealed_hours: 0,
-        damaged_blocks: number_in(health, "blocks", 0),
+        sealed_files: number("sealed_files"),
+        unreadable_files: number("unreadable_sealed_files"),
+        unsealed_hours: None,
+        damaged_blocks: number("damaged_blocks"),
         restore: None,
     }
 }
