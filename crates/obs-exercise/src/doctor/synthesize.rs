@@ -7,11 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use obs_promql::testing::MemorySource;
 use obs_promql::{Engine, EngineOptions, Expr, ExprKind, Value};
-use obs_types::{
-    ExemplarSeries, LabelSet, METRIC_NAME, MatchOp, Matcher, MetricMetadata, QueryContext,
-    SeriesData, SeriesSelect, SeriesSource, SourceError, TimeRangeMs, TimestampMs, matches_all,
-};
+use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher, QueryContext, SeriesData, TimestampMs};
 
 use super::expr::{self, Selected};
 
@@ -179,9 +177,10 @@ impl Sandbox {
         at: TimestampMs,
         plan: &[(i64, &Assignment)],
         until: TimestampMs,
-    ) -> Synthetic {
+    ) -> MemorySource {
         let start = at.0 - self.reach_ms - 2 * LOOKBACK_MS;
-        let mut series: BTreeMap<LabelSet, SeriesData> = BTreeMap::new();
+        let mut source = MemorySource::default();
+        let mut known: BTreeSet<&LabelSet> = BTreeSet::new();
         for (index, stream) in self.streams.iter().enumerate() {
             for (instance, labels) in stream.series.iter().enumerate() {
                 let mut data = SeriesData { labels: labels.clone(), ..SeriesData::default() };
@@ -213,13 +212,13 @@ impl Sandbox {
                     }
                     t += self.step_ms;
                 }
-                if !data.timestamps.is_empty() {
-                    // Two selectors of one metric may want the same series; the first has it.
-                    series.entry(labels.clone()).or_insert(data);
+                // Two selectors of one metric may want the same series; the first has it.
+                if !data.timestamps.is_empty() && known.insert(labels) {
+                    source.append(data);
                 }
             }
         }
-        Synthetic { series: series.into_values().collect() }
+        source
     }
 }
 
@@ -408,101 +407,4 @@ fn fitting(m: &Matcher) -> Option<String> {
         .into_iter()
         .find(|v| m.matches(v))
         .map(str::to_owned)
-}
-
-/// Series in memory.
-#[derive(Debug)]
-pub(super) struct Synthetic {
-    series: Vec<SeriesData>,
-}
-
-impl Synthetic {
-    fn within(s: &SeriesData, range: TimeRangeMs) -> SeriesData {
-        let from = s.timestamps.partition_point(|t| *t < range.start.0);
-        let to = s.timestamps.partition_point(|t| *t < range.end.0).max(from);
-        SeriesData {
-            labels: s.labels.clone(),
-            timestamps: s.timestamps.get(from..to).unwrap_or_default().to_vec(),
-            values: s.values.get(from..to).unwrap_or_default().to_vec(),
-            ..SeriesData::default()
-        }
-    }
-
-    fn labels(&self, sets: &[Vec<Matcher>], range: TimeRangeMs) -> Vec<LabelSet> {
-        self.series
-            .iter()
-            .filter(|s| sets.is_empty() || sets.iter().any(|m| matches_all(m, &s.labels)))
-            .filter(|s| s.timestamps.iter().any(|t| range.contains(TimestampMs(*t))))
-            .map(|s| s.labels.clone())
-            .collect()
-    }
-}
-
-impl SeriesSource for Synthetic {
-    fn select<'a>(
-        &'a self,
-        select: &SeriesSelect<'_>,
-        _: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
-    {
-        let found: Vec<SeriesData> = self
-            .series
-            .iter()
-            .filter(|s| matches_all(select.matchers, &s.labels))
-            .map(|s| Self::within(s, select.range))
-            .filter(|s| !s.timestamps.is_empty())
-            .collect();
-        Ok(Box::new(found.into_iter().map(Ok)))
-    }
-
-    fn series(
-        &self,
-        sets: &[Vec<Matcher>],
-        range: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        Ok(self.labels(sets, range))
-    }
-
-    fn label_names(
-        &self,
-        sets: &[Vec<Matcher>],
-        range: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        let names: BTreeSet<String> = self
-            .labels(sets, range)
-            .iter()
-            .flat_map(|l| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>())
-            .collect();
-        Ok(names.into_iter().collect())
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        sets: &[Vec<Matcher>],
-        range: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<String>, SourceError> {
-        let values: BTreeSet<String> = self
-            .labels(sets, range)
-            .iter()
-            .filter_map(|l| l.get(name).map(str::to_owned))
-            .collect();
-        Ok(values.into_iter().collect())
-    }
-
-    fn exemplars(
-        &self,
-        _: &[Vec<Matcher>],
-        _: TimeRangeMs,
-        _: &QueryContext,
-    ) -> Result<Vec<ExemplarSeries>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
-        Ok(Vec::new())
-    }
 }

@@ -20,7 +20,15 @@ impl MemorySource {
     ///
     /// Counter-reset hints are settled as a store does that keeps runs of histograms together:
     /// the first of a run is unknown, those after it are known not to be resets.
-    pub fn append(&mut self, new: SeriesData) {
+    pub fn append(&mut self, mut new: SeriesData) {
+        let settled = new.histograms.timestamps.is_empty()
+            && new.timestamps.is_sorted_by(|a, b| a < b)
+            && !self.series.contains_key(&new.labels);
+        if settled {
+            new.start_timestamps.resize(new.timestamps.len(), 0);
+            self.series.insert(new.labels.clone(), new);
+            return;
+        }
         let s = self
             .series
             .entry(new.labels.clone())

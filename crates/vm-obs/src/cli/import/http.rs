@@ -110,15 +110,15 @@ pub(super) async fn prometheus(
                 store.add(series)?;
             }
         }
-        eprintln!(
-            "{} to {}: {} samples so far",
-            format_time(TimestampMs(from)),
-            format_time(TimestampMs(to)),
-            store.stored()
-        );
+        progress(from, to, store);
         Ok(true)
     })
     .await
+}
+
+fn progress(from: i64, to: i64, store: &Store) {
+    let [from, to] = [from, to].map(|ms| format_time(TimestampMs(ms)));
+    eprintln!("{from} to {to}: {} samples so far", store.stored());
 }
 
 pub(super) async fn victoriametrics(
@@ -160,12 +160,7 @@ pub(super) async fn victoriametrics(
         if !rest.is_empty() {
             store.add(exported(&rest, wanted)?)?;
         }
-        eprintln!(
-            "{} to {}: {} samples so far",
-            format_time(TimestampMs(from)),
-            format_time(TimestampMs(to)),
-            store.stored()
-        );
+        progress(from, to, store);
         Ok(true)
     })
     .await
