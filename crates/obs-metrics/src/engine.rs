@@ -58,6 +58,8 @@ pub struct MetricsEngine {
     pub(crate) epochs: Mutex<Vec<Epoch>>,
     /// The segment from which on the log is not in the last snapshot.
     pub(crate) snapshot_end: AtomicU64,
+    /// Flush number of the samples in the last snapshot; the largest number if there is none.
+    pub(crate) snapshot_flush: AtomicU64,
     pub(crate) exemplars: Mutex<ExemplarRing>,
     pub(crate) metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
@@ -156,6 +158,7 @@ impl MetricsEngine {
             }
             Err(e) => return Err(e.into()),
         };
+        let snapshot_flush = snapshot.as_ref().map_or(u64::MAX, |s| s.place.flush);
         let (head, from) = match snapshot {
             Some(loaded) => {
                 replay.flush = replay.flush.max(loaded.place.flush);
@@ -220,6 +223,7 @@ impl MetricsEngine {
             epoch_max_t: AtomicI64::new(replay.max_t.unwrap_or(i64::MIN)),
             epochs: Mutex::default(),
             snapshot_end: AtomicU64::new(from.0),
+            snapshot_flush: AtomicU64::new(snapshot_flush),
             exemplars: Mutex::new(exemplars),
             metadata: RwLock::new(metadata),
             tombstones: RwLock::new(Arc::new(tombstones)),

@@ -76,15 +76,16 @@ impl MetricsEngine {
         let forgotten = all.drop_before(hour_start);
         let cut = |b: &Arc<Block>| !is_old(b) && b.meta.first_hour() < hour_of(t.0);
         let hidden = read(&self.blocks).iter().any(cut) && all.raise_floor(hour_start);
-        // The log may still hold records of a dropped hour; without its block, replay has to be
-        // told that they are done with.
+        // The log or the snapshot may still hold samples of a dropped hour; without its block, the
+        // next start has to be told that they are done with.
         let logged_from = {
             let line = read(&self.gate);
             lock(&self.epochs).first().map_or(line.flush_min, |e| e.flush_min)
         };
+        let kept_from = logged_from.min(self.snapshot_flush.load(Ordering::Relaxed));
         let dropped: Vec<(i64, u64)> =
             old.iter().flat_map(|b| b.meta.hours.iter().copied()).collect();
-        if all.note_dropped(&dropped, logged_from) || forgotten || hidden {
+        if all.note_dropped(&dropped, kept_from) || forgotten || hidden {
             tombstones.write(&self.config.disk, &self.config.dir)?;
             *write(&self.tombstones) = tombstones;
         }

@@ -84,6 +84,7 @@ impl MetricsEngine {
         let place = Place { end, epoch: line.epoch, flush: line.flush, logged_from };
         write_file(&self.config.disk, &self.config.dir, place, &self.head.all())?;
         self.snapshot_end.store(end.0, Ordering::Relaxed);
+        self.snapshot_flush.store(line.flush, Ordering::Relaxed);
         self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
         Ok(true)
     }

@@ -30,8 +30,8 @@ pub(crate) struct Tombstones {
     newest: u64,
     /// Blocks may hold older samples, which retention has done away with already.
     floor: i64,
-    /// Hours whose blocks were dropped while the log may still hold their samples, with the flush
-    /// number of the block.
+    /// Hours whose blocks were dropped while log or snapshot may still hold their samples, with the
+    /// flush number of the block.
     dropped: BTreeMap<i64, u64>,
 }
 
@@ -78,15 +78,16 @@ impl Tombstones {
         self.dropped.iter().map(|(hour, flush)| (*hour, *flush))
     }
 
-    /// Remembers dropped blocks, and forgets those that no record in the log is older than: the
-    /// log's records carry flush numbers from `logged_from` on. Says whether something changed.
-    pub(crate) fn note_dropped(&mut self, blocks: &[(i64, u64)], logged_from: u64) -> bool {
+    /// Remembers dropped blocks, and forgets those that nothing kept for a start is older than: the
+    /// samples of log and snapshot carry flush numbers from `kept_from` on. Says whether something
+    /// changed.
+    pub(crate) fn note_dropped(&mut self, blocks: &[(i64, u64)], kept_from: u64) -> bool {
         let before = self.dropped.clone();
         for &(hour, flush) in blocks {
             let newest = self.dropped.entry(hour).or_default();
             *newest = flush.max(*newest);
         }
-        self.dropped.retain(|_, flush| *flush > logged_from);
+        self.dropped.retain(|_, flush| *flush > kept_from);
         self.dropped != before
     }
 

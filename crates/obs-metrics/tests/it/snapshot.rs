@@ -141,3 +141,22 @@ fn what_a_later_flush_wrote_to_blocks_is_not_read_twice() {
     assert_eq!(select(&engine, &[], everything()), want);
     assert!(world.clock.now().0 > T0);
 }
+
+#[test]
+fn what_retention_took_does_not_come_back_from_the_snapshot() {
+    let mut world = World::new();
+    world.limits.snapshot_wal_bytes = 600;
+    let engine = world.open();
+    append(&world, &engine, 0);
+    append(&world, &engine, 1);
+    assert_eq!(engine.maintain(world.clock.now()).unwrap().snapshots_written, 1);
+    // The hour goes to a block and the block goes; nothing new is logged, so the snapshot stays.
+    world.clock.advance(Duration::from_secs(6 * 3_600));
+    let report = engine.maintain(world.clock.now()).unwrap();
+    assert_eq!((report.blocks_written > 0, report.snapshots_written), (true, 0));
+    assert!(engine.drop_before(world.clock.now()).unwrap() > 0);
+    assert_eq!(select(&engine, &[], everything()), []);
+    drop(engine);
+    world.disk.crash();
+    assert_eq!(select(&world.open(), &[], everything()), []);
+}
