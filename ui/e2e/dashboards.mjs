@@ -3,11 +3,15 @@ import { join } from "node:path";
 import { gallery } from "./gallery.mjs";
 import { check, shots } from "./lib.mjs";
 
+/** Every panel has asked and been answered; those far below ask once they come into sight. */
 async function settle(page) {
   await page.waitForFunction(() => {
     const all = [...document.querySelectorAll("[data-panel]")];
-    return all.length > 15 && all.every((p) => p.dataset.state !== "loading");
+    const waiting = all.find((p) => p.dataset.state === "loading");
+    waiting?.scrollIntoView();
+    return all.length > 15 && !waiting;
   }, null, { timeout: 30_000 });
+  await page.evaluate(() => window.scrollTo(0, 0));
   await page.waitForTimeout(400);
 }
 
