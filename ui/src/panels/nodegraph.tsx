@@ -16,7 +16,7 @@ export function NodeGraph(props: { graph: Graph; height: number }): JSX.Element 
   const at = new Map(laid.nodes.map((n) => [n.id, n]));
   return (
     <div class="scroll" style={`max-height:${props.height}px`} tabIndex={0} role="region" aria-label="Graph">
-      <svg viewBox={`0 0 ${width} ${height}`} style={`width:100%;min-width:${Math.min(width, columns * 150)}px;height:${height}px`} role="group" aria-label={`Graph of ${laid.nodes.length} nodes and ${laid.edges.length} edges`}>
+      <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="xMidYMin meet" style={`display:block;margin:auto;width:100%;min-width:${Math.min(width, columns * 150)}px;max-width:${width * 1.25}px;height:auto`} role="group" aria-label={`Graph of ${laid.nodes.length} nodes and ${laid.edges.length} edges`}>
         <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0,0L8,4L0,8Z" fill="var(--muted)" /></marker></defs>
         {laid.edges.map((e) => {
           const [a, b] = [at.get(e.from), at.get(e.to)];
