@@ -22,9 +22,9 @@ fn codes(report: &Value) -> Vec<String> {
 fn the_demo_world_is_healthy_until_a_node_is_down() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"), &["--demo"]);
-    // The first samples, rule evaluations and objectives take a while.
+    // The first samples and rule evaluations take a while, objectives some minutes.
     let mut last = Vec::new();
-    let clean = wait_until(PATIENCE * 3, || {
+    let clean = wait_until(PATIENCE * 5, || {
         let (_, json) = report(&server, &["--read-only"]);
         last = codes(&json);
         last.is_empty().then_some(json)
