@@ -332,7 +332,8 @@ pub enum DurationValue {
 }
 
 impl DurationValue {
-    pub(crate) fn millis(&self) -> i64 {
+    /// Milliseconds; 0 while it is still to be computed.
+    pub fn millis(&self) -> i64 {
         match self {
             Self::Millis(ms) => *ms,
             Self::Expr(_) => 0,

@@ -1,4 +1,4 @@
-import { get, promInstant, promRange } from "../api/client";
+import { get, promInstant, promRange, type PromResult } from "../api/client";
 import type { LogObject, Panel, PanelQuery, TraceSummary } from "../api/types";
 import { field, PLAIN, type Field, type Frame, type Settings } from "../lib/frame";
 import { seriesName } from "../lib/labels";
@@ -44,7 +44,7 @@ export function windowOf(panel: Panel, scope: Scope): Scope {
 
 const TABLES = new Set(["table", "nodeGraph"]);
 
-function tableFrame(series: { labels: Record<string, string>; times: number[]; values: (number | null)[] }[], q: PanelQuery, many: boolean): Frame {
+function tableFrame(series: PromResult["series"], q: PanelQuery, many: boolean): Frame {
   const names = [...new Set(series.flatMap((s) => Object.keys(s.labels)))].filter((n) => n !== "__name__").sort();
   const named = series.some((s) => s.labels["__name__"]) ? ["__name__"] : [];
   return {
@@ -57,28 +57,24 @@ function tableFrame(series: { labels: Record<string, string>; times: number[]; v
   };
 }
 
-async function metrics(q: PanelQuery, expr: string, panel: Panel, at: Scope, many: boolean, signal: AbortSignal): Promise<{ frames: Frame[]; notices: string[] }> {
-  if (q.instant || (q.format === "table" && !q.range)) {
-    const { series, warnings } = await promInstant(expr, signal, at.end);
-    if (q.format === "table" || TABLES.has(panel.kind) || !panel.known) return { frames: [tableFrame(series, q, many)], notices: warnings };
-    const frames = series.map((s): Frame => ({
-      refId: q.ref_id,
-      fields: [
-        field("Time", "time", s.times.map((t) => t * 1000), q.ref_id),
-        field(seriesName(s.labels, interpolate(q.legend, at)), "number", s.values, q.ref_id, s.labels),
-      ],
-    }));
-    return { frames, notices: warnings };
-  }
-  const { series, warnings } = await promRange(expr, at.start, at.end, at.step, signal);
-  const frames = series.map((s): Frame => ({
+/** One frame a series: its times, and its values under the name that the legend gives it. */
+function seriesFrames(series: PromResult["series"], q: PanelQuery, at: Scope): Frame[] {
+  return series.map((s) => ({
     refId: q.ref_id,
     fields: [
       field("Time", "time", s.times.map((t) => t * 1000), q.ref_id),
       field(seriesName(s.labels, interpolate(q.legend, at)), "number", s.values, q.ref_id, s.labels),
     ],
   }));
-  return { frames, notices: warnings };
+}
+
+async function metrics(q: PanelQuery, expr: string, panel: Panel, at: Scope, many: boolean, signal: AbortSignal): Promise<{ frames: Frame[]; notices: string[] }> {
+  const instant = q.instant || (q.format === "table" && !q.range);
+  const { series, warnings } = instant
+    ? await promInstant(expr, signal, at.end)
+    : await promRange(expr, at.start, at.end, at.step, signal);
+  const table = instant && (q.format === "table" || TABLES.has(panel.kind) || !panel.known);
+  return { frames: table ? [tableFrame(series, q, many)] : seriesFrames(series, q, at), notices: warnings };
 }
 
 interface LokiAnswer {

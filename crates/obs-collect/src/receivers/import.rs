@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
+use axum::response::Response;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use obs_types::{LabelSet, MetricBatch, SeriesSamples, TimestampMs, TimestampNs};
 use obs_wire::compression::Encoding;
@@ -17,7 +16,7 @@ use obs_wire::otlp::Signal;
 use obs_wire::{Decoded, WireCaps, WireError};
 
 use super::Shared;
-use super::intake::{Failure, Input, Intake, content_encoding};
+use super::intake::{Failure, Input, Intake, content_encoding, plain_answer};
 
 /// `extra_label=name=value` any number of times, `timestamp` in milliseconds.
 type Parameters = Query<Vec<(String, String)>>;
@@ -48,7 +47,7 @@ pub(super) async fn push_grouped(
         (_, Some((name, _))) => format!("label name {name:?} of the path is not supported"),
     };
     let intake = Intake { shared: &shared, protocol: PROTOCOL, signal: Signal::Metrics };
-    text(&intake.refused(Failure::Body(why)))
+    intake.refused(Failure::Body(why)).plain()
 }
 
 const PROTOCOL: &str = "prometheus_import";
@@ -69,7 +68,7 @@ async fn receive(
             ("timestamp", _, Ok(ms)) => timestamp = Some(TimestampMs(ms)),
             ("extra_label" | "timestamp", ..) => {
                 let why = format!("bad parameter {key}={value:?}");
-                return text(&intake.refused(Failure::Body(why)));
+                return intake.refused(Failure::Body(why)).plain();
             }
             _ => {}
         }
@@ -83,17 +82,7 @@ async fn receive(
         Ok(Decoded { batch, ..Decoded::default() })
     };
     let store = |sinks: &super::Sinks, batch: MetricBatch| sinks.metrics.append(batch);
-    match intake.store(Input::Unread(body), encoding, decode, store).await {
-        Err(failure) => text(&failure),
-        Ok(outcome) => match outcome.rejected_text() {
-            None => StatusCode::NO_CONTENT.into_response(),
-            Some(why) => (StatusCode::BAD_REQUEST, obs_wire::cut_text(why) + "\n").into_response(),
-        },
-    }
-}
-
-fn text(failure: &Failure) -> Response {
-    failure.answer(failure.status(), failure.message() + "\n")
+    plain_answer(intake.store(Input::Unread(body), encoding, decode, store).await)
 }
 
 #[derive(Clone, Copy)]

@@ -75,6 +75,11 @@ impl Failure {
         }
     }
 
+    /// The answer of protocols without a form of their own: the reason as text.
+    pub(super) fn plain(&self) -> Response {
+        self.answer(self.status(), self.message() + "\n")
+    }
+
     /// The answer, with `Retry-After` where trying again may help.
     pub(super) fn answer(&self, status: StatusCode, body: impl IntoResponse) -> Response {
         let mut response = (status, body).into_response();
@@ -120,6 +125,18 @@ pub(super) async fn read_body(
             limit: bytes_max as u64,
         })),
         Ok(Err(e)) => Err(Failure::Body(e.to_string())),
+    }
+}
+
+/// What protocols without a form of their own answer: 204, or 400 with the reason when something
+/// was rejected (the rest is stored).
+pub(super) fn plain_answer(done: Result<IngestOutcome, Failure>) -> Response {
+    match done {
+        Err(failure) => failure.plain(),
+        Ok(outcome) => match outcome.rejected_text() {
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(why) => (StatusCode::BAD_REQUEST, obs_wire::cut_text(why) + "\n").into_response(),
+        },
     }
 }
 

@@ -68,13 +68,7 @@ fn series(
     probe: &Probe<'_>,
 ) -> Option<Finding> {
     let parsed = expr::parse(&rule.expr).ok()?;
-    let start = |code| {
-        Finding::critical(CHECK, code, alert.name.as_str()).at(
-            &input.path,
-            rule.line,
-            rule.expr.as_str(),
-        )
-    };
+    let start = |code| Finding::of_alert(code, input, rule, alert);
     match probe.instant(&rule.expr) {
         Ok(values) if !values.is_empty() => return None,
         Err(e) => {

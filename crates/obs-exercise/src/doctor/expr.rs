@@ -60,15 +60,7 @@ pub(super) fn selector_text(metric: &str, matchers: &[Matcher]) -> String {
     let parts: Vec<String> = matchers
         .iter()
         .filter(|m| !(m.name() == METRIC_NAME && m.op() == MatchOp::Equal && m.value() == metric))
-        .map(|m| {
-            let op = match m.op() {
-                MatchOp::Equal => "=",
-                MatchOp::NotEqual => "!=",
-                MatchOp::Regex => "=~",
-                MatchOp::NotRegex => "!~",
-            };
-            format!("{}{op}{}", m.name(), serde_json::Value::from(m.value()))
-        })
+        .map(|m| format!("{}{}{}", m.name(), m.op(), serde_json::Value::from(m.value())))
         .collect();
     if parts.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", parts.join(",")) }
 }
@@ -93,7 +85,7 @@ pub(super) fn selected(expr: &Expr) -> Vec<Selected> {
         let name = match &e.kind {
             ExprKind::Vector(v) => return add(v, 0, around, out),
             ExprKind::Matrix(m) => {
-                return add(&m.selector, millis(&m.range), around, out);
+                return add(&m.selector, m.range.millis(), around, out);
             }
             ExprKind::Call(c) => Some(c.func.name),
             ExprKind::Aggregate(a) => Some(a.op.as_str()),
@@ -111,13 +103,6 @@ pub(super) fn selected(expr: &Expr) -> Vec<Selected> {
     let mut out = Vec::new();
     walk(expr, &mut Vec::new(), &mut out);
     out
-}
-
-fn millis(value: &obs_promql::DurationValue) -> i64 {
-    match value {
-        obs_promql::DurationValue::Millis(ms) => *ms,
-        obs_promql::DurationValue::Expr(_) => 0,
-    }
 }
 
 /// How far back the expression looks: the longest of range plus offset plus subqueries around it.

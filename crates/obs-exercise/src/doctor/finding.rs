@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use obs_rules::{AlertSpec, RuleSpec};
+
+use super::world::RuleInput;
+
 /// The twelve checks, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
@@ -157,6 +161,20 @@ impl Finding {
 
     pub fn warning(check: Check, code: &'static str, subject: impl Into<String>) -> Self {
         Self::new(check, code, Severity::Warning, subject)
+    }
+
+    /// About an alert, at the expression of its rule.
+    pub(super) fn of_alert(
+        code: &'static str,
+        input: &RuleInput,
+        rule: &RuleSpec,
+        alert: &AlertSpec,
+    ) -> Self {
+        Self::critical(Check::Alerts, code, alert.name.as_str()).at(
+            &input.path,
+            rule.line,
+            rule.expr.as_str(),
+        )
     }
 
     #[must_use]

@@ -137,27 +137,15 @@ fn check_query(
         },
         Language::LogQl => match obs_logql::parse(text) {
             Ok(_) => findings.extend(probe.and_then(|p| {
-                nothing(
-                    p,
-                    &name,
-                    text,
-                    line,
-                    board,
-                    p.telemetry().logs(text, p.now.saturating_sub(DurationMs(3_600_000)), p.now),
-                )
+                let from = p.now.saturating_sub(DurationMs::HOUR);
+                nothing(&name, text, line, board, p.telemetry().logs(text, from, p.now))
             })),
             Err(e) => findings.push(invalid(e.to_string())),
         },
         Language::TraceQl => match obs_traceql::parse(text) {
             Ok(_) => findings.extend(probe.and_then(|p| {
-                nothing(
-                    p,
-                    &name,
-                    text,
-                    line,
-                    board,
-                    p.telemetry().traces(text, p.now.saturating_sub(DurationMs(3_600_000)), p.now),
-                )
+                let from = p.now.saturating_sub(DurationMs::HOUR);
+                nothing(&name, text, line, board, p.telemetry().traces(text, from, p.now))
             })),
             Err(e) => findings.push(invalid(e.to_string())),
         },
@@ -168,7 +156,6 @@ fn check_query(
 }
 
 fn nothing(
-    _probe: &Probe<'_>,
     name: &str,
     text: &str,
     line: u64,

@@ -7,13 +7,11 @@ use obs_promql::BinaryOp;
 use obs_rules::{AlertSpec, RuleSpec};
 use regex::Regex;
 
+use super::Finding;
 use super::expr::{self, Comparison};
 use super::panels::Board;
 use super::probe::{Observed, Probe};
 use super::world::RuleInput;
-use super::{Check, Finding};
-
-const CHECK: Check = Check::Alerts;
 
 /// `{{ $value }}%`, also with a printf before it; not what `humanizePercentage` writes.
 static VALUE_PERCENT: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -45,13 +43,7 @@ pub(super) fn check(
     probe: Option<&Probe<'_>>,
 ) -> Option<Finding> {
     let parsed = expr::parse(&rule.expr).ok()?;
-    let start = |code| {
-        Finding::critical(CHECK, code, alert.name.as_str()).at(
-            &input.path,
-            rule.line,
-            rule.expr.as_str(),
-        )
-    };
+    let start = |code| Finding::of_alert(code, input, rule, alert);
     if expr::is_always_true(&parsed) {
         // On purpose: something outside notices when it stops.
         let name = alert.name.to_lowercase();

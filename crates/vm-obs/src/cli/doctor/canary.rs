@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use obs_disk::bytes::{put_bytes, put_u64};
 use obs_exercise::doctor::CanaryInput;
 use obs_types::TimestampMs;
 use serde_json::{Value, json};
@@ -107,17 +108,10 @@ async fn send(
 
 /// Remote write 1.0, by hand: one series with one sample.
 async fn remote_write(client: &Client, now: TimestampMs) -> Result<(), String> {
+    // A length-delimited field is its number and what the engines call bytes.
     fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
         out.push(number << 3 | 2);
-        varint(out, bytes.len() as u64);
-        out.extend_from_slice(bytes);
-    }
-    fn varint(out: &mut Vec<u8>, mut v: u64) {
-        while v >= 0x80 {
-            out.push(v as u8 | 0x80);
-            v >>= 7;
-        }
-        out.push(v as u8);
+        put_bytes(out, bytes);
     }
     let mut series = Vec::new();
     for (name, value) in
@@ -131,7 +125,7 @@ async fn remote_write(client: &Client, now: TimestampMs) -> Result<(), String> {
     let mut sample = vec![1 << 3 | 1];
     sample.extend_from_slice(&(now.0 as f64).to_le_bytes());
     sample.push(2 << 3);
-    varint(&mut sample, now.0.unsigned_abs());
+    put_u64(&mut sample, now.0.unsigned_abs());
     field(&mut series, 2, &sample);
     let mut request = Vec::new();
     field(&mut request, 1, &series);
