@@ -5,6 +5,7 @@ import sys
 import anchors
 import exporter
 import grafana
+import mcp_conformance
 import otel
 import prometheus
 import sealed
@@ -25,6 +26,8 @@ def main():
             suite.run("Grafana's Prometheus data source", grafana.prometheus, server)
             suite.run("Grafana's Loki data source", grafana.loki, server)
             suite.run("Grafana's Tempo data source", grafana.tempo, server)
+            for scenario in mcp_conformance.SCENARIOS:
+                suite.run(f"MCP conformance: {scenario}", mcp_conformance.conforms, server, scenario)
         finally:
             server.stop()
     suite.run("node_exporter agrees with our host metrics", exporter.agrees)

@@ -24,5 +24,5 @@ pub use error::ApiError;
 pub use query_log::QueryLog;
 pub use server::router;
 pub use state::{
-    ApiOptions, ApiState, DemoControl, DroppedTargets, InstalledDashboard, ServerInfo,
+    ApiOptions, ApiState, DemoControl, DroppedTargets, InstalledDashboard, Runbook, ServerInfo,
 };

@@ -60,6 +60,23 @@ pub struct ApiOptions {
     pub external_labels: LabelSet,
 }
 
+/// What is to be done about an alert, in markdown.
+#[derive(Clone, Debug)]
+pub struct Runbook {
+    /// `PACK.NAME`
+    pub id: String,
+    pub pack: String,
+    pub text: String,
+}
+
+impl Runbook {
+    /// Its first heading, otherwise its id.
+    pub fn title(&self) -> &str {
+        let heading = self.text.lines().find_map(|l| l.strip_prefix("# "));
+        heading.map_or(self.id.as_str(), str::trim)
+    }
+}
+
 /// Dropped targets that are kept to be shown, and the number of all by job.
 pub type DroppedTargets = (Vec<DroppedTarget>, BTreeMap<String, usize>);
 
@@ -81,6 +98,8 @@ pub struct ApiState {
     pub alerts: Arc<AlertService>,
     pub slos: Arc<SloService>,
     pub dashboards: Vec<InstalledDashboard>,
+    /// Sorted by id.
+    pub runbooks: Vec<Runbook>,
     pub registry: Arc<Registry>,
     pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
     /// Targets that relabeling dropped, and how many there are by job.

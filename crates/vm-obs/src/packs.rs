@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use obs_analysis::slo::{Slo, parse_slo_file};
+use obs_api::Runbook;
 use obs_collect::scrape::{PrometheusConfig, ScrapeJob};
 use obs_dash::Dashboard;
 use obs_ops::Watch;
@@ -62,6 +63,22 @@ pub(crate) struct Pack {
     pub metrics: Vec<Declared>,
     /// Every file as it was read, by path.
     pub texts: Vec<(String, String)>,
+}
+
+impl Pack {
+    /// The pack's runbooks, by path.
+    pub(crate) fn runbooks(&self) -> Vec<Runbook> {
+        let pack = &self.manifest.name;
+        let prefix = format!("{pack}/runbooks/");
+        let named = |path: &str| path.strip_prefix(&prefix)?.strip_suffix(".md").map(str::to_owned);
+        self.texts
+            .iter()
+            .filter_map(|(path, text)| {
+                let id = format!("{pack}.{}", named(path)?);
+                Some(Runbook { id, pack: pack.clone(), text: text.clone() })
+            })
+            .collect()
+    }
 }
 
 /// Path below the pack's folder, and its text.

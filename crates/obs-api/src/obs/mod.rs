@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod proof;
 mod receipts;
+mod runbooks;
 mod slos;
 mod targets;
 mod traces;
@@ -66,6 +67,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/dashboards", get(dashboards::list))
         .route("/dashboards/{id}", get(dashboards::show))
         .route("/dashboards/{id}/grafana", get(dashboards::grafana))
+        .route("/runbooks", get(runbooks::list))
+        .route("/runbooks/{id}", get(runbooks::show))
         .route("/targets", get(targets::list))
         .route("/health", get(health::health))
         .route("/demo", get(targets::demo))

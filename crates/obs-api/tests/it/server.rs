@@ -411,6 +411,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         alerts: Arc::new(alerts),
         slos: Arc::new(slos),
         dashboards: Vec::new(),
+        runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(|| {

@@ -35,8 +35,16 @@ pub(crate) struct Answer {
 /// Whoever answers the routes.
 #[derive(Clone, Debug)]
 pub(crate) enum Client {
-    Server { http: reqwest::Client, base: String },
-    Folder { router: Router, shown: String },
+    Server {
+        http: reqwest::Client,
+        base: String,
+    },
+    /// `base` is the address in links, where readers of the answers can reach one.
+    InProcess {
+        router: Router,
+        shown: String,
+        base: Option<String>,
+    },
 }
 
 /// The address that the arguments or `VMOBS_URL` name.
@@ -66,7 +74,12 @@ impl Client {
     /// Over the engines in `dir`, opened for reading.
     pub(crate) fn folder(dir: &Path) -> anyhow::Result<Self> {
         let router = offline::router(dir)?;
-        Ok(Self::Folder { router, shown: dir.display().to_string() })
+        Ok(Self::InProcess { router, shown: dir.display().to_string(), base: None })
+    }
+
+    /// Over the routes of the server that runs in this process and is reached at `base`.
+    pub(crate) fn own(router: Router, base: String) -> Self {
+        Self::InProcess { router, shown: base.clone(), base: Some(base) }
     }
 
     pub(crate) fn source(args: &SourceArgs) -> anyhow::Result<Self> {
@@ -80,7 +93,7 @@ impl Client {
     pub(crate) fn base(&self) -> Option<&str> {
         match self {
             Self::Server { base, .. } => Some(base),
-            Self::Folder { .. } => None,
+            Self::InProcess { base, .. } => base.as_deref(),
         }
     }
 
@@ -127,13 +140,14 @@ impl Client {
                 let text = response.text().await.context("the answer broke off")?;
                 (status.is_success(), status.as_u16(), text)
             }
-            Self::Folder { router, .. } => {
+            Self::InProcess { router, .. } => {
                 let query: Vec<String> =
                     parameters.iter().map(|(n, v)| format!("{n}={}", encoded(v))).collect();
                 let request = axum::http::Request::builder()
                     .method(method.as_str())
                     .uri(format!("{path}?{}", query.join("&")))
-                    .body(Body::empty())?;
+                    .header(axum::http::header::CONTENT_TYPE, "application/json")
+                    .body(body.map_or_else(Body::empty, |b| Body::from(b.to_string())))?;
                 let response = router.clone().call(request).await?;
                 let status = response.status();
                 let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await?;
@@ -149,7 +163,7 @@ impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Server { base, .. } => f.write_str(base),
-            Self::Folder { shown, .. } => f.write_str(shown),
+            Self::InProcess { shown, .. } => f.write_str(shown),
         }
     }
 }

@@ -41,6 +41,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Subcommand};
 
 pub(crate) use client::{Client, Parameters, encoded};
+pub(crate) use doctor::examine_server;
 pub(crate) use human::{cell, duration_ms, list, number, parse as parse_time, plain, text};
 pub(crate) use metrics::{series_name, shape, values};
 
@@ -103,7 +104,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Targets(status::TargetsCommand),
     /// Serve the MCP tools over standard input and output
-    Mcp(args::ServerArgs),
+    Mcp(McpArgs),
     /// Print the OpenAPI document of the HTTP API
     Openapi(args::ServerArgs),
     /// Print a completion script for a shell
@@ -114,6 +115,18 @@ pub(crate) enum Command {
 }
 
 /// Runs one verb to its end. `Err` is what went wrong, exit code 1.
+#[derive(Debug, clap::Args)]
+pub(crate) struct McpArgs {
+    /// Also serve the tools that acknowledge and silence alerts; each use leaves a receipt
+    #[arg(long)]
+    allow_writes: bool,
+    /// Who stands in those receipts
+    #[arg(long, value_name = "WHO", default_value = "did:vm:agent:mcp")]
+    by: String,
+    #[command(flatten)]
+    server: args::ServerArgs,
+}
+
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = out::Out::stdout();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -155,7 +168,10 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
         Command::Targets(command) => status::targets(command, out).await?,
-        Command::Mcp(args) => crate::mcp::run(Client::server(&args)?).await?,
+        Command::Mcp(args) => {
+            let client = Client::server(&args.server)?;
+            crate::mcp::run(client, args.allow_writes, args.by).await?;
+        }
         Command::Openapi(args) => status::openapi(&args, out).await?,
         Command::Completion { shell } => {
             // The generator panics where it cannot write, so it writes to memory.

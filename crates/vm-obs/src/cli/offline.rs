@@ -70,6 +70,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         alerts,
         slos,
         dashboards: Vec::new(),
+        runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(Default::default),

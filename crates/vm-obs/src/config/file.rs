@@ -7,7 +7,7 @@ use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
 
-use super::{Config, LedgerSettings, Tail, address, duration, machine_name};
+use super::{Config, LedgerSettings, McpAccess, Tail, address, duration, machine_name};
 
 /// Queries that run at a time where nothing else is said.
 const QUERY_PLACES: usize = 8;
@@ -67,6 +67,20 @@ pub(crate) struct FileForm {
     query_timeout: Option<String>,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
+    /// Who may use the MCP server at `/mcp`, and for what.
+    /// Example: `mcp: {token_file: mcp.tokens, allow_writes: true}`
+    mcp: McpForm,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct McpForm {
+    /// File with a line `NAME TOKEN` for each caller. Without it only loopback is served.
+    token_file: Option<PathBuf>,
+    /// Whether alerts may be acknowledged and silenced by tools.
+    allow_writes: bool,
+    /// Names under which clients reach the server, beside its address. Example: `hosts: [obs.example.org]`
+    hosts: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,6 +198,11 @@ impl FileForm {
                 self.query_timeout.as_deref().unwrap_or("2m"),
             )?,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
+            mcp: McpAccess {
+                token_file: self.mcp.token_file.map(here),
+                allow_writes: self.mcp.allow_writes,
+                hosts: self.mcp.hosts,
+            },
             yaml: yaml.to_owned(),
         })
     }

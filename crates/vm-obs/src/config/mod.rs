@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub query_concurrency_max: usize,
     pub query_timeout: DurationMs,
     pub watches: Vec<obs_ops::Watch>,
+    pub mcp: McpAccess,
     /// The file as it was read, for the status page.
     pub yaml: String,
 }
@@ -53,6 +54,15 @@ pub(crate) struct LedgerSettings {
     /// Where checkpoints are anchored; read again when it changes.
     pub anchors: Option<PathBuf>,
     pub witness_interval: DurationMs,
+}
+
+/// Who may use the MCP server over HTTP, and for what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct McpAccess {
+    pub token_file: Option<PathBuf>,
+    pub allow_writes: bool,
+    /// Names of the server beside its address.
+    pub hosts: Vec<String>,
 }
 
 /// Files to follow.

@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use obs_analysis::slo::parse_slo_file;
-use obs_api::{ApiOptions, ApiState, DemoControl, InstalledDashboard, QueryLog, ServerInfo};
+use obs_api::{
+    ApiOptions, ApiState, DemoControl, InstalledDashboard, QueryLog, Runbook, ServerInfo,
+};
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::{self, ReceiverLimits};
 use obs_collect::registry::Registry;
@@ -48,6 +50,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Config;
 use crate::demo;
+use crate::mcp::{self, Caller, McpSettings};
 use crate::packs::{self, Pack};
 
 pub(crate) use args::ServeArgs;
@@ -95,6 +98,7 @@ struct Loaded {
     rules: Vec<RuleFile>,
     slos: Vec<obs_analysis::slo::Slo>,
     dashboards: Vec<InstalledDashboard>,
+    runbooks: Vec<Runbook>,
     scrape: PrometheusConfig,
     watches: Vec<obs_ops::Watch>,
     packs: Vec<String>,
@@ -108,6 +112,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         rules: Vec::new(),
         slos: Vec::new(),
         dashboards: Vec::new(),
+        runbooks: Vec::new(),
         scrape: PrometheusConfig::default(),
         watches: config.watches.clone(),
         packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
@@ -135,6 +140,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         }
     }
     for pack in packs {
+        out.runbooks.extend(pack.runbooks());
         let name = pack.manifest.name;
         tracing::info!(
             pack = name,
@@ -172,6 +178,20 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
     Ok(out)
 }
 
+fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
+    let mut settings = McpSettings {
+        callers: Vec::new(),
+        allow_writes: config.mcp.allow_writes,
+        hosts: config.mcp.hosts.clone(),
+    };
+    if let Some(path) = &config.mcp.token_file {
+        let shown = || format!("mcp.token_file {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(shown)?;
+        settings.callers = Caller::read_all(&text).with_context(shown)?;
+    }
+    Ok(settings)
+}
+
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -190,6 +210,7 @@ async fn serve(
     let otlp_grpc = bind("OTLP over gRPC", config.otlp_grpc).await?;
     let otlp_http = bind("OTLP over HTTP", config.otlp_http).await?;
     let mut loaded = load(&config)?;
+    let mcp_settings = mcp_settings(&config)?;
 
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot create {}", config.data.display()))?;
@@ -314,6 +335,7 @@ async fn serve(
         alerts: Arc::clone(&alerts),
         slos,
         dashboards: std::mem::take(&mut loaded.dashboards),
+        runbooks: std::mem::take(&mut loaded.runbooks),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
         dropped_targets: Box::new(move || dropped_targets.dropped()),
@@ -342,6 +364,8 @@ async fn serve(
         Arc::clone(&state),
         receivers::http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock)),
     );
+    let mcp = mcp::router(&mcp_settings, http_address, router.clone(), &registry);
+    let router = router.merge(mcp);
     let grpc =
         receivers::otlp_grpc(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock));
     let otlp = receivers::otlp_http_router(

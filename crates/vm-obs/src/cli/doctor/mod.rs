@@ -118,6 +118,13 @@ async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
     examine_with(world, Some(client)).await
 }
 
+/// The checks over a server, without anything sent to it.
+pub(crate) async fn examine_server(client: &Client) -> anyhow::Result<Report> {
+    let mut world = live::world(client).await?;
+    world.absent.insert("ingest", "read only".to_owned());
+    examine_with(world, Some(client.clone())).await
+}
+
 /// The checks ask as they go, so they run beside the runtime.
 async fn examine_with(mut world: World, client: Option<Client>) -> anyhow::Result<Report> {
     let handle = tokio::runtime::Handle::current();

@@ -1,61 +1,12 @@
-//! What each tool asks and how the answer is reduced.
+//! Metrics, logs and traces.
 
-use anyhow::bail;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Shown, TOKENS_MAX};
+use super::{Arguments, explore, given, limit, parameters, request};
 use crate::cli::{self, Client, Parameters, encoded};
+use crate::mcp::answer::Answer;
 
-type Arguments = Map<String, Value>;
-
-/// Calls a tool of [`super::schema::TOOLS`]; the arguments are checked already.
-pub(super) async fn call(
-    name: &str,
-    arguments: &Arguments,
-    client: &Client,
-) -> anyhow::Result<Shown> {
-    let answer = match name {
-        "obs_metrics_query" => metrics(arguments, client).await?,
-        "obs_logs_search" => logs(arguments, client).await?,
-        "obs_trace_get" => trace(arguments, client).await?,
-        "obs_alert_status" => alerts(arguments, client).await?,
-        "obs_slo_summary" => slos(arguments, client).await?,
-        "obs_health_check" => health(client).await?,
-        _ => bail!("there is no tool {name:?}"),
-    };
-    // Whoever asks for more items by number wants them.
-    let asked = ["limit", "points"].iter().any(|n| arguments.get(*n).is_some_and(Value::is_u64));
-    let tokens = if asked { TOKENS_MAX * 4 } else { TOKENS_MAX };
-    Ok(answer.show(client.base().unwrap_or_default(), tokens))
-}
-
-fn given<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a str> {
-    arguments.get(name).and_then(Value::as_str).filter(|v| !v.is_empty())
-}
-
-fn limit(arguments: &Arguments, name: &str, default: usize, max: usize) -> usize {
-    let asked = arguments.get(name).and_then(Value::as_u64);
-    asked.and_then(|n| usize::try_from(n).ok()).unwrap_or(default).clamp(1, max)
-}
-
-/// The arguments of these names as parameters of the route.
-fn parameters(arguments: &Arguments, names: &[&'static str]) -> Parameters {
-    names.iter().filter_map(|name| given(arguments, name).map(|v| (*name, v.to_owned()))).collect()
-}
-
-/// As a person would write the request down.
-fn request(path: &str, parameters: &Parameters) -> String {
-    let query: Vec<String> =
-        parameters.iter().map(|(n, v)| format!("{n}={}", encoded(v))).collect();
-    if query.is_empty() { format!("GET {path}") } else { format!("GET {path}?{}", query.join("&")) }
-}
-
-/// Where the explorer shows a query.
-fn explore(language: &str, query: &str) -> String {
-    format!("/explore/{language}?query={}", encoded(query))
-}
-
-async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
+pub(super) async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     let parameters = parameters(
         arguments,
         &["metric", "query", "node", "category", "last", "from", "to", "step"],
@@ -68,9 +19,8 @@ async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answe
             query: request("/obs/metrics", &parameters),
             link: "/".to_owned(),
             data: nodes.to_vec(),
-            total: None,
-            more_exist: false,
             more: "name a node, or a metric",
+            ..Answer::default()
         });
     }
     let points = limit(arguments, "points", 12, 200);
@@ -93,9 +43,8 @@ async fn metrics(arguments: &Arguments, client: &Client) -> anyhow::Result<Answe
         link: explore("metrics", &query),
         query,
         data: reduced,
-        total: None,
-        more_exist: false,
         more: "aggregate (sum by, topk) or name a node",
+        ..Answer::default()
     })
 }
 
@@ -136,7 +85,7 @@ fn shape_of(series: &Value, points_max: usize) -> Value {
 }
 
 /// Whether the second half of the window lies above or below the first, measured by its spread.
-pub(super) fn trend(values: &[f64]) -> &'static str {
+pub(in crate::mcp) fn trend(values: &[f64]) -> &'static str {
     let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
     let Some((low, _, high)) = cli::shape(&finite) else { return "unknown" };
     if finite.len() < 4 {
@@ -153,7 +102,7 @@ pub(super) fn trend(values: &[f64]) -> &'static str {
     }
 }
 
-async fn logs(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
+pub(super) async fn logs(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     let mut parameters = parameters(
         arguments,
         &["query", "service", "level", "node", "trace_id", "contains", "last", "from", "to"],
@@ -206,13 +155,13 @@ async fn logs(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> 
         link: explore("logs", &query),
         query,
         data,
-        total: None,
         more_exist: truncated,
         more: "narrow by service, level or text; set `to` for older lines",
+        ..Answer::default()
     })
 }
 
-async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
+pub(super) async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     let most = limit(arguments, "limit", 20, 200);
     let Some(id) = given(arguments, "trace_id") else {
         let mut parameters =
@@ -233,9 +182,9 @@ async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer>
             link: explore("traces", &query),
             query,
             data: traces.to_vec(),
-            total: None,
             more_exist: traces.len() >= most,
             more: "narrow by service, name, duration or status",
+            ..Answer::default()
         });
     };
     let path = format!("/obs/traces/{}", encoded(id));
@@ -292,153 +241,7 @@ async fn trace(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer>
         link: format!("/trace/{}", encoded(cli::text(&trace, "trace_id"))),
         data,
         total: Some(spans.len() + 1),
-        more_exist: false,
         more: "the spans with the most time of their own are kept; raise limit for others",
-    })
-}
-
-async fn alerts(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
-    if let Some(id) = given(arguments, "alert_id") {
-        let path = format!("/obs/alerts/{}", encoded(id));
-        let alert = client.get(&path, &Parameters::new()).await?.json;
-        let status = cli::text(&alert, "status").to_owned();
-        return Ok(Answer {
-            summary: format!("The alert is {status}, fired at {}.", cli::text(&alert, "fired_at")),
-            query: request(&path, &Parameters::new()),
-            link: format!("/alerts?id={}", encoded(id)),
-            data: vec![alert],
-            ..Answer::default()
-        });
-    }
-    let mut parameters = parameters(arguments, &["severity", "node", "name"]);
-    let status = given(arguments, "status");
-    if let Some(status) = status.filter(|s| *s != "all") {
-        parameters.push(("status", status.to_owned()));
-    }
-    let body = client.get("/obs/alerts", &parameters).await?.json;
-    let mut all: Vec<Value> = cli::list(&body, "alerts").to_vec();
-    if status.is_none() {
-        all.retain(|a| cli::text(a, "status") != "resolved");
-    }
-    let count = |status: &str| all.iter().filter(|a| cli::text(a, "status") == status).count();
-    let critical = all
-        .iter()
-        .filter(|a| cli::text(a, "status") == "firing" && cli::text(a, "severity") == "critical")
-        .count();
-    let acknowledged =
-        all.iter().filter(|a| a.get("acknowledged").is_some_and(Value::is_object)).count();
-    let summary = format!(
-        "{} firing ({critical} critical), {} pending, {} resolved; {acknowledged} acknowledged.",
-        count("firing"),
-        count("pending"),
-        count("resolved")
-    );
-    let most = limit(arguments, "limit", 20, 200);
-    let total = all.len();
-    all.truncate(most);
-    Ok(Answer {
-        summary,
-        query: request("/obs/alerts", &parameters),
-        link: "/alerts".to_owned(),
-        data: all,
-        total: Some(total),
-        more_exist: false,
-        more: "narrow by status, severity, node or name",
-    })
-}
-
-async fn slos(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
-    if let Some(id) = given(arguments, "slo_id") {
-        let path = format!("/obs/slos/{}", encoded(id));
-        let parameters = parameters(arguments, &["period"]);
-        let slo = client.get(&path, &parameters).await?.json;
-        let percent = |name: &str| {
-            cli::number(slo.get(name)).map_or_else(|| "-".to_owned(), |v| cli::plain(v * 100.0))
-        };
-        return Ok(Answer {
-            summary: format!(
-                "Status {}: achieved {} % of target {} %, {} % of the error budget left.",
-                cli::text(&slo, "status"),
-                percent("achieved"),
-                percent("target"),
-                cli::cell(slo.pointer("/error_budget/remaining_percent")),
-            ),
-            query: request(&path, &parameters),
-            link: "/slos".to_owned(),
-            data: vec![slo],
-            ..Answer::default()
-        });
-    }
-    let body = client.get("/obs/slos", &Parameters::new()).await?.json;
-    let mut all: Vec<Value> = cli::list(&body, "slos").to_vec();
-    let rank = |s: &Value| {
-        ["missed", "at_risk", "no_data", "met"]
-            .iter()
-            .position(|k| *k == cli::text(s, "status"))
-            .unwrap_or(2)
-    };
-    all.sort_by_key(rank);
-    let count = |status: &str| all.iter().filter(|s| cli::text(s, "status") == status).count();
-    let summary = format!(
-        "{} objectives: {} met, {} at risk, {} missed.",
-        all.len(),
-        count("met"),
-        count("at_risk"),
-        count("missed")
-    );
-    let data = all
-        .iter()
-        .map(|s| {
-            let mut out = Map::new();
-            for name in ["slo_id", "name", "target", "achieved", "status", "trend", "window"] {
-                out.insert(name.to_owned(), s.get(name).cloned().unwrap_or(Value::Null));
-            }
-            out.insert(
-                "budget_remaining_percent".to_owned(),
-                s.pointer("/error_budget/remaining_percent").cloned().unwrap_or(Value::Null),
-            );
-            Value::Object(out)
-        })
-        .collect();
-    Ok(Answer {
-        summary,
-        query: request("/obs/slos", &Parameters::new()),
-        link: "/slos".to_owned(),
-        data,
-        total: None,
-        more_exist: false,
-        more: "ask for one by slo_id",
-    })
-}
-
-async fn health(client: &Client) -> anyhow::Result<Answer> {
-    let none = Parameters::new();
-    let health = client.get("/obs/health", &none).await?.json;
-    let ledger = client.get("/obs/ledger", &none).await?.json;
-    let number = |pointer: &str| cli::number(health.pointer(pointer)).unwrap_or(0.0);
-    let summary = format!(
-        "vm-obs {} is {}: {} firing and {} pending alerts, {} samples/s, {} log lines/s, {} spans/s, {} receipts.",
-        cli::text(&health, "version"),
-        cli::text(&health, "status"),
-        number("/alerts/firing"),
-        number("/alerts/pending"),
-        number("/ingest/samples_per_second").round(),
-        number("/ingest/log_lines_per_second").round(),
-        number("/ingest/spans_per_second").round(),
-        cli::cell(ledger.get("size")),
-    );
-    let ledger = json!({
-        "size": ledger.get("size"),
-        "root_hash": ledger.get("root_hash"),
-        "last_receipt_at": ledger.get("last_receipt_at"),
-        "sealed_hours": ledger.get("sealed_hours"),
-        "log_vkey": ledger.get("log_vkey"),
-    });
-    Ok(Answer {
-        summary,
-        query: request("/obs/health", &none),
-        link: "/".to_owned(),
-        data: vec![json!({"health": health, "ledger": ledger})],
         ..Answer::default()
     })
 }

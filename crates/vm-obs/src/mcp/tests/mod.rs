@@ -1,8 +1,11 @@
 //! The tools against a small stand-in for the routes.
 
+mod hostile;
+mod http;
+
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use rmcp::ServiceExt;
 use serde_json::{Map, Value, json};
@@ -11,6 +14,8 @@ use super::schema::TOOLS;
 use super::server::Tools;
 use super::tools::{call, trend};
 use crate::cli::Client;
+
+const WHO: &str = "did:vm:agent:test";
 
 async fn metrics(Query(q): Query<Map<String, Value>>) -> Json<Value> {
     if !q.contains_key("metric") {
@@ -79,6 +84,28 @@ async fn client() -> Client {
         .route("/obs/health", get(|| async {
             Json(json!({"status": "healthy", "version": "1", "alerts": {"firing": 1, "pending": 0}}))
         }))
+        .route("/obs/correlate", get(|| async {
+            let entries: Vec<Value> = (0..300)
+                .map(|i| json!({"time": format!("2025-12-06T14:{:02}:00Z", i % 60), "kind": "log",
+                    "text": "payment failed", "score": f64::from(i), "link": "/"}))
+                .collect();
+            Json(json!({"timestamp": "2025-12-06T14:30:00Z", "window": "900s", "entries": entries}))
+        }))
+        .route("/obs/metrics/names", get(|| async {
+            let names: Vec<Value> =
+                (0..400).map(|i| json!({"name": format!("m_{i}"), "kind": "gauge"})).collect();
+            Json(json!({"metrics": names}))
+        }))
+        .route("/obs/metrics/explain", get(|| async {
+            Json(json!({"query": "sum(up)", "start": "a", "end": "b", "step": 15.0, "series": 7,
+                "explanation": {"node": "sum"}}))
+        }))
+        .route("/obs/ledger/verify", post(|| async {
+            Json(json!({"verdict": "tampered", "exit_code": 1, "findings": [{"code": "root"}]}))
+        }))
+        .route("/obs/alerts/{id}/ack", post(|Path(id): Path<String>, Json(b): Json<Value>| async move {
+            Json(json!({"alert_id": id, "by": b["by"], "comment": b["comment"], "receipt_seq": 43}))
+        }))
         .route("/obs/ledger", get(|| async { Json(json!({"size": 42, "root_hash": "blake3:00"})) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -109,10 +136,28 @@ async fn each_tool_answers_within_its_budget() {
         ("obs_alert_status", json!({}), "1 firing (1 critical), 0 pending, 0 resolved"),
         ("obs_slo_summary", json!({}), "2 objectives: 1 met, 0 at risk, 1 missed."),
         ("obs_health_check", json!({}), "vm-obs 1 is healthy: 1 firing"),
+        (
+            "obs_correlate",
+            json!({}),
+            "40 events within 900s of 2025-12-06T14:30:00Z: 40 of kind log.",
+        ),
+        ("obs_discover", json!({}), "400 of 400 metrics."),
+        ("obs_discover", json!({"contains": "M_39"}), "11 of 400 metrics."),
+        ("obs_explain_query", json!({"query": "sum(up)"}), "Would read 7 series"),
+        (
+            "obs_verify",
+            json!({}),
+            "The server's own check of its ledger says tampered: 1 findings.",
+        ),
+        (
+            "obs_alert_ack",
+            json!({"alert_id": "a1", "comment": "on it"}),
+            "The alert is acknowledged; receipt 43.",
+        ),
     ] {
-        let shown = call(tool, &arguments(given), &client).await.unwrap();
+        let shown = call(tool, &arguments(given), &client, WHO).await.unwrap();
         assert!(shown.text.starts_with(said), "{tool}: {}", shown.text);
-        assert!(shown.text.len() <= 8_000, "{tool}: {} bytes", shown.text.len());
+        assert!(shown.text.len() <= 6_000, "{tool}: {} bytes", shown.text.len());
         assert!(shown.text.contains("portal: http://127.0.0.1:"), "{tool}: {}", shown.text);
         assert!(shown.text.matches("</untrusted_data>").count() == 1, "{tool}: {}", shown.text);
         for field in ["summary", "query", "link", "untrusted_data"] {
@@ -124,14 +169,15 @@ async fn each_tool_answers_within_its_budget() {
 #[tokio::test]
 async fn points_are_thinned_and_spans_named_as_left_out() {
     let client = client().await;
-    let shown = call("obs_metrics_query", &arguments(json!({"metric": "m", "points": 5})), &client)
-        .await
-        .unwrap();
+    let shown =
+        call("obs_metrics_query", &arguments(json!({"metric": "m", "points": 5})), &client, WHO)
+            .await
+            .unwrap();
     let series = &shown.object["untrusted_data"][0];
     assert_eq!(series["points"].as_array().unwrap().len(), 5);
     assert_eq!(series["points"][4][1], 239.0);
     let shown =
-        call("obs_trace_get", &arguments(json!({"trace_id": "abc"})), &client).await.unwrap();
+        call("obs_trace_get", &arguments(json!({"trace_id": "abc"})), &client, WHO).await.unwrap();
     let truncated = shown.object["truncated"].as_str().unwrap();
     assert!(truncated.contains("of 61 shown"), "{truncated}");
 }
@@ -139,7 +185,7 @@ async fn points_are_thinned_and_spans_named_as_left_out() {
 #[tokio::test]
 async fn a_limit_that_was_reached_is_said() {
     let client = client().await;
-    let shown = call("obs_logs_search", &arguments(json!({})), &client).await.unwrap();
+    let shown = call("obs_logs_search", &arguments(json!({})), &client, WHO).await.unwrap();
     let truncated = shown.object["truncated"].as_str().unwrap();
     assert!(truncated.contains("of more than 20 shown"), "{truncated}");
 }
@@ -160,13 +206,22 @@ fn wrong_arguments_are_named() {
     assert!(check(json!({"service": "a", "limit": 5})).is_ok());
     assert!(check(json!({"servce": "a"})).unwrap_err().contains("servce"));
     assert!(check(json!({"limit": "many"})).unwrap_err().contains("integer"));
+    let ack = TOOLS.iter().find(|t| t.name == "obs_alert_ack").unwrap();
+    let e = ack.check(&arguments(json!({"alert_id": "a1", "comment": " "}))).unwrap_err();
+    assert_eq!(e, "obs_alert_ack needs the argument \"comment\"");
+    assert_eq!(ack.input_schema()["required"], json!(["alert_id", "comment"]));
 }
 
 /// The protocol itself, over a pipe in memory: handshake, list, call, error as a tool's error.
 #[tokio::test]
 async fn a_session() {
     let (near, far) = tokio::io::duplex(1 << 16);
-    let tools = Tools { client: client().await };
+    let tools = Tools {
+        client: client().await,
+        allow_writes: false,
+        actor: WHO.to_owned(),
+        registry: None,
+    };
     let server = tokio::spawn(async move { tools.serve(far).await.unwrap().waiting().await });
     let mut wire = Wire::new(near);
     let init = wire
@@ -180,7 +235,7 @@ async fn a_session() {
     wire.tell("notifications/initialized").await;
     let listed = wire.ask("tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
-    assert_eq!(tools.len(), 6);
+    assert_eq!(tools.len(), 11, "nothing that writes");
     assert!(
         tools
             .iter()
