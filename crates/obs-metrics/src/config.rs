@@ -53,6 +53,8 @@ pub struct Limits {
     /// Bytes by which the log grows before the head is written to a snapshot again: what a start
     /// after a crash replays at most, a minute's worth aside.
     pub snapshot_wal_bytes: u64,
+    /// Whether past hours are aggregated; then samples are dropped only after that.
+    pub aggregate_hours: bool,
 }
 
 /// How many series of the head may have the same value of a label.
@@ -80,6 +82,7 @@ impl Limits {
             index_cache_bytes: 256 << 20,
             section_cache_bytes: 64 << 20,
             snapshot_wal_bytes: 64 << 20,
+            aggregate_hours: false,
         }
     }
 

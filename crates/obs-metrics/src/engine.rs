@@ -14,6 +14,7 @@ use obs_disk::{
 };
 use obs_types::MetricMetadata;
 
+use crate::aggregate::Aggregates;
 use crate::block::{Block, IndexCache, Meta, SectionCache};
 use crate::config::{MetricsConfig, OpenMode};
 use crate::error::MetricsError;
@@ -45,6 +46,7 @@ pub struct MetricsEngine {
     pub(crate) blocks: RwLock<Arc<Vec<Arc<Block>>>>,
     /// Replaced blocks whose files go when the last reader has let go of them.
     pub(crate) retired: Mutex<Vec<Arc<Block>>>,
+    pub(crate) aggregates: Aggregates,
     pub(crate) index_cache: IndexCache,
     pub(crate) section_cache: Arc<SectionCache>,
     /// Held shared from before a record is logged until it is applied, exclusively where a flush
@@ -133,6 +135,7 @@ impl MetricsEngine {
             remove_stale_temporaries(&*disk, &config.dir)?;
         }
         let blocks = open_blocks(&config, &counters)?;
+        let aggregates = Aggregates::open(&config, &counters)?;
         let tombstones = match Tombstones::read(&disk, &config.dir) {
             Ok(t) => t,
             Err(e) if e.is_corrupt() => {
@@ -214,6 +217,7 @@ impl MetricsEngine {
             head,
             blocks: RwLock::new(Arc::new(blocks)),
             retired: Mutex::default(),
+            aggregates,
             gate: RwLock::new(Line {
                 epoch: replay.epoch_max + 1,
                 flush: replay.flush,
@@ -250,8 +254,10 @@ impl MetricsEngine {
 
     /// Reads every block whole and checks every checksum; returns what is damaged.
     pub fn verify(&self) -> Vec<DiskError> {
-        let blocks = Arc::clone(&crate::read(&self.blocks));
-        blocks.iter().filter_map(|b| b.verify(&self.counters.sections_corrupt).err()).collect()
+        let (blocks, aggregates) =
+            (Arc::clone(&crate::read(&self.blocks)), self.aggregates.files());
+        let all = blocks.iter().chain(aggregates.iter());
+        all.filter_map(|b| b.verify(&self.counters.sections_corrupt).err()).collect()
     }
 
     pub(crate) fn refuse_writes(&self) -> Option<&'static str> {
@@ -375,15 +381,16 @@ fn read_side(config: &MetricsConfig) -> Result<Option<Vec<u8>>, DiskError> {
 
 /// Moves a damaged file to the quarantine folder, so that people can look at it and the next start
 /// does not meet it again.
-fn set_aside(config: &MetricsConfig, name: &str, why: &DiskError, counters: &Counters) {
+pub(crate) fn set_aside(config: &MetricsConfig, name: &str, why: &DiskError, counters: &Counters) {
     counters.blocks_quarantined.fetch_add(1, Ordering::Relaxed);
     tracing::error!(file = name, %why, "damaged file set aside");
     if config.mode == OpenMode::ReadWrite {
         let folder = config.dir.join(QUARANTINE);
+        let to = folder.join(name.replace('/', "-"));
         let moved = config
             .disk
             .create_dir_all(&folder)
-            .and_then(|()| config.disk.rename(&config.dir.join(name), &folder.join(name)));
+            .and_then(|()| config.disk.rename(&config.dir.join(name), &to));
         if let Err(e) = moved {
             tracing::warn!(file = name, %e, "damaged file stays where it is");
         }

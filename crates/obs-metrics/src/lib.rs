@@ -7,6 +7,7 @@
 //! Source: the chunk encoding follows Facebook's Gorilla paper (VLDB 2015); acceptance of samples
 //! and the meaning of matchers follow Prometheus 3.
 
+mod aggregate;
 mod append;
 mod bits;
 mod block;

@@ -9,8 +9,9 @@
 //! 3. Write the side file (exemplars, metadata); the log no longer has to hold them.
 //! 4. Remove the segments of every past epoch whose newest sample is in a block.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use obs_disk::{BlockWriter, Codec, DiskError};
 use obs_types::{Matcher, QueryContext, SeriesSource, TimeRangeMs, TimestampMs};
@@ -30,6 +31,10 @@ pub struct MaintainReport {
     pub samples_flushed: u64,
     pub blocks_merged: u64,
     pub snapshots_written: u64,
+    /// Files of 1h aggregates.
+    pub aggregates_written: u64,
+    /// Those that were replaced: merged, or without hours that something came late to.
+    pub aggregates_merged: u64,
     /// Series that left the head because they have no samples there.
     pub series_removed: u64,
 }
@@ -55,17 +60,20 @@ impl MetricsEngine {
             report.snapshots_written += 1;
         }
         self.merge_blocks(cutoff_hour, &mut report)?;
+        self.aggregate(cutoff_hour, &mut report)?;
         self.remove_retired()?;
         Ok(report)
     }
 
     /// Removes blocks that ended at or before `t`, and hides what others hold of the hours before
-    /// `t`. Samples still in the head stay until they are in a block. Returns how many blocks went.
+    /// `t`. Samples still in the head stay until they are in a block; hours that are to be
+    /// aggregated first go no sooner than that. Returns how many blocks went.
     pub fn drop_before(&self, t: TimestampMs) -> Result<usize, MetricsError> {
         if self.config.mode == OpenMode::ReadOnly {
             return Err(MetricsError::ReadOnly);
         }
         let _alone = lock(&self.maintenance);
+        let t = if self.config.limits.aggregate_hours { self.aggregated_until(t)? } else { t };
         let is_old = |b: &Arc<Block>| b.meta.end() <= t.0;
         let old: Vec<Arc<Block>> =
             read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
@@ -93,6 +101,18 @@ impl MetricsEngine {
         drop(old);
         self.remove_retired()?;
         Ok(count)
+    }
+
+    /// Aggregates what `drop_before(t)` is about to drop; returns until when that went well.
+    fn aggregated_until(&self, t: TimestampMs) -> Result<TimestampMs, MetricsError> {
+        let now = self.config.clock.now();
+        let cutoff_hour = hour_of(now.0.saturating_sub(self.config.limits.past_max_ms()));
+        let mut report = MaintainReport::default();
+        self.aggregate(cutoff_hour, &mut report)?;
+        let done = self.aggregate_before(hour_of(t.0), cutoff_hour, &mut report)?;
+        let t = TimestampMs(t.0.min(done.saturating_mul(HOUR_MS)));
+        self.note_dropped_hour(hour_of(t.0))?;
+        Ok(t)
     }
 
     /// Hides all samples of the matching series in the range, durably; returns how many series had
@@ -213,7 +233,15 @@ impl MetricsEngine {
     /// Removes the files of replaced blocks that no query reads any more. What a crash leaves
     /// behind is found again at the next start, and merged or dropped again.
     fn remove_retired(&self) -> Result<(), MetricsError> {
-        let mut retired = lock(&self.retired);
+        self.remove_unread(&self.retired, &self.config.dir)
+    }
+
+    pub(crate) fn remove_unread(
+        &self,
+        retired: &Mutex<Vec<Arc<Block>>>,
+        dir: &Path,
+    ) -> Result<(), MetricsError> {
+        let mut retired = lock(retired);
         let mut removed = false;
         while let Some(at) = retired.iter().position(|b| Arc::strong_count(b) == 1) {
             if let Some(block) = retired.get(at) {
@@ -226,7 +254,7 @@ impl MetricsEngine {
             retired.swap_remove(at);
         }
         if removed {
-            self.config.disk.sync_dir(&self.config.dir)?;
+            self.config.disk.sync_dir(dir)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use obs_disk::DiskError;
 use obs_types::{LabelSet, SeriesData};
 
 use crate::block::{Block, BlockBuilder, BlockScan, Meta};
@@ -91,6 +92,23 @@ impl MetricsEngine {
         };
         let disk = Arc::clone(&self.config.disk);
         let mut builder = BlockBuilder::create(disk, &self.config.dir, meta)?;
+        let all = (tombstones.floor(), i64::MAX);
+        self.each_series(parts, all, |mut data| {
+            tombstones.apply(&mut data);
+            builder.add(&data)
+        })?;
+        let merged = self.finish(builder)?;
+        self.replace_blocks(parts, Some(merged));
+        Ok(())
+    }
+
+    /// Goes through the samples of `[start, end)` in some blocks, by label set.
+    pub(crate) fn each_series(
+        &self,
+        parts: &[Arc<Block>],
+        times: (i64, i64),
+        mut each: impl FnMut(SeriesData) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
         let corrupt = &self.counters.sections_corrupt;
         let mut scans = Vec::with_capacity(parts.len());
         // What each part has next; of one series, the part that is listed first comes first.
@@ -108,17 +126,13 @@ impl MetricsEngine {
                     break;
                 }
                 if let Some(scan) = scans.get_mut(at) {
-                    scan.read(tombstones.floor(), &mut data, corrupt)?;
+                    scan.read(times, &mut data, corrupt)?;
                     next.extend(scan.next()?.map(|labels| (labels, at)));
                 }
             }
             normalise(&mut data);
-            tombstones.apply(&mut data);
-            builder.add(&data)?;
+            each(data)?;
         }
-        drop(scans);
-        let merged = self.finish(builder)?;
-        self.replace_blocks(parts, Some(merged));
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use obs_types::{
-    ExemplarSeries, LabelSet, Matcher, MemoryTracker, MetricMetadata, QueryContext, SeriesData,
-    SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
+    AggregateAnswer, ExemplarSeries, LabelSet, Matcher, MemoryTracker, MetricMetadata,
+    QueryContext, SeriesData, SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
 };
 
 use crate::block::{Block, BlockCursor};
@@ -44,13 +44,17 @@ struct Selected<'a> {
 }
 
 /// Gives memory back to the query when the answer is dropped.
-struct HeldMemory {
+pub(crate) struct HeldMemory {
     memory: MemoryTracker,
     bytes: usize,
 }
 
 impl HeldMemory {
-    fn grow(&mut self, bytes: usize) -> Result<(), SourceError> {
+    pub(crate) fn new(context: &QueryContext) -> Self {
+        Self { memory: context.memory.clone(), bytes: 0 }
+    }
+
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), SourceError> {
         self.memory.grow(bytes)?;
         self.bytes += bytes;
         Ok(())
@@ -229,7 +233,7 @@ impl SeriesSource for MetricsEngine {
         if range.is_empty() {
             return Ok(Box::new(std::iter::empty()));
         }
-        let mut held = HeldMemory { memory: context.memory.clone(), bytes: 0 };
+        let mut held = HeldMemory::new(context);
         // The head first: what a flush moves meanwhile is then found twice, not never.
         let mut in_head = Vec::new();
         for series in self.head.select(select.matchers) {
@@ -285,6 +289,7 @@ impl SeriesSource for MetricsEngine {
         for matchers in sets {
             let select = SeriesSelect { matchers, range, function: Some("series"), step_ms: None };
             self.series_of(&select, context, &mut out)?;
+            self.aggregated_series(matchers, range, context, &mut out)?;
         }
         Ok(out.into_iter().collect())
     }
@@ -362,6 +367,14 @@ impl SeriesSource for MetricsEngine {
             Some(family) => known.get(family).cloned().into_iter().collect(),
             None => known.values().cloned().collect(),
         })
+    }
+
+    fn aggregates<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Option<AggregateAnswer<'a>>, SourceError> {
+        self.select_aggregates(select, context)
     }
 }
 

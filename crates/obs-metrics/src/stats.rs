@@ -20,6 +20,11 @@ pub struct MetricsStats {
     pub blocks: u64,
     pub block_samples: u64,
     pub block_bytes: u64,
+    /// Files of 1h aggregates.
+    pub aggregate_files: u64,
+    /// Hours of series in them.
+    pub aggregate_hours: u64,
+    pub aggregate_bytes: u64,
     pub wal_segments: u64,
     pub wal_bytes: u64,
     pub wal_syncs: u64,
@@ -118,6 +123,11 @@ impl MetricsEngine {
             out.blocks += 1;
             out.block_samples += block.meta.samples;
             out.block_bytes += block.file_len();
+        }
+        for file in self.aggregates.files().iter() {
+            out.aggregate_files += 1;
+            out.aggregate_hours += file.meta.samples;
+            out.aggregate_bytes += file.file_len();
         }
         if let Some(wal) = &self.wal {
             let w = wal.stats();

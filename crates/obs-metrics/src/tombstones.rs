@@ -74,6 +74,25 @@ impl Tombstones {
         self.ranges.iter().filter(move |(_, list)| list.iter().any(open)).map(|(labels, _)| labels)
     }
 
+    /// Deleted ranges above `number` that overlap `[start, end)`.
+    pub(crate) fn ranges_since(
+        &self,
+        number: u64,
+        start: i64,
+        end: i64,
+    ) -> impl Iterator<Item = (&LabelSet, i64, i64)> {
+        let open = move |d: &&Deleted| d.number > number && d.start < end && start < d.end;
+        self.ranges.iter().flat_map(move |(labels, list)| {
+            list.iter().filter(open).map(move |d| (labels, d.start, d.end))
+        })
+    }
+
+    /// Whether a deletion above `number` overlaps `[start, end)` of the series.
+    pub(crate) fn touches(&self, labels: &LabelSet, number: u64, start: i64, end: i64) -> bool {
+        let open = |d: &Deleted| d.number > number && d.start < end && start < d.end;
+        self.ranges.get(labels).is_some_and(|list| list.iter().any(open))
+    }
+
     pub(crate) fn dropped_hours(&self) -> impl Iterator<Item = (i64, u64)> {
         self.dropped.iter().map(|(hour, flush)| (*hour, *flush))
     }

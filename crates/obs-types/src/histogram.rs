@@ -63,6 +63,23 @@ impl NativeHistogram {
                 * size_of::<f64>()
     }
 
+    /// Whether it has the layout and hint of the histogram before it, and nothing in it fell, so
+    /// that a counter saw no reset in between. `false` where that is not plain to see.
+    pub fn grew_from(&self, before: &Self) -> bool {
+        use CounterResetHint::{NotReset, Unknown};
+        matches!(self.counter_reset_hint, Unknown | NotReset)
+            && self.counter_reset_hint == before.counter_reset_hint
+            && self.schema == before.schema
+            && self.zero_threshold == before.zero_threshold
+            && self.custom_values == before.custom_values
+            && self.positive_spans == before.positive_spans
+            && self.negative_spans == before.negative_spans
+            && self.count >= before.count
+            && self.zero_count >= before.zero_count
+            && grew(&self.positive_buckets, &before.positive_buckets)
+            && grew(&self.negative_buckets, &before.negative_buckets)
+    }
+
     /// Checks the shape: spans agree with bucket counts, schema known, counts not negative or NaN,
     /// custom bounds ascending. The text says what is wrong.
     pub fn validate(&self) -> Result<(), String> {
@@ -109,4 +126,8 @@ impl NativeHistogram {
         }
         Ok(())
     }
+}
+
+fn grew(now: &[f64], before: &[f64]) -> bool {
+    now.len() == before.len() && now.iter().zip(before).all(|(a, b)| a >= b)
 }

@@ -5,6 +5,7 @@
 //! Not here: storage, query languages, wire formats, clocks, I/O of any kind.
 //! Units: metric time is milliseconds, log and span time nanoseconds, since the Unix epoch, UTC.
 
+mod aggregates;
 mod context;
 mod error;
 mod histogram;
@@ -17,6 +18,9 @@ mod node;
 mod time;
 mod traces;
 
+pub use aggregates::{
+    AggregateAnswer, HistogramHour, HourAggregate, SeriesAggregates, hour_end, kahan,
+};
 pub use context::{CancelToken, MemoryTracker, QueryContext};
 pub use error::{ErrorKind, IngestError, IngestOutcome, Reject, RejectReason, SourceError};
 pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, NativeHistogram, Span as BucketSpan};

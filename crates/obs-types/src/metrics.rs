@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    IngestError, IngestOutcome, LabelSet, Matcher, NativeHistogram, QueryContext, SourceError,
-    SpanId, TimeRangeMs, TimestampMs, TraceId,
+    AggregateAnswer, IngestError, IngestOutcome, LabelSet, Matcher, NativeHistogram, QueryContext,
+    SourceError, SpanId, TimeRangeMs, TimestampMs, TraceId,
 };
 
 /// Bits of the NaN that marks the end of a series; compare by bits, every NaN is unequal as float.
@@ -196,6 +196,16 @@ pub trait SeriesSource: Send + Sync {
 
     /// Sorted by family; `family` restricts to one.
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError>;
+
+    /// The matching series by the hour, for the hours of the range whose 1h aggregates are stored;
+    /// `None` where there are none. The range begins right after a whole hour and ends with one.
+    fn aggregates<'a>(
+        &'a self,
+        _select: &SeriesSelect<'_>,
+        _context: &QueryContext,
+    ) -> Result<Option<AggregateAnswer<'a>>, SourceError> {
+        Ok(None)
+    }
 }
 
 /// Takes metrics in. When `append` returns `Ok`, what it accepted survives a crash.

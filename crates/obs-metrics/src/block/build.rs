@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use obs_disk::bytes::{put_i64, put_u64};
 use obs_disk::{BlockWriter, Codec, Disk, DiskError};
-use obs_types::{NativeHistogram, SeriesData};
+use obs_types::{HistogramColumn, LabelSet, NativeHistogram, SeriesData};
 
 use crate::block::{
     CHUNK_SAMPLES_MAX, ChunkKind, KIND, KIND_VERSION, Meta, PACK, SECTION_BYTES, Stream,
@@ -84,8 +84,17 @@ pub(crate) struct BlockBuilder {
 impl BlockBuilder {
     /// `meta` says hours, generation and deletions; the rest is filled in.
     pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, meta: Meta) -> Result<Self, DiskError> {
+        Self::create_kind(disk, dir, meta, KIND)
+    }
+
+    pub(crate) fn create_kind(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        meta: Meta,
+        kind: [u8; 4],
+    ) -> Result<Self, DiskError> {
         let meta = Meta { min_t: i64::MAX, max_t: i64::MIN, series: 0, samples: 0, ..meta };
-        let writer = BlockWriter::create(disk, &dir.join(meta.file_name()), KIND, KIND_VERSION)?;
+        let writer = BlockWriter::create(disk, &dir.join(meta.file_name()), kind, KIND_VERSION)?;
         Ok(Self {
             writer,
             meta,
@@ -109,8 +118,18 @@ impl BlockBuilder {
         if data.sample_count() == 0 {
             return Ok(());
         }
+        self.add_columns(&data.labels, &[(&data.timestamps, &data.values)], &data.histograms)
+    }
+
+    /// A series of several float columns and one of histograms: their chunks follow one another.
+    pub(crate) fn add_columns(
+        &mut self,
+        labels: &LabelSet,
+        columns: &[(&[i64], &[f64])],
+        histograms: &HistogramColumn,
+    ) -> Result<(), DiskError> {
         let mut pairs = Vec::with_capacity(self.last_pairs.len());
-        self.pairs.put(&data.labels, &mut pairs);
+        self.pairs.put(labels, &mut pairs);
         let same = pairs.iter().zip(&self.last_pairs).take_while(|(a, b)| a == b).count();
         put_u64(&mut self.series, pairs.len() as u64);
         put_u64(&mut self.series, same as u64);
@@ -118,12 +137,14 @@ impl BlockBuilder {
             put_u64(&mut self.series, u64::from(*pair));
         }
         self.last_pairs = pairs;
-        let histograms = &data.histograms;
-        let count = data.timestamps.len().div_ceil(CHUNK_SAMPLES_MAX)
-            + histograms.timestamps.len().div_ceil(CHUNK_SAMPLES_MAX);
+        let chunk_count = |times: &[i64]| times.len().div_ceil(CHUNK_SAMPLES_MAX);
+        let count = columns.iter().map(|(times, _)| chunk_count(times)).sum::<usize>()
+            + chunk_count(&histograms.timestamps);
         put_u64(&mut self.chunks, count as u64);
-        let floats = data.timestamps.chunks(CHUNK_SAMPLES_MAX);
-        for (times, values) in floats.zip(data.values.chunks(CHUNK_SAMPLES_MAX)) {
+        let floats = columns.iter().flat_map(|(times, values)| {
+            times.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX))
+        });
+        for (times, values) in floats {
             let (at, noise_at) = self.begin_chunk()?;
             put_column(&mut self.values.buffer, &mut self.noise.buffer, values);
             self.end_chunk(ChunkKind::Float, times, at, noise_at)?;
@@ -136,7 +157,8 @@ impl BlockBuilder {
             self.end_chunk(ChunkKind::Histogram, times, at, noise_at)?;
         }
         self.meta.series += 1;
-        self.meta.samples += data.sample_count() as u64;
+        let samples = columns.first().map_or(0, |(times, _)| times.len());
+        self.meta.samples += (samples + histograms.timestamps.len()) as u64;
         Ok(())
     }
 

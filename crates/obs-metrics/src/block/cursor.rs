@@ -60,6 +60,16 @@ impl BlockCursor {
         self.sections.read(&index.columns, chunks, start, end, out, corrupt)
     }
 
+    /// The columns of the series, one per chunk; `None` if one of them is damaged.
+    pub(crate) fn columns(
+        &mut self,
+        position: u32,
+        corrupt: &AtomicU64,
+    ) -> Result<Option<Vec<SeriesData>>, DiskError> {
+        let index = Arc::clone(&self.index);
+        self.sections.each_chunk(&index.columns, index.chunks(position), corrupt)
+    }
+
     /// Whether the series has a sample in `[start, end)`.
     pub(crate) fn has_samples(
         &mut self,
@@ -108,15 +118,23 @@ impl BlockScan {
         self.scan.next().ok_or_else(|| DiskError::corrupt(path, 0, "the index does not decode"))
     }
 
-    /// Appends the samples of the series that `next` gave last, from `start` on.
+    /// Appends the samples of `[start, end)` of the series that `next` gave last.
     pub(crate) fn read(
         &mut self,
-        start: i64,
+        (start, end): (i64, i64),
         out: &mut SeriesData,
         corrupt: &AtomicU64,
     ) -> Result<(), DiskError> {
         let (columns, chunks) = (&self.scan.columns, &self.scan.chunks);
-        self.sections.read(columns, chunks, start, i64::MAX, out, corrupt)
+        self.sections.read(columns, chunks, start, end, out, corrupt)
+    }
+
+    /// The columns of that series, one per chunk; `None` if one of them is damaged.
+    pub(crate) fn columns(
+        &mut self,
+        corrupt: &AtomicU64,
+    ) -> Result<Option<Vec<SeriesData>>, DiskError> {
+        self.sections.each_chunk(&self.scan.columns, &self.scan.chunks, corrupt)
     }
 }
 
@@ -179,6 +197,27 @@ impl Sections {
             }
         }
         Ok(())
+    }
+
+    /// Chunk by chunk; `None` if one of them is damaged.
+    fn each_chunk(
+        &mut self,
+        columns: &[TimeColumn],
+        chunks: &[ChunkRef],
+        corrupt: &AtomicU64,
+    ) -> Result<Option<Vec<SeriesData>>, DiskError> {
+        let mut out = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let mut data = SeriesData::default();
+            let one = std::slice::from_ref(chunk);
+            self.read(columns, one, i64::MIN, i64::MAX, &mut data, corrupt)?;
+            let count = columns.get(chunk.column as usize).map_or(0, |c| c.count);
+            if data.sample_count() != count as usize {
+                return Ok(None);
+            }
+            out.push(data);
+        }
+        Ok(Some(out))
     }
 
     /// The times of a column; `None` if they are damaged.

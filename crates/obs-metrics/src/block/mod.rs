@@ -22,6 +22,8 @@ pub(crate) use cursor::{BlockCursor, BlockScan};
 pub(crate) use index::BlockIndex;
 
 const KIND: [u8; 4] = *b"METR";
+/// Blocks of 1h aggregates: the same container, other columns (`crate::aggregate`).
+pub(crate) const AGGREGATES: [u8; 4] = *b"MEAG";
 const KIND_VERSION: u16 = 2;
 /// Unpacked bytes after which a data section is closed: what one random read has to unpack.
 const SECTION_BYTES: usize = 32 << 10;
@@ -180,7 +182,15 @@ static NEXT_UID: AtomicU64 = AtomicU64::new(0);
 
 impl Block {
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DiskError> {
-        let reader = BlockReader::open(disk, path, KIND)?;
+        Self::open_kind(disk, path, KIND)
+    }
+
+    pub(crate) fn open_kind(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        kind: [u8; 4],
+    ) -> Result<Self, DiskError> {
+        let reader = BlockReader::open(disk, path, kind)?;
         if reader.kind_version() != KIND_VERSION {
             let (found, known) = (u32::from(reader.kind_version()), u32::from(KIND_VERSION));
             return Err(DiskError::UnsupportedVersion { path: path.to_owned(), found, known });

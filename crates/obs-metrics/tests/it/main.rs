@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
+mod aggregates;
 mod corruption;
 mod engine;
 mod faults;

@@ -5,6 +5,7 @@
 //! between vectors, aggregations, histograms) walks the steps.
 
 mod aggregate;
+mod aggregated;
 mod binary;
 mod call;
 mod classic;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use obs_types::{NativeHistogram, SeriesData};
+use obs_types::{LabelSet, NativeHistogram, SeriesData};
 
 use super::selector::{data_time, window};
 use super::{Evaluator, Matrix, Series, Steps, failed, hist_size, total};
@@ -114,12 +114,13 @@ impl Evaluator<'_> {
         let lookback = self.options.lookback_ms;
         let times: Vec<i64> = steps.iter().collect();
         let ends: Vec<i64> = times.iter().map(|t| data_time(at_modifier, offset, *t)).collect();
+        let grid = Grid { steps: &times, ends: &ends, range_ms };
         let mut run = RangeRun {
             name,
             function,
             pos,
             scalars: &scalars,
-            grid: Grid { steps: &times, ends: &ends, range_ms },
+            grid,
             use_starts,
             anchored,
             smoothed,
@@ -137,12 +138,18 @@ impl Evaluator<'_> {
         };
         match &arg.kind {
             ExprKind::Matrix(m) => {
-                let span = self.range_span(m, steps);
-                let hints = (Some(name), steps.step);
-                self.fetch_each(&m.selector.matchers, span, hints, |ev, mut data| {
-                    super::selector::drop_stale(&mut data);
-                    each(ev, data, false)
-                })?;
+                let v = &m.selector;
+                if let Some(series) = self.call_over_aggregates(name, v, (grid, pos))? {
+                    out = series;
+                    out.iter_mut().for_each(|s| s.drop_name = !keeps_name);
+                } else {
+                    let span = self.range_span(m, steps);
+                    let hints = (Some(name), steps.step);
+                    self.fetch_each(&v.matchers, span, hints, |ev, mut data| {
+                        super::selector::drop_stale(&mut data);
+                        each(ev, data, false)
+                    })?;
+                }
             }
             ExprKind::Subquery(s) => {
                 let inner = self.subquery_steps(s, steps);
@@ -230,7 +237,7 @@ impl Evaluator<'_> {
             let metric = data.labels.metric_name();
             if matches!(run.name, "rate" | "increase") && !metric.is_empty() && !s.floats.is_empty()
             {
-                self.note_non_counter(&data, metric, run.pos);
+                self.note_non_counter(&data.labels, metric, run.pos);
             }
         }
         run.windows_of = data.timestamps;
@@ -291,9 +298,9 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn note_non_counter(&mut self, data: &SeriesData, metric: &str, pos: PosRange) {
+    pub(super) fn note_non_counter(&mut self, labels: &LabelSet, metric: &str, pos: PosRange) {
         if self.options.type_and_unit_labels {
-            let kind = data.labels.get("__type__").unwrap_or("");
+            let kind = labels.get("__type__").unwrap_or("");
             if kind != "counter" && kind != "histogram" {
                 self.annos.possible_non_counter_label(metric, kind, pos);
             }

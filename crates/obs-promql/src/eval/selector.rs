@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use obs_types::{
-    CounterResetHint, Matcher, SeriesData, SeriesSelect, TimeRangeMs, TimestampMs, is_stale,
+    CounterResetHint, HistogramColumn, Matcher, SeriesData, SeriesSelect, TimeRangeMs, TimestampMs,
+    is_stale,
 };
 
 use super::{Evaluator, Hist, Matrix, Series, Steps, failed};
@@ -105,7 +106,7 @@ impl Evaluator<'_> {
             self.check()?;
             let mut series = series?;
             if self.hist_stats && !self.whole_buckets {
-                settle_hints(&mut series);
+                settle_hints(&mut series.histograms);
             }
             self.stats.series_read += 1;
             self.stats.samples_read += series.sample_count() as u64;
@@ -164,6 +165,9 @@ impl Evaluator<'_> {
         v: &VectorSelector,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
+        if let Some(out) = self.instants_of_aggregates(v, steps)? {
+            return Ok(out);
+        }
         let span = self.instant_span(v, steps);
         let mut out = Vec::new();
         self.fetch_each(&v.matchers, span, (None, steps.step), |ev, data| {
@@ -333,9 +337,9 @@ impl Evaluator<'_> {
 }
 
 /// Replaces unknown counter-reset hints by what comparing neighbours tells.
-fn settle_hints(s: &mut SeriesData) {
+pub(super) fn settle_hints(column: &mut HistogramColumn) {
     let mut prev: Option<Hist> = None;
-    for h in &mut s.histograms.values {
+    for h in &mut column.values {
         if h.is_stale() {
             continue;
         }

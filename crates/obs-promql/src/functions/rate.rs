@@ -12,7 +12,7 @@ pub(super) const GAUGE: CounterResetHint = CounterResetHint::Gauge;
 
 /// What of a change is asked for.
 #[derive(Clone, Copy)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// Resets are added back, the value never goes below zero.
     counter: bool,
     per_second: bool,
@@ -115,12 +115,11 @@ impl Reach {
 /// The same as [`extrapolated`] over all windows of a series of floats without start timestamps:
 /// the places of resets are looked for once.
 pub(super) fn slide(f: &Floats<'_>, change: Change, out: &mut Vec<(i64, f64)>) {
-    let Change { counter, per_second } = change;
+    let Change { counter, .. } = change;
     let mut resets: Vec<usize> = Vec::new();
     if counter {
         resets.extend((1..f.values.len()).filter(|i| f.values[*i] < f.values[i - 1]));
     }
-    let per_second_of_ms = per_second.then_some(f.grid.range_ms);
     let mut next = 0;
     for (t, end, w) in f.steps() {
         if w.len() < 2 {
@@ -135,9 +134,31 @@ pub(super) fn slide(f: &Floats<'_>, change: Change, out: &mut Vec<(i64, f64)>) {
             value += f.values[i - 1];
         }
         let times = (f.times[w.start], f.times[w.end - 1], w.len() - 1);
-        let mut reach = Reach::new(times, (end.saturating_sub(f.grid.range_ms), end));
-        reach.guess_start((counter && value > 0.0 && first >= 0.0).then(|| first / value));
-        out.push((t, value * reach.factor(per_second_of_ms)));
+        out.push((t, extrapolate(change, (value, first), times, end, f.grid.range_ms)));
+    }
+}
+
+/// What a change between floats comes to over the window that ends at `end`: `value` was gained
+/// after the first sample; of the samples the times of the first and last and the number of
+/// intervals are given.
+pub(crate) fn extrapolate(
+    Change { counter, per_second }: Change,
+    (value, first): (f64, f64),
+    times: (i64, i64, usize),
+    end: i64,
+    range_ms: i64,
+) -> f64 {
+    let mut reach = Reach::new(times, (end.saturating_sub(range_ms), end));
+    reach.guess_start((counter && value > 0.0 && first >= 0.0).then(|| first / value));
+    value * reach.factor(per_second.then_some(range_ms))
+}
+
+/// `rate`, `increase` or `delta`.
+pub(crate) fn change_of(name: &str) -> Change {
+    match name {
+        "rate" => RATE,
+        "increase" => INCREASE,
+        _ => DELTA,
     }
 }
 
@@ -146,7 +167,19 @@ pub(super) fn slide(f: &Floats<'_>, change: Change, out: &mut Vec<(i64, f64)>) {
 fn extrapolated(
     w: &Window<'_>,
     a: &RangeArgs<'_>,
+    change: Change,
+    annos: &mut Annotations,
+) -> Answer {
+    let count = if w.hv.is_empty() { w.ft.len() } else { w.ht.len() };
+    over_intervals(w, a, change, count.saturating_sub(1), annos)
+}
+
+/// The same where histograms that only grew are left out; `intervals` counts those too.
+pub(crate) fn over_intervals(
+    w: &Window<'_>,
+    a: &RangeArgs<'_>,
     Change { counter, per_second }: Change,
+    intervals: usize,
     annos: &mut Annotations,
 ) -> Answer {
     let times = if w.hv.is_empty() { w.ft } else { w.ht };
@@ -154,7 +187,6 @@ fn extrapolated(
     let (Some(first_t), Some(last_t)) = (times.first().copied(), times.last().copied()) else {
         return Ok(None);
     };
-    let intervals = times.len() - 1;
     let mut value = 0.0;
     let mut result: Option<NativeHistogram> = None;
     if !w.hv.is_empty() {

@@ -13,22 +13,10 @@ pub(crate) use quantile::{
 };
 pub(crate) use trim::trim;
 
+pub(crate) use obs_types::kahan;
 use obs_types::{BucketSpan, NativeHistogram};
 
 use crate::text::float_g;
-
-/// Neumaier's variant of Kahan summation: adds `inc` to `sum` with compensation `c`.
-#[inline]
-pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {
-    let t = sum + inc;
-    if t.is_infinite() {
-        (t, 0.0)
-    } else if sum.abs() >= inc.abs() {
-        (t, c + ((sum - t) + inc))
-    } else {
-        (t, c + ((inc - t) + sum))
-    }
-}
 
 /// A bucket with its bounds.
 #[derive(Clone, Copy, Debug)]

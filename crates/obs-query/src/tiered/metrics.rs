@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use obs_types::{
-    ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData, SeriesSelect,
-    SeriesSource, SourceError, TimeRangeMs,
+    AggregateAnswer, ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData,
+    SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
 };
 
 use super::{Boundary, Tiers};
@@ -130,6 +130,15 @@ impl SeriesSource for TieredMetrics {
 
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
         self.0.hot.metadata(family)
+    }
+
+    /// Aggregates are kept by the hot engine alone, also of hours whose samples it has let go.
+    fn aggregates<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<Option<AggregateAnswer<'a>>, SourceError> {
+        self.0.hot.aggregates(select, context)
     }
 }
 

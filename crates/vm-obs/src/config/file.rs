@@ -54,6 +54,9 @@ pub(crate) struct FileForm {
     seal_delay: Option<String>,
     /// How long the engines keep data; older is read from sealed hours. Example: `hot_retention: 7d`
     hot_retention: Option<String>,
+    /// How long 1h aggregates of metrics are kept, a year by default; `off` for none.
+    /// Example: `aggregate_retention: 2y`
+    aggregate_retention: Option<String>,
     /// Witnesses of this node's ledger, and logs that it is a witness of.
     /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
     ledger: LedgerForm,
@@ -143,6 +146,10 @@ impl FileForm {
                 duration("host_metrics", text.unwrap_or("5s"))?.0.unsigned_abs(),
             )),
         };
+        let aggregate_retention = match self.aggregate_retention.as_deref() {
+            Some("off") => None,
+            text => Some(duration("aggregate_retention", text.unwrap_or("1y"))?),
+        };
         let query_concurrency_max = self.query_concurrency_max.unwrap_or(QUERY_PLACES);
         if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
             bail!("query_concurrency_max: {query_concurrency_max} is not 1 to {QUERY_PLACES_MAX}");
@@ -181,6 +188,7 @@ impl FileForm {
                 "hot_retention",
                 self.hot_retention.as_deref().unwrap_or("7d"),
             )?,
+            aggregate_retention,
             ledger: LedgerSettings {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),
@@ -211,6 +219,7 @@ impl FileForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_types::DurationMs;
 
     #[test]
     fn a_full_file_and_an_empty_one() {
@@ -222,6 +231,9 @@ mod tests {
         assert_eq!(c.http.port(), 0);
         assert_eq!(c.tail[0].paths, [PathBuf::from("/etc/vm-obs/a.log")]);
         assert_eq!(c.host_interval, None);
+        assert_eq!(c.aggregate_retention, Some(DurationMs(365 * DurationMs::DAY.0)));
+        let c = Config::parse("aggregate_retention: off\n", Path::new(".")).unwrap();
+        assert_eq!(c.aggregate_retention, None);
         let c = Config::parse("ledger: {cosign: logs.txt}\n", Path::new("/etc/vm-obs")).unwrap();
         assert_eq!(c.ledger.cosign, Some(PathBuf::from("/etc/vm-obs/logs.txt")));
         assert_eq!(Config::parse("", Path::new(".")).unwrap().packs, ["host"]);
@@ -236,6 +248,7 @@ mod tests {
             ("node: 'a b'\n", ["node", "letters"]),
             ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
             ("query_concurrency_max: 0\n", ["query_concurrency_max", "1 to 1000"]),
+            ("aggregate_retention: never\n", ["aggregate_retention", "a duration such as"]),
             ("query_timeout: 0s\n", ["query_timeout", "longer than 0"]),
         ] {
             let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());

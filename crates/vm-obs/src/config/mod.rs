@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub evaluation_interval: DurationMs,
     pub seal_delay: DurationMs,
     pub hot_retention: DurationMs,
+    /// How long 1h aggregates of metrics are kept; `None` where there are none.
+    pub aggregate_retention: Option<DurationMs>,
     pub ledger: LedgerSettings,
     pub admin_api: bool,
     pub query_log_file: Option<PathBuf>,

@@ -223,7 +223,11 @@ async fn serve(
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock.now();
     let hot_since = tasks::hour_floor(started.saturating_sub(config.hot_retention));
-    let engines = Engines::open(&data, &disk, &clock, Access::ReadWrite, hot_since)?;
+    let limits = obs_metrics::Limits {
+        aggregate_hours: config.aggregate_retention.is_some(),
+        ..obs_metrics::Limits::standard()
+    };
+    let engines = Engines::open_with(&data, &disk, &clock, Access::ReadWrite, hot_since, limits)?;
     let ledger = Arc::new(Ledger::open(LedgerConfig::in_data_dir(
         &data,
         Arc::clone(&disk),
@@ -408,6 +412,7 @@ async fn serve(
         anomalies,
         running_since: started,
         hot_retention: config.hot_retention,
+        aggregate_retention: config.aggregate_retention,
         own_labels,
         held: Held::new(dropped),
         cosigners,

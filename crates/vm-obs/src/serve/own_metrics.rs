@@ -62,13 +62,16 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
         move || dropped.load(Ordering::Relaxed) as f64,
     );
     type Read = fn(&ApiState) -> f64;
-    let gauges: [(&str, &str, Read); 15] = [
+    let gauges: [(&str, &str, Read); 16] = [
         ("vmobs_metrics_series", "Series in memory.", |s| s.metrics.stats().head_series as f64),
         ("vmobs_metrics_head_bytes", "Estimated bytes of the metrics head.", |s| {
             s.metrics.stats().head_bytes as f64
         }),
         ("vmobs_metrics_block_bytes", "Bytes of metrics blocks.", |s| {
             s.metrics.stats().block_bytes as f64
+        }),
+        ("vmobs_metrics_aggregate_bytes", "Bytes of 1h aggregates of metrics.", |s| {
+            s.metrics.stats().aggregate_bytes as f64
         }),
         ("vmobs_logs_streams", "Log streams.", |s| s.logs.stats().streams as f64),
         ("vmobs_logs_block_bytes", "Bytes of log blocks.", |s| s.logs.stats().block_bytes as f64),

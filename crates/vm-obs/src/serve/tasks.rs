@@ -86,6 +86,8 @@ pub(super) struct World {
     pub anomalies: Arc<AnomalyService>,
     pub running_since: TimestampMs,
     pub hot_retention: DurationMs,
+    /// `None` where there are no aggregates of metrics.
+    pub aggregate_retention: Option<DurationMs>,
     /// `job` and `node` of vm-obs' own series.
     pub own_labels: LabelSet,
     /// Own and host metrics that the engine did not take yet.
@@ -225,6 +227,12 @@ impl World {
         }
         if let Err(e) = self.engines.traces.maintain(now) {
             tracing::error!(error = %e, "spans not moved to blocks, tried again");
+        }
+        if let Some(kept) = self.aggregate_retention {
+            let keep = hour_floor(now.saturating_sub(kept));
+            if let Err(e) = self.engines.metrics.drop_aggregates_before(keep) {
+                tracing::error!(error = %e, "old aggregates not removed, tried again");
+            }
         }
         let keep = hour_floor(now.saturating_sub(self.hot_retention));
         // The boundary moves first: from then on the archive answers for what is about to go.
