@@ -91,74 +91,117 @@ impl Index {
     ///
     /// 1. A matcher that the empty value fails keeps the union of the values that fulfil it.
     /// 2. A matcher that the empty value fulfils removes the union of the values that do not.
-    /// 3. Keepers go first, smallest first.
+    /// 3. Keepers go first, those with the fewest series first of all. A union is never made where
+    ///    looking the few that are left up in each of its lists is cheaper.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Postings {
-        let mut keep: Vec<Postings> = Vec::new();
-        let mut remove: Vec<Postings> = Vec::new();
+        let mut keep: Vec<Lists<'_>> = Vec::new();
+        let mut remove: Vec<Lists<'_>> = Vec::new();
         for m in matchers {
             if m.matches_empty() {
-                remove.push(self.union_where(m, false));
+                remove.push(Lists::of(self.lists_where(m, false)));
             } else {
-                let found = self.union_where(m, true);
+                let found = self.lists_where(m, true);
                 if found.is_empty() {
                     return Vec::new();
                 }
-                keep.push(found);
+                keep.push(Lists::of(found));
             }
         }
-        keep.sort_by_key(Vec::len);
+        keep.sort_by_key(|lists| lists.count);
         let mut keep = keep.into_iter();
-        let mut out = keep.next().unwrap_or_else(|| self.all.clone());
+        let mut out = keep.next().map_or_else(|| self.all.clone(), |lists| union(&lists.lists));
         for other in keep {
-            out = intersect(&out, &other);
+            out = other.filter(out, true);
         }
         for other in remove {
-            out = subtract(&out, &other);
+            out = other.filter(out, false);
         }
         out
     }
 
-    /// Series with a value of the matcher's label for which it says `wanted`.
-    fn union_where(&self, m: &Matcher, wanted: bool) -> Postings {
+    /// The lists of the values of the matcher's label for which it says `wanted`.
+    fn lists_where(&self, m: &Matcher, wanted: bool) -> Vec<&Postings> {
         let Some(values) = self.names.get(m.name()) else { return Vec::new() };
-        let mut lists: Vec<&Postings> = Vec::new();
         // The values that the text of the matcher names; the rest need no look.
-        let named_wanted = matches!(m.op(), MatchOp::Equal | MatchOp::Regex) == wanted;
-        match m.op() {
-            MatchOp::Equal | MatchOp::NotEqual if named_wanted => {
-                lists.extend(values.get(m.value()));
+        let named = matches!(m.op(), MatchOp::Equal | MatchOp::Regex) == wanted;
+        let asked = |v: &str| m.matches(v) == wanted;
+        if !matches!(m.op(), MatchOp::Regex | MatchOp::NotRegex) {
+            return if named {
+                values.get(m.value()).into_iter().collect()
+            } else {
+                values.iter().filter(|(v, _)| asked(v)).map(|(_, p)| p).collect()
+            };
+        }
+        match RegexHint::of(m.value()) {
+            RegexHint::Literals(all) if named => {
+                let known = all.iter().filter(|literal| asked(literal));
+                known.filter_map(|literal| values.get(literal.as_str())).collect()
             }
-            MatchOp::Regex | MatchOp::NotRegex if named_wanted => match RegexHint::of(m.value()) {
-                RegexHint::Literals(all) => {
-                    for literal in &all {
-                        lists.extend(
-                            values.get(literal.as_str()).filter(|_| m.matches(literal) == wanted),
-                        );
+            RegexHint::Glob(glob) if named => {
+                let under = with_prefix(values, &glob.prefix);
+                under.filter(|(v, _)| glob.matches(v)).map(|(_, p)| p).collect()
+            }
+            RegexHint::Glob(glob) => {
+                values.iter().filter(|(v, _)| !glob.matches(v)).map(|(_, p)| p).collect()
+            }
+            RegexHint::Ends(prefix, suffix) if named => {
+                let under = with_prefix(values, &prefix).filter(|(v, _)| v.ends_with(&suffix));
+                under.filter(|(v, _)| asked(v)).map(|(_, p)| p).collect()
+            }
+            RegexHint::Everything if named => values.values().collect(),
+            RegexHint::Everything => Vec::new(),
+            _ => values.iter().filter(|(v, _)| asked(v)).map(|(_, p)| p).collect(),
+        }
+    }
+}
+
+/// The values that start with the prefix; all for an empty one.
+fn with_prefix<'a, 'p>(
+    values: &'a BTreeMap<Box<str>, Postings>,
+    prefix: &'p str,
+) -> impl Iterator<Item = (&'a str, &'a Postings)> + use<'a, 'p> {
+    let from = values.range::<str, _>((Included(prefix), Unbounded));
+    from.take_while(move |(v, _)| v.starts_with(prefix)).map(|(v, p)| (&**v, p))
+}
+
+/// The series of some values of a label: lists that have nothing in common.
+struct Lists<'a> {
+    lists: Vec<&'a Postings>,
+    /// Series in all of them.
+    count: usize,
+}
+
+impl<'a> Lists<'a> {
+    fn of(lists: Vec<&'a Postings>) -> Self {
+        let count = lists.iter().map(|l| l.len()).sum();
+        Self { lists, count }
+    }
+
+    /// Those numbers that are in the lists (`keep`), or those that are not.
+    fn filter(&self, numbers: Postings, keep: bool) -> Postings {
+        match self.lists.as_slice() {
+            [] if keep => Vec::new(),
+            [] => numbers,
+            [one] if keep => intersect(&numbers, one),
+            [one] => subtract(&numbers, one),
+            // Looking up costs about the logarithm of a list's length.
+            many if numbers.len().saturating_mul(many.len()).saturating_mul(8) < self.count => {
+                let within = |n: &u32| many.iter().any(|l| l.binary_search(n).is_ok()) == keep;
+                numbers.into_iter().filter(within).collect()
+            }
+            many => {
+                let max = numbers.last().copied().unwrap_or(0) as usize;
+                let mut bits = vec![0_u64; max / 64 + 1];
+                for n in many.iter().flat_map(|l| l.iter()) {
+                    if let Some(word) = bits.get_mut(*n as usize / 64) {
+                        *word |= 1 << (n % 64);
                     }
                 }
-                RegexHint::Prefix(prefix) => {
-                    let from = values.range::<str, _>((Included(prefix.as_str()), Unbounded));
-                    let under = from.take_while(|(v, _)| v.starts_with(prefix.as_str()));
-                    lists.extend(under.filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p));
-                }
-                RegexHint::Suffix(suffix) => {
-                    let under = values.iter().filter(|(v, _)| v.ends_with(suffix.as_str()));
-                    lists.extend(under.filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p));
-                }
-                RegexHint::Everything => lists.extend(values.values()),
-                RegexHint::Nothing => {
-                    lists.extend(
-                        values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p),
-                    );
-                }
-            },
-            MatchOp::Regex | MatchOp::NotRegex
-                if RegexHint::of(m.value()) == RegexHint::Everything => {}
-            _ => {
-                lists.extend(values.iter().filter(|(v, _)| m.matches(v) == wanted).map(|(_, p)| p))
+                let bit =
+                    |n: u32| bits.get(n as usize / 64).is_some_and(|w| w >> (n % 64) & 1 == 1);
+                numbers.into_iter().filter(|n| bit(*n) == keep).collect()
             }
         }
-        union(&lists)
     }
 }
 
@@ -259,6 +302,9 @@ mod tests {
             Just("a|b".to_owned()),
             Just("a.*".to_owned()),
             Just(".*b".to_owned()),
+            Just(".*a.*".to_owned()),
+            Just("a.+b".to_owned()),
+            Just("a[ab]?b".to_owned()),
             Just(".+".to_owned()),
             Just(".*".to_owned()),
             Just("(a|ab|)".to_owned()),

@@ -39,9 +39,29 @@ pub use error::MetricsError;
 pub use maintain::MaintainReport;
 pub use stats::{Cardinality, MetricsStats, NameCount};
 
-/// Value encodings, for the bench that compares them.
+/// Value encodings and the label index, for the benches that measure them.
 #[doc(hidden)]
 pub mod candidates {
+    use obs_types::{LabelSet, Matcher};
+
+    /// The index of series by their labels; numbers are those of the insertion, from 0.
+    #[derive(Debug, Default)]
+    pub struct LabelIndex {
+        index: crate::index::Index,
+        count: u32,
+    }
+
+    impl LabelIndex {
+        pub fn insert(&mut self, labels: &LabelSet) {
+            self.index.insert(self.count, labels);
+            self.count += 1;
+        }
+
+        pub fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
+            self.index.select(matchers)
+        }
+    }
+
     pub use crate::codec::{put_values as put_plain, put_xor};
     pub use crate::pack::{get_column, put_column};
 }
