@@ -104,6 +104,87 @@ pub enum AggregateOp {
     Stdvar,
     Sum,
     Topk,
+    /// Of the MetricsQL dialect.
+    Extra(ExtraAggregate),
+}
+
+/// Aggregations that MetricsQL has beyond PromQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExtraAggregate {
+    Any,
+    Distinct,
+    Geomean,
+    Mad,
+    Median,
+    Mode,
+    Sum2,
+    Share,
+    Zscore,
+    Outliersk,
+    OutliersIqr,
+    OutliersMad,
+    /// The `k` series that rank highest (`top`) or lowest over the whole range.
+    Ranked {
+        top: bool,
+        by: RankBy,
+    },
+}
+
+/// What ranks whole series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RankBy {
+    Avg,
+    Last,
+    Max,
+    Median,
+    Min,
+}
+
+/// `(name, aggregation)`.
+const EXTRA: [(&str, ExtraAggregate); 22] = {
+    use ExtraAggregate::*;
+    const fn ranked(top: bool, by: RankBy) -> ExtraAggregate {
+        Ranked { top, by }
+    }
+    [
+        ("any", Any),
+        ("distinct", Distinct),
+        ("geomean", Geomean),
+        ("mad", Mad),
+        ("median", Median),
+        ("mode", Mode),
+        ("sum2", Sum2),
+        ("share", Share),
+        ("zscore", Zscore),
+        ("outliersk", Outliersk),
+        ("outliers_iqr", OutliersIqr),
+        ("outliers_mad", OutliersMad),
+        ("topk_avg", ranked(true, RankBy::Avg)),
+        ("topk_last", ranked(true, RankBy::Last)),
+        ("topk_max", ranked(true, RankBy::Max)),
+        ("topk_median", ranked(true, RankBy::Median)),
+        ("topk_min", ranked(true, RankBy::Min)),
+        ("bottomk_avg", ranked(false, RankBy::Avg)),
+        ("bottomk_last", ranked(false, RankBy::Last)),
+        ("bottomk_max", ranked(false, RankBy::Max)),
+        ("bottomk_median", ranked(false, RankBy::Median)),
+        ("bottomk_min", ranked(false, RankBy::Min)),
+    ]
+};
+
+impl ExtraAggregate {
+    /// Looks an aggregation up by its name in lower case.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        EXTRA.iter().find(|(name, _)| *name == word).map(|(_, op)| *op)
+    }
+
+    fn as_str(self) -> &'static str {
+        EXTRA.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
+
+    fn takes_param(self) -> bool {
+        matches!(self, Self::Outliersk | Self::OutliersMad | Self::Ranked { .. })
+    }
 }
 
 impl AggregateOp {
@@ -123,6 +204,7 @@ impl AggregateOp {
             Self::Stdvar => "stdvar",
             Self::Sum => "sum",
             Self::Topk => "topk",
+            Self::Extra(op) => op.as_str(),
         }
     }
 
@@ -147,6 +229,9 @@ impl AggregateOp {
     }
 
     pub fn takes_param(self) -> bool {
+        if let Self::Extra(op) = self {
+            return op.takes_param();
+        }
         matches!(
             self,
             Self::Topk
@@ -170,6 +255,8 @@ pub struct AggregateExpr {
     pub param: Option<Box<Expr>>,
     pub grouping: Vec<String>,
     pub without: bool,
+    /// `label=value` of the series that sums up what `topk_avg` and its kin leave out (MetricsQL).
+    pub remainder: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,6 +281,12 @@ pub enum BinaryOp {
     And,
     Or,
     Unless,
+    /// MetricsQL: fills gaps of the left side.
+    Default,
+    /// MetricsQL: keeps the left side where the right side has a value.
+    If,
+    /// MetricsQL: keeps the left side where the right side has none.
+    IfNot,
 }
 
 impl BinaryOp {
@@ -217,14 +310,19 @@ impl BinaryOp {
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
+            Self::Default => "default",
+            Self::If => "if",
+            Self::IfNot => "ifnot",
         }
     }
 
     /// Higher binds tighter.
     pub(crate) fn precedence(self) -> u8 {
         match self {
-            Self::Or => 1,
-            Self::And | Self::Unless => 2,
+            Self::Default => 1,
+            Self::If | Self::IfNot => 2,
+            Self::Or => 3,
+            Self::And | Self::Unless => 4,
             Self::Eq
             | Self::Ne
             | Self::Lt
@@ -232,10 +330,10 @@ impl BinaryOp {
             | Self::Gt
             | Self::Ge
             | Self::TrimUpper
-            | Self::TrimLower => 3,
-            Self::Add | Self::Sub => 4,
-            Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
-            Self::Pow => 6,
+            | Self::TrimLower => 5,
+            Self::Add | Self::Sub => 6,
+            Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 7,
+            Self::Pow => 8,
         }
     }
 
@@ -245,6 +343,11 @@ impl BinaryOp {
 
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+
+    /// Whether the result is the left side, with gaps filled or made (MetricsQL).
+    pub fn is_conditional(self) -> bool {
+        matches!(self, Self::Default | Self::If | Self::IfNot)
     }
 
     /// Whether the result is another quantity, so that the metric name no longer fits.
@@ -329,6 +432,9 @@ pub enum AtModifier {
 pub enum DurationValue {
     Millis(i64),
     Expr(Box<DurationExpr>),
+    /// A window that was not written (MetricsQL): the step, or what spans the samples of a series
+    /// if that is longer.
+    Implicit,
 }
 
 impl DurationValue {
@@ -336,7 +442,7 @@ impl DurationValue {
     pub fn millis(&self) -> i64 {
         match self {
             Self::Millis(ms) => *ms,
-            Self::Expr(_) => 0,
+            Self::Expr(_) | Self::Implicit => 0,
         }
     }
 }
@@ -377,6 +483,9 @@ pub struct VectorSelector {
     /// The name before the braces, or empty.
     pub name: String,
     pub matchers: Vec<Matcher>,
+    /// Other sets of matchers that select as well: `{a="b" or c="d"}` (MetricsQL). Each has the
+    /// matcher of the name.
+    pub alternatives: Vec<Vec<Matcher>>,
     pub offset: DurationValue,
     pub at: Option<AtModifier>,
     pub anchored: bool,
@@ -479,14 +588,16 @@ pub struct SelectorInfo {
 pub fn selectors(expr: &Expr) -> Vec<SelectorInfo> {
     fn walk(e: &Expr, offset: i64, range: i64, out: &mut Vec<SelectorInfo>) {
         let mut push = |v: &VectorSelector, range_ms| {
-            out.push(SelectorInfo {
-                matchers: v.matchers.clone(),
-                pos: v.pos,
-                range_ms,
-                offset_ms: offset.saturating_add(v.offset.millis()),
-                subquery_range_ms: range,
-                at: v.at,
-            });
+            out.extend([&v.matchers].into_iter().chain(&v.alternatives).map(|matchers| {
+                SelectorInfo {
+                    matchers: matchers.clone(),
+                    pos: v.pos,
+                    range_ms,
+                    offset_ms: offset.saturating_add(v.offset.millis()),
+                    subquery_range_ms: range,
+                    at: v.at,
+                }
+            }));
         };
         match &e.kind {
             ExprKind::Vector(v) => push(v, 0),

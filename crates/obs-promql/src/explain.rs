@@ -6,7 +6,7 @@ use obs_types::{QueryContext, SeriesSource, TimeRangeMs, TimestampMs};
 use crate::ast::*;
 use crate::eval::{Evaluator, Steps};
 use crate::functions::sliding::slides;
-use crate::prepare::{QueryRange, prepare};
+use crate::prepare::prepare;
 use crate::text::quote;
 use crate::tree::{list, string};
 use crate::{Engine, EngineError};
@@ -58,9 +58,9 @@ impl Engine {
         context: &QueryContext,
     ) -> Result<Explanation, EngineError> {
         let expr = self.parse(query)?;
-        let range = QueryRange { start: start.0, end: end.0, step: step_ms };
+        let range = self.query_range(start.0, end.0, step_ms);
         let prepared = prepare(&expr, range)?;
-        let steps = Steps { start: start.0, end: end.0.max(start.0), step: step_ms.max(1) };
+        let steps = Steps { start: start.0, end: end.0.max(start.0), step: range.step.max(1) };
         let evaluator = Evaluator::new(self.options(), source, context);
         Explainer { evaluator }.node(&prepared, steps, None)
     }

@@ -4,6 +4,7 @@
 //! `{…}` every word is a label name.
 
 use crate::ast::PosRange;
+use crate::text::{duration_unit_ms, number_suffix};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tok {
@@ -74,6 +75,8 @@ pub(crate) fn is_keyword(word: &str) -> bool {
 
 struct Lexer<'a> {
     text: &'a str,
+    /// Numbers with suffixes, more characters in names, words in brackets.
+    metricsql: bool,
     at: usize,
     start: usize,
     paren_depth: i32,
@@ -106,9 +109,10 @@ fn quote_char(c: Option<char>) -> String {
     }
 }
 
-pub(crate) fn lex(text: &str) -> Lexed {
+pub(crate) fn lex(text: &str, metricsql: bool) -> Lexed {
     let mut l = Lexer {
         text,
+        metricsql,
         at: 0,
         start: 0,
         paren_depth: 0,
@@ -282,6 +286,9 @@ impl Lexer<'_> {
             }
             c if is_alpha(c) && self.bracket => {
                 while self.eat(is_alnum) {}
+                if self.metricsql {
+                    return self.emit(Tok::Ident);
+                }
                 match self.word().to_ascii_lowercase().as_str() {
                     "step" | "range" | "max_of" | "min_of" => self.emit(Tok::Ident),
                     _ => Err(format!(
@@ -290,8 +297,8 @@ impl Lexer<'_> {
                     )),
                 }
             }
-            c if is_alpha(c) || c == ':' => {
-                while self.eat(|c| is_alnum(c) || c == ':') {}
+            c if is_alpha(c) || c == ':' || self.metricsql && (c.is_alphabetic() || c == '\\') => {
+                self.rest_of_name(c);
                 let word = self.word();
                 match word.to_ascii_lowercase().as_str() {
                     "inf" | "nan" => self.emit(Tok::Number),
@@ -329,8 +336,16 @@ impl Lexer<'_> {
                 self.brace = false;
                 self.sym("}")
             }
+            '+' if self.metricsql => self.sym("+"),
             c if is_alpha(c) => {
                 while self.eat(is_alnum) {}
+                if self.metricsql {
+                    self.rest_of_name(c);
+                }
+                self.emit(Tok::Ident)
+            }
+            c if self.metricsql && (c.is_alphabetic() || c == '\\') => {
+                self.rest_of_name(c);
                 self.emit(Tok::Ident)
             }
             c => Err(format!("unexpected character inside braces: {}", quote_char(Some(c)))),
@@ -385,7 +400,87 @@ impl Lexer<'_> {
         Ok(())
     }
 
+    /// Goes behind the name that begins with `first`. MetricsQL allows dots, letters of every
+    /// script, and any character behind a backslash.
+    fn rest_of_name(&mut self, first: char) {
+        if first == '\\' {
+            self.next();
+        }
+        loop {
+            if self.eat(|c| is_alnum(c) || c == ':') {
+                continue;
+            }
+            if !self.metricsql {
+                return;
+            }
+            if self.eat(|c| c == '\\') {
+                self.next();
+            } else if !self.eat(|c| c == '.' || c.is_alphanumeric()) {
+                return;
+            }
+        }
+    }
+
+    /// A number with an optional suffix (`8K`, `1.5Gi`), or a duration of decimal parts and steps
+    /// (`1.5h`, `2i`).
+    fn metricsql_number(&mut self) -> Result<bool, String> {
+        let begin = self.at;
+        if self.text.get(begin..).is_some_and(|t| t.starts_with("0x") || t.starts_with("0X")) {
+            return match self.scan_number() {
+                true => self.emit(Tok::Number),
+                false => Err(format!("bad number syntax: {}", crate::text::quote(self.word()))),
+            };
+        }
+        let mut tok = Tok::Number;
+        loop {
+            while self.eat(|c| c.is_ascii_digit() || c == '_' || c == '.') {}
+            if tok == Tok::Number {
+                self.exponent();
+            }
+            let letters = self.at;
+            while self.eat(|c| c.is_ascii_alphabetic()) {}
+            let unit = self.text.get(letters..self.at).unwrap_or("");
+            let more = self.peek().is_some_and(|c| c.is_ascii_digit());
+            if tok == Tok::Number && !more && (unit.is_empty() || number_suffix(unit).is_some()) {
+                break;
+            }
+            tok = Tok::Duration;
+            if duration_unit_ms(unit).is_none() {
+                return Err(format!(
+                    "bad number or duration syntax: {}",
+                    crate::text::quote(self.word())
+                ));
+            }
+            if !more {
+                break;
+            }
+        }
+        if self.peek().is_some_and(is_alnum) {
+            self.next();
+            return Err(format!(
+                "bad number or duration syntax: {}",
+                crate::text::quote(self.word())
+            ));
+        }
+        self.emit(tok)
+    }
+
+    /// `e-5`; nothing where no digit follows.
+    fn exponent(&mut self) {
+        let before = self.at;
+        if self.eat(|c| c == 'e' || c == 'E') {
+            self.eat(|c| c == '+' || c == '-');
+            if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
+                self.at = before;
+            }
+            while self.eat(|c| c.is_ascii_digit()) {}
+        }
+    }
+
     fn number_or_duration(&mut self) -> Result<bool, String> {
+        if self.metricsql {
+            return self.metricsql_number();
+        }
         if self.scan_number() {
             return self.emit(Tok::Number);
         }

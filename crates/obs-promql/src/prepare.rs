@@ -3,6 +3,7 @@
 
 use crate::EngineError;
 use crate::ast::*;
+use crate::eval::is_rollup;
 use crate::functions::depends_on_time;
 
 /// Start, end and step of the whole query, milliseconds; step is 0 for an instant query.
@@ -11,6 +12,8 @@ pub(crate) struct QueryRange {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) step: i64,
+    /// The dialect: an instant query has a step as well, windows may not be written.
+    pub(crate) metricsql: bool,
 }
 
 pub(crate) fn prepare(expr: &Expr, range: QueryRange) -> Result<Expr, EngineError> {
@@ -31,7 +34,7 @@ fn fold(e: &mut Expr, range: QueryRange) {
             "start" => Some(seconds(range.start)),
             "end" => Some(seconds(range.end)),
             "range" => Some(seconds(range.end.saturating_sub(range.start))),
-            "step" if range.start == range.end => Some(0.0),
+            "step" if range.start == range.end && !range.metricsql => Some(0.0),
             "step" => Some(seconds(range.step)),
             _ => None,
         };
@@ -47,6 +50,7 @@ fn fold(e: &mut Expr, range: QueryRange) {
 
 fn durations(e: &mut Expr, range: QueryRange) -> Result<(), EngineError> {
     match &mut e.kind {
+        ExprKind::Call(c) if range.metricsql => windows(c, range.step),
         ExprKind::Vector(v) => settle(&mut v.offset, true, range)?,
         ExprKind::Matrix(m) => {
             settle(&mut m.range, false, range)?;
@@ -61,7 +65,29 @@ fn durations(e: &mut Expr, range: QueryRange) -> Result<(), EngineError> {
         }
         _ => {}
     }
+    let range = match &mut e.kind {
+        ExprKind::Subquery(s) if range.metricsql => {
+            let step = s.step.as_ref().map_or(range.step, DurationValue::millis).max(1);
+            s.step = Some(DurationValue::Millis(step));
+            QueryRange { step, ..range }
+        }
+        _ => range,
+    };
     e.children_mut().into_iter().try_for_each(|c| durations(c, range))
+}
+
+/// A window that is not written is the step, but for functions that settle it by series.
+fn windows(c: &mut Call, step: i64) {
+    for arg in &mut c.args {
+        let range = match &mut arg.kind {
+            ExprKind::Matrix(m) => &mut m.range,
+            ExprKind::Subquery(s) => &mut s.range,
+            _ => continue,
+        };
+        if *range == DurationValue::Implicit && !is_rollup(c.func.name) {
+            *range = DurationValue::Millis(step.max(1));
+        }
+    }
 }
 
 fn settle(d: &mut DurationValue, negative: bool, range: QueryRange) -> Result<(), EngineError> {

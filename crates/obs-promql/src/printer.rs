@@ -5,6 +5,7 @@ use std::fmt;
 use obs_types::{METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::*;
+use crate::functions::metricsql::KEEP_METRIC_NAMES;
 use crate::text::{float_f, float_g, format_duration_ms, is_legacy_label, quote};
 
 /// Longest line before [`pretty`] breaks an expression.
@@ -66,6 +67,7 @@ fn duration(d: &DurationValue) -> String {
     match d {
         DurationValue::Millis(ms) => format_duration_ms(*ms),
         DurationValue::Expr(e) => duration_expr(e),
+        DurationValue::Implicit => String::new(),
     }
 }
 
@@ -82,9 +84,8 @@ fn at(a: Option<AtModifier>) -> String {
     }
 }
 
-fn bare_selector(v: &VectorSelector) -> String {
-    let mut parts: Vec<String> = v
-        .matchers
+fn matcher_parts(v: &VectorSelector, matchers: &[Matcher]) -> Vec<String> {
+    let mut parts: Vec<String> = matchers
         .iter()
         .filter(|m| {
             !(m.name() == METRIC_NAME
@@ -95,11 +96,25 @@ fn bare_selector(v: &VectorSelector) -> String {
         .map(matcher)
         .collect();
     parts.sort();
-    if parts.is_empty() && !v.name.is_empty() {
-        v.name.clone()
-    } else {
-        format!("{}{{{}}}", v.name, parts.join(","))
+    parts
+}
+
+fn bare_selector(v: &VectorSelector) -> String {
+    let parts = matcher_parts(v, &v.matchers);
+    if parts.is_empty() && v.alternatives.is_empty() && !v.name.is_empty() {
+        return v.name.clone();
     }
+    let mut text = format!("{}{{{}", v.name, parts.join(","));
+    for other in &v.alternatives {
+        text.push_str(&format!(" or {}", matcher_parts(v, other).join(",")));
+    }
+    text.push('}');
+    text
+}
+
+/// `[5m]`, nothing for a window that was not written.
+fn window(range: &DurationValue) -> String {
+    if *range == DurationValue::Implicit { String::new() } else { format!("[{}]", duration(range)) }
 }
 
 fn extended(v: &VectorSelector) -> &'static str {
@@ -160,6 +175,9 @@ fn binary_head(b: &BinaryExpr) -> String {
 
 fn subquery_tail(s: &SubqueryExpr) -> String {
     let step = s.step.as_ref().map(duration).unwrap_or_default();
+    if s.range == DurationValue::Implicit {
+        return format!("{}{}", at(s.at), offset(&s.offset));
+    }
     format!("[{}:{step}]{}{}", duration(&s.range), at(s.at), offset(&s.offset))
 }
 
@@ -171,12 +189,19 @@ impl fmt::Display for Expr {
                 if let Some(p) = &a.param {
                     write!(f, "{p}, ")?;
                 }
-                write!(f, "{})", a.expr)
+                write!(f, "{}", a.expr)?;
+                if let Some(remainder) = &a.remainder {
+                    write!(f, ", {}", quote(remainder))?;
+                }
+                f.write_str(")")
             }
             ExprKind::Binary(b) => match bare_base(b) {
                 Some(base) => write!(f, "{base} {} {}", binary_head(b), b.rhs),
                 None => write!(f, "{} {} {}", b.lhs, binary_head(b), b.rhs),
             },
+            ExprKind::Call(c) if c.func.name == KEEP_METRIC_NAMES => {
+                c.args.iter().try_for_each(|arg| write!(f, "{arg} {KEEP_METRIC_NAMES}"))
+            }
             ExprKind::Call(c) => {
                 write!(f, "{}(", c.func.name)?;
                 for (i, arg) in c.args.iter().enumerate() {
@@ -189,9 +214,9 @@ impl fmt::Display for Expr {
             }
             ExprKind::Matrix(m) => write!(
                 f,
-                "{}[{}]{}{}{}",
+                "{}{}{}{}{}",
                 bare_selector(&m.selector),
-                duration(&m.range),
+                window(&m.range),
                 extended(&m.selector),
                 at(m.selector.at),
                 offset(&m.selector.offset)

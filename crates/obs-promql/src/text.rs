@@ -220,3 +220,66 @@ pub(crate) fn parse_number(s: &str) -> Option<f64> {
     };
     Some(if negative { -value } else { value })
 }
+
+/// What `K`, `Ki`, `MB`, … behind a number multiply it by (MetricsQL). A lone `m` is a minute.
+pub(crate) fn number_suffix(unit: &str) -> Option<f64> {
+    let lower = unit.to_ascii_lowercase();
+    let stem = lower.strip_suffix('b').unwrap_or(&lower);
+    if unit == "m" {
+        return None;
+    }
+    let (letter, base) = match stem.strip_suffix('i') {
+        Some(letter) => (letter, 1024.0f64),
+        None => (stem, 1000.0),
+    };
+    let power = ["k", "m", "g", "t"].iter().position(|l| *l == letter)?;
+    Some(base.powi(i32::try_from(power).ok()? + 1))
+}
+
+/// Milliseconds of a duration's unit; 0 for `i`, the step, whose length only the query knows.
+pub(crate) fn duration_unit_ms(unit: &str) -> Option<f64> {
+    let lower = unit.to_ascii_lowercase();
+    if lower == "i" {
+        return Some(0.0);
+    }
+    UNITS.iter().find(|(u, _)| *u == lower).map(|(_, ms)| *ms as f64)
+}
+
+/// Reads a number of MetricsQL: a number of PromQL with an optional suffix.
+pub(crate) fn parse_metricsql_number(s: &str) -> Option<f64> {
+    if let Some(v) = parse_number(s) {
+        return Some(v);
+    }
+    let letters = s.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
+    let (number, unit) = s.split_at_checked(letters)?;
+    Some(parse_number(number)? * number_suffix(unit)?)
+}
+
+/// Reads a duration of MetricsQL: `(milliseconds, steps)`.
+pub(crate) fn parse_metricsql_duration(s: &str) -> Option<(f64, f64)> {
+    let (mut ms, mut steps) = (0.0, 0.0);
+    let mut rest = s;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(letters)?;
+        let n: f64 = number.replace('_', "").parse().ok()?;
+        match duration_unit_ms(unit)? {
+            0.0 => steps += n,
+            factor => ms += n * factor,
+        }
+        rest = tail;
+    }
+    Some((ms, steps))
+}
+
+/// A name without the backslashes of MetricsQL.
+pub(crate) fn unescape_name(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    let mut chars = s.chars();
+    while let Some(c) = chars.next() {
+        out.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    out
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod differential;
+mod metricsql;
 mod mutations;
 
 use std::path::PathBuf;

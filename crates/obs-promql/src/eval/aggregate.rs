@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use obs_types::{CounterResetHint, LabelSet, METRIC_NAME};
 
 use super::columns::Columns;
+use super::extra_aggregate::Members;
+use super::rollup::settled;
 use super::{Cursor, Evaluator, Matrix, Series, Steps, failed, total};
 use crate::annotations::HistogramOp;
 use crate::ast::*;
@@ -41,7 +43,10 @@ impl Evaluator<'_> {
                 .map(|s| s.floats.iter().map(|x| x.1).collect())
                 .unwrap_or_default(),
         };
-        let input = self.eval(&a.expr, steps)?;
+        let mut input = self.eval(&a.expr, steps)?;
+        if self.metricsql() {
+            input = settled(input);
+        }
         let held = total(&input);
         let mut index: HashMap<LabelSet, usize> = HashMap::new();
         let mut groups: Vec<LabelSet> = Vec::new();
@@ -55,6 +60,19 @@ impl Evaluator<'_> {
         }
         let param_pos = a.param.as_ref().map_or(pos, |p| p.pos);
         let out = match a.op {
+            AggregateOp::Extra(op) => {
+                let mut members: Vec<Members<'_>> = groups
+                    .into_iter()
+                    .map(|labels| Members { labels, series: Vec::new() })
+                    .collect();
+                for (s, g) in input.iter().zip(&of_series) {
+                    if let Some(group) = members.get_mut(*g) {
+                        group.series.push(s);
+                    }
+                }
+                let param = params.first().copied().unwrap_or(f64::NAN);
+                self.extra_aggregate(op, param, a.remainder.as_deref(), members, steps)?
+            }
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk

@@ -35,7 +35,10 @@ pub(super) fn floats(op: BinaryOp, l: f64, r: f64) -> (f64, bool) {
         | BinaryOp::TrimLower
         | BinaryOp::And
         | BinaryOp::Or
-        | BinaryOp::Unless => (l, false),
+        | BinaryOp::Unless
+        | BinaryOp::Default
+        | BinaryOp::If
+        | BinaryOp::IfNot => (l, false),
     }
 }
 
@@ -136,6 +139,7 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
         let scalar = |e: &Expr| e.value_type() == ValueType::Scalar;
+        let keep_names = std::mem::take(&mut self.keep_names);
         match (scalar(&b.lhs), scalar(&b.rhs)) {
             (true, true) => {
                 let l = self.eval(&b.lhs, steps)?;
@@ -153,8 +157,9 @@ impl Evaluator<'_> {
                 Ok(vec![Series { floats: points, ..Series::default() }])
             }
             (false, false) => match &b.matching {
+                Some(m) if b.op.is_conditional() => self.conditional(b, m, steps),
                 Some(m) if b.op.is_set() => self.set_op(b, m, steps),
-                Some(m) => self.vectors(b, m, pos, steps),
+                Some(m) => self.vectors(b, m, pos, steps, keep_names),
                 None => failed("vector matching is missing"),
             },
             (swap, _) => self.vector_scalar(b, swap, pos, steps),
@@ -174,6 +179,18 @@ impl Evaluator<'_> {
         let (matrix, scalar) = if swap { (r, l) } else { (l, r) };
         let scalars: Vec<f64> =
             scalar.first().map(|s| s.floats.iter().map(|p| p.1).collect()).unwrap_or_default();
+        self.with_scalar(b, (swap, pos), steps, matrix, &scalars)
+    }
+
+    /// `scalars` has a value for each step.
+    pub(super) fn with_scalar(
+        &mut self,
+        b: &BinaryExpr,
+        (swap, pos): (bool, PosRange),
+        steps: Steps,
+        matrix: Matrix,
+        scalars: &[f64],
+    ) -> Result<Matrix, EngineError> {
         let mut out = Vec::with_capacity(matrix.len());
         for s in matrix {
             let mut next = Series { labels: s.labels, drop_name: s.drop_name, ..Series::default() };

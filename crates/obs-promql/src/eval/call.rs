@@ -5,17 +5,18 @@ use std::sync::Arc;
 use obs_types::{LabelSet, METRIC_NAME, MatchOp, NativeHistogram};
 
 use super::selector::{Found, Lookup, data_time, look_up_floats};
+use super::transform::names_survive;
 use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
 use crate::ast::*;
 use crate::functions::histogram::{take_apart, variance};
-use crate::functions::{elementwise, labels::natural};
+use crate::functions::{elementwise, labels::natural, metricsql::keeps_name};
 use crate::histogram::{
     ClassicBucket, bucket_fraction, bucket_quantile, native_fraction, native_quantile,
 };
 use crate::text::{float_g, is_label_name};
 use crate::{EngineError, SampleValue};
 
-fn text(e: Option<&Expr>) -> &str {
+pub(super) fn text(e: Option<&Expr>) -> &str {
     match e.map(|e| &e.kind) {
         Some(ExprKind::String(s)) => s,
         Some(ExprKind::Paren(inner)) => text(Some(inner)),
@@ -59,7 +60,7 @@ impl Evaluator<'_> {
         pos: PosRange,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        match c.func.name {
+        let mut out = match c.func.name {
             "histogram_count" | "histogram_sum" | "histogram_avg" => {
                 let before = std::mem::replace(&mut self.hist_stats, true);
                 let out = self.call_inner(c, pos, steps);
@@ -70,7 +71,11 @@ impl Evaluator<'_> {
                 self.with_whole_buckets(|ev| ev.call_inner(c, pos, steps))
             }
             _ => self.call_inner(c, pos, steps),
+        }?;
+        if self.metricsql() && keeps_name(c.func.name) && c.args.iter().all(names_survive) {
+            out.iter_mut().for_each(|s| s.drop_name = false);
         }
+        Ok(out)
     }
 
     fn call_inner(&mut self, c: &Call, pos: PosRange, steps: Steps) -> Result<Matrix, EngineError> {
@@ -81,7 +86,15 @@ impl Evaluator<'_> {
                 || matches!(&a.kind, ExprKind::StepInvariant(i)
                     if matches!(i.kind, ExprKind::Matrix(_) | ExprKind::Subquery(_)))
         }) {
+            if self.metricsql() && super::is_rollup(name) {
+                return self.rollup_call(c, at, steps);
+            }
             return self.range_call(c, at, steps);
+        }
+        if self.metricsql()
+            && let Some(out) = self.transform(c, steps)?
+        {
+            return Ok(out);
         }
         if name.starts_with("sort") && !steps.is_instant() {
             self.annos.warn(
@@ -149,7 +162,10 @@ impl Evaluator<'_> {
                 });
                 Ok(out)
             }),
-            "sort_by_label" | "sort_by_label_desc" => {
+            "sort_by_label"
+            | "sort_by_label_desc"
+            | "sort_by_label_numeric"
+            | "sort_by_label_numeric_desc" => {
                 let names: Vec<String> =
                     c.args.iter().skip(1).map(|a| text(Some(a)).to_owned()).collect();
                 self.by_step(&args, steps, |_, _, v| {
@@ -161,7 +177,7 @@ impl Evaluator<'_> {
                         let order = by_name
                             .fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
                             .then_with(|| a.labels.cmp(&b.labels));
-                        if name == "sort_by_label" { order } else { order.reverse() }
+                        if name.ends_with("_desc") { order.reverse() } else { order }
                     });
                     Ok(out)
                 })
@@ -365,7 +381,7 @@ impl Evaluator<'_> {
             }
             let span = self.instant_span(v, steps);
             let hints = (Some(c.func.name), steps.step);
-            self.fetch_each(&v.matchers, span, hints, |ev, data| {
+            self.fetch_selector(v, span, hints, |ev, data| {
                 let mut s = Series { labels: data.labels.clone(), ..Series::default() };
                 let lookback = ev.options.lookback_ms;
                 let place = (v.at, v.offset.millis());

@@ -7,7 +7,7 @@ use obs_types::{QueryContext, SeriesSource, TimestampMs};
 use super::Evaluator;
 use super::series::{Matrix, Steps};
 use crate::ast::*;
-use crate::parser::{ParserOptions, parse};
+use crate::parser::{ParserOptions, parse, to_vector};
 use crate::prepare::{QueryRange, prepare};
 use crate::{
     EngineError, MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, Value,
@@ -31,6 +31,8 @@ pub struct EngineOptions {
     pub type_and_unit_labels: bool,
     /// Counts the samples of each step (`stats=all`).
     pub step_stats: bool,
+    /// The step of an instant query in MetricsQL: `1i`, windows that are not written.
+    pub instant_step_ms: i64,
     pub parser: ParserOptions,
 }
 
@@ -44,6 +46,7 @@ impl Default for EngineOptions {
             use_start_timestamps: false,
             type_and_unit_labels: false,
             step_stats: false,
+            instant_step_ms: 300_000,
             parser: ParserOptions::default(),
         }
     }
@@ -68,6 +71,32 @@ impl Engine {
     #[must_use]
     pub fn with_step_stats(&self) -> Self {
         Self { options: EngineOptions { step_stats: true, ..self.options.clone() } }
+    }
+
+    /// The same engine for VictoriaMetrics' dialect, or for PromQL.
+    #[must_use]
+    pub fn with_dialect(&self, metricsql: bool) -> Self {
+        let mut options = self.options.clone();
+        if metricsql != options.parser.metricsql {
+            // Names are dropped at the end, so that `keep_metric_names` finds them.
+            options.delayed_name_removal = metricsql;
+            options.parser =
+                if metricsql { ParserOptions::metricsql() } else { ParserOptions::default() };
+        }
+        Self { options }
+    }
+
+    /// The same engine with another step for instant queries in MetricsQL.
+    #[must_use]
+    pub fn with_instant_step(&self, step_ms: i64) -> Self {
+        let instant_step_ms = step_ms.max(1);
+        Self { options: EngineOptions { instant_step_ms, ..self.options.clone() } }
+    }
+
+    pub(crate) fn query_range(&self, start: i64, end: i64, step: i64) -> QueryRange {
+        let metricsql = self.options.parser.metricsql;
+        let step = if metricsql && step == 0 { self.options.instant_step_ms } else { step };
+        QueryRange { start, end, step, metricsql }
     }
 
     /// Parses with this engine's language options.
@@ -114,7 +143,8 @@ impl Engine {
     ) -> Result<QueryResult, EngineError> {
         let t = at.0;
         let begin = Instant::now();
-        let prepared = prepare(expr, QueryRange { start: t, end: t, step: 0 })?;
+        let range = self.query_range(t, t, 0);
+        let prepared = prepare(expr, range)?;
         if let ExprKind::String(s) = &unwrapped(&prepared).kind {
             let value = Value::String { timestamp_ms: t, value: s.clone() };
             return Ok(QueryResult {
@@ -126,7 +156,7 @@ impl Engine {
             });
         }
         let mut ev = Evaluator::new(&self.options, source, context);
-        let steps = Steps { start: t, end: t, step: 1 };
+        let steps = Steps { start: t, end: t, step: range.step.max(1) };
         let prepared_at = Instant::now();
         let matrix = ev.run(&prepared, steps)?;
         let evaluated_at = Instant::now();
@@ -163,6 +193,11 @@ impl Engine {
         (start, end, step_ms): (TimestampMs, TimestampMs, i64),
         context: &QueryContext,
     ) -> Result<QueryResult, EngineError> {
+        let mut converted = None;
+        if self.options.parser.metricsql && expr.value_type() == ValueType::Matrix {
+            to_vector(converted.insert(expr.clone()));
+        }
+        let expr = converted.as_ref().unwrap_or(expr);
         if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
             return Err(EngineError::Execution(format!(
                 "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
@@ -175,7 +210,7 @@ impl Engine {
             ));
         }
         let begin = Instant::now();
-        let prepared = prepare(expr, QueryRange { start: start.0, end: end.0, step: step_ms })?;
+        let prepared = prepare(expr, self.query_range(start.0, end.0, step_ms))?;
         let mut ev = Evaluator::new(&self.options, source, context);
         let steps = Steps { start: start.0, end: end.0, step: step_ms };
         if steps.count() > self.options.samples_max {

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use obs_types::{LabelSet, METRIC_NAME};
 
 use super::binary::{bool_float, floats, pair};
+use super::rollup::{is_number, settled};
 use super::{
     Cursor, Evaluator, Matrix, Series, StepBits, Steps, drop_metadata, failed, merge_same, total,
 };
@@ -146,9 +147,23 @@ impl Evaluator<'_> {
         m: &VectorMatching,
         pos: PosRange,
         steps: Steps,
+        keep_names: bool,
     ) -> Result<Matrix, EngineError> {
-        let left = self.eval(&b.lhs, steps)?;
-        let right = self.eval(&b.rhs, steps)?;
+        let mut left = self.eval(&b.lhs, steps)?;
+        let mut right = self.eval(&b.rhs, steps)?;
+        if self.metricsql() {
+            (left, right) = (settled(left), settled(right));
+            if let Some(swap) = number_side(m, &left, &right) {
+                let (matrix, number) = if swap { (right, left) } else { (left, right) };
+                let mut scalars = vec![f64::NAN; steps.count()];
+                for (t, v) in number.iter().flat_map(|s| &s.floats) {
+                    if let Some(slot) = scalars.get_mut(steps.index(*t)) {
+                        *slot = *v;
+                    }
+                }
+                return self.with_scalar(b, (swap, pos), steps, matrix, &scalars);
+            }
+        }
         let held = total(&left) + total(&right);
         let groups = Groups::new(&left, &right, m);
         // The right side is the "one" from here on; values are swapped back where they combine.
@@ -159,7 +174,8 @@ impl Evaluator<'_> {
         let many_of = Groups::members(of_many, groups.labels.len());
         let one_of = Groups::members(of_one, groups.labels.len());
         let filled = m.fill_left.is_some() || m.fill_right.is_some();
-        let nameless = b.op.changes_schema() || !self.options.delayed_name_removal && b.return_bool;
+        let nameless = b.op.changes_schema() && !keep_names
+            || !self.options.delayed_name_removal && b.return_bool;
         let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
         let join = Join { b, m, pos, steps, swapped, nameless, names };
         // Two candidates are no mistake at steps where one side has nothing at all.
@@ -363,6 +379,18 @@ fn add(
     Ok(())
 }
 
+/// MetricsQL: which side (the left if set) is nothing but a number, so that it goes with every series
+/// of the other.
+fn number_side(m: &VectorMatching, left: &[Series], right: &[Series]) -> Option<bool> {
+    let plain = !m.on && m.labels.is_empty() && m.card == Cardinality::OneToOne;
+    let number = |side: &[Series]| matches!(side, [only] if is_number(only));
+    match (number(left), number(right)) {
+        (false, true) if plain => Some(false),
+        (true, false) if plain => Some(true),
+        _ => None,
+    }
+}
+
 /// What all groups of one operator share.
 struct Join<'a> {
     b: &'a BinaryExpr,
@@ -384,9 +412,12 @@ impl Join<'_> {
         }
         if !self.m.include.is_empty() {
             let mut b = l.to_builder();
-            for name in &self.m.include {
+            let all = self.m.include.iter().any(|n| n == "*");
+            let every = one.iter().map(|(n, _)| n).filter(|n| all && *n != METRIC_NAME);
+            let named = self.m.include.iter().map(String::as_str).filter(|_| !all);
+            for name in named.chain(every) {
                 match one.get(name) {
-                    Some(v) => b.set(name.as_str(), v),
+                    Some(v) => b.set(name, v),
                     None => b.remove(name),
                 };
             }

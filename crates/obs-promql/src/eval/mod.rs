@@ -10,13 +10,18 @@ mod binary;
 mod call;
 mod classic;
 mod columns;
+mod conditional;
 mod count_values;
 mod engine;
+mod extra_aggregate;
 mod info;
 mod matching;
 mod range_call;
+mod relabel;
+mod rollup;
 mod selector;
 mod series;
+mod transform;
 
 use std::sync::Arc;
 
@@ -24,6 +29,7 @@ use obs_types::{LabelSet, METRIC_NAME, MemoryTracker, QueryContext, SeriesSource
 
 pub use engine::{Engine, EngineOptions};
 pub(crate) use range_call::{RangeArgs, Window, interpolate_hist};
+pub(crate) use rollup::is_rollup;
 pub(crate) use selector::interpolate;
 pub(crate) use series::{
     Collector, Cursor, Hist, Matrix, Sample, Series, StepBits, Steps, hist_size, merge_same, total,
@@ -59,6 +65,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) hist_stats: bool,
     /// Inside something that needs whole buckets, where hints stay as stored.
     pub(crate) whole_buckets: bool,
+    /// The operator between vectors that is evaluated next keeps the names (MetricsQL).
+    keep_names: bool,
 }
 
 /// What a float sample occupies.
@@ -124,7 +132,12 @@ impl<'a> Evaluator<'a> {
             counted: Counted::default(),
             hist_stats: false,
             whole_buckets: false,
+            keep_names: false,
         }
+    }
+
+    pub(crate) fn metricsql(&self) -> bool {
+        self.options.parser.metricsql
     }
 
     pub(crate) fn run(&mut self, e: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
@@ -136,6 +149,13 @@ impl<'a> Evaluator<'a> {
                 }
             }
             matrix = merge_same(matrix)?;
+        }
+        if self.metricsql() {
+            // NaN says that there is nothing.
+            for s in &mut matrix {
+                s.floats.retain(|p| !p.1.is_nan());
+            }
+            matrix.retain(|s| !s.floats.is_empty() || !s.hists.is_empty());
         }
         Ok(matrix)
     }

@@ -45,6 +45,11 @@ pub(crate) struct RangeArgs<'a> {
 
 pub(crate) type RangeFn = fn(&Window<'_>, &RangeArgs<'_>, &mut Annotations) -> Answer;
 
+/// Whether a function has a meaning for native histograms.
+pub(super) fn takes_histograms(name: &str) -> bool {
+    range_fn(name).is_some()
+}
+
 fn range_fn(name: &str) -> Option<RangeFn> {
     Some(match name {
         "rate" => rate::rate,
@@ -139,13 +144,17 @@ impl Evaluator<'_> {
         match &arg.kind {
             ExprKind::Matrix(m) => {
                 let v = &m.selector;
-                if let Some(series) = self.call_over_aggregates(name, v, (grid, pos))? {
+                let aggregated = match self.metricsql() {
+                    true => None,
+                    false => self.call_over_aggregates(name, v, (grid, pos))?,
+                };
+                if let Some(series) = aggregated {
                     out = series;
                     out.iter_mut().for_each(|s| s.drop_name = !keeps_name);
                 } else {
                     let span = self.range_span(m, steps);
                     let hints = (Some(name), steps.step);
-                    self.fetch_each(&v.matchers, span, hints, |ev, mut data| {
+                    self.fetch_selector(v, span, hints, |ev, mut data| {
                         super::selector::drop_stale(&mut data);
                         each(ev, data, false)
                     })?;
@@ -373,7 +382,7 @@ impl RangeRun<'_> {
 
 /// A subquery's result as columns. What is known of counter resets held between the samples of
 /// the source, not between those of the subquery.
-fn columns(s: Series) -> (SeriesData, bool) {
+pub(super) fn columns(s: Series) -> (SeriesData, bool) {
     use obs_types::CounterResetHint::{NotReset, Reset, Unknown};
     let mut data = SeriesData { labels: s.labels, ..SeriesData::default() };
     (data.timestamps, data.values) = s.floats.into_iter().unzip();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obs_types::{
     CounterResetHint, HistogramColumn, Matcher, SeriesData, SeriesSelect, TimeRangeMs, TimestampMs,
-    is_stale,
+    is_stale, matches_all,
 };
 
 use super::{Evaluator, Hist, Matrix, Series, Steps, failed};
@@ -119,16 +119,40 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    /// What a selector reads; a series that several of its alternatives match is read once.
+    pub(crate) fn fetch_selector(
+        &mut self,
+        v: &VectorSelector,
+        span: (i64, i64),
+        hints: (Option<&str>, i64),
+        mut each: impl FnMut(&mut Self, SeriesData) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        if v.alternatives.is_empty() {
+            return self.fetch_each(&v.matchers, span, hints, each);
+        }
+        for (i, matchers) in [&v.matchers].into_iter().chain(&v.alternatives).enumerate() {
+            let before = [&v.matchers].into_iter().chain(&v.alternatives).take(i);
+            let before: Vec<&Vec<Matcher>> = before.collect();
+            self.fetch_each(matchers, span, hints, |ev, data| {
+                if before.iter().any(|m| matches_all(m, &data.labels)) {
+                    return Ok(());
+                }
+                each(ev, data)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Like [`Self::fetch_each`], all at once and sorted by labels; they count against the memory
     /// limit until the query ends.
     pub(crate) fn fetch(
         &mut self,
-        matchers: &[Matcher],
+        v: &VectorSelector,
         span: (i64, i64),
         hints: (Option<&str>, i64),
     ) -> Result<Vec<SeriesData>, EngineError> {
         let mut out = Vec::new();
-        self.fetch_each(matchers, span, hints, |ev, series| {
+        self.fetch_selector(v, span, hints, |ev, series| {
             ev.memory.grow(series.sample_count() * 16)?;
             out.push(series);
             Ok(())
@@ -165,12 +189,17 @@ impl Evaluator<'_> {
         v: &VectorSelector,
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
-        if let Some(out) = self.instants_of_aggregates(v, steps)? {
+        let mut span = self.instant_span(v, steps);
+        if self.metricsql() {
+            span.0 = span.0.saturating_sub(steps.step);
+        } else if let Some(out) = self.instants_of_aggregates(v, steps)? {
             return Ok(out);
         }
-        let span = self.instant_span(v, steps);
         let mut out = Vec::new();
-        self.fetch_each(&v.matchers, span, (None, steps.step), |ev, data| {
+        self.fetch_selector(v, span, (None, steps.step), |ev, data| {
+            if ev.metricsql() && !v.smoothed && data.histograms.values.is_empty() {
+                return ev.default_rollup(v, &data, steps, &mut out);
+            }
             let s = if v.smoothed {
                 ev.smooth(v, data, steps)
             } else {
@@ -229,7 +258,7 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<Matrix, EngineError> {
         let span = self.range_span(m, steps);
-        let mut series = self.fetch(&m.selector.matchers, span, (None, steps.step))?;
+        let mut series = self.fetch(&m.selector, span, (None, steps.step))?;
         series.iter_mut().for_each(drop_stale);
         let v = &m.selector;
         let end = data_time(v.at, v.offset.millis(), steps.start);

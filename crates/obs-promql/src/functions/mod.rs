@@ -3,9 +3,11 @@
 pub(crate) mod elementwise;
 pub(crate) mod histogram;
 pub(crate) mod labels;
+pub(crate) mod metricsql;
 pub(crate) mod over_time;
 pub(crate) mod pairs;
 pub(crate) mod rate;
+pub(crate) mod rollup;
 pub(crate) mod sliding;
 pub(crate) mod time;
 pub(crate) mod trend;

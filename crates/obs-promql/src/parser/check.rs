@@ -89,7 +89,8 @@ fn check_selector(v: &VectorSelector, input: &str) -> Checked<()> {
         }
         return Ok(());
     }
-    if !v.may_match_empty && v.matchers.iter().all(obs_types::Matcher::matches_empty) {
+    let mut sets = [&v.matchers].into_iter().chain(&v.alternatives);
+    if !v.may_match_empty && sets.any(|set| set.iter().all(obs_types::Matcher::matches_empty)) {
         return Err(error(
             input,
             v.pos,

@@ -2,7 +2,8 @@
 
 use super::{Parser, Result_};
 use crate::ast::*;
-use crate::lexer::Tok;
+use crate::lexer::{Tok, Token};
+use crate::text::{parse_metricsql_duration, quote};
 
 /// A `time.Duration` of Prometheus holds at most this many seconds.
 const SECONDS_MAX: f64 = 9_223_372_036.854_775;
@@ -31,6 +32,7 @@ impl Parser<'_> {
             Tok::Number | Tok::Duration | Tok::Sym("+" | "-" | "(") => true,
             Tok::Ident => {
                 matches!(self.word_at(0).as_str(), "step" | "range" | "min_of" | "max_of")
+                    || self.template(self.text(self.peek())).is_some()
             }
             _ => false,
         };
@@ -42,6 +44,18 @@ impl Parser<'_> {
             DurationTerm::Number(n) => DurationValue::Millis((n.value * 1000.0).round() as i64),
             DurationTerm::Expr(e) => DurationValue::Expr(e),
         })
+    }
+
+    /// Milliseconds and steps of a duration.
+    pub(super) fn metricsql_duration(&self, t: Token) -> Result_<(f64, f64)> {
+        let text = self.text(t);
+        let Some((ms, steps)) = parse_metricsql_duration(text) else {
+            return self.fail(t.pos, format!("not a valid duration string: {}", quote(text)));
+        };
+        if !ms.is_finite() || ms.abs() > SECONDS_MAX * 1000.0 || !steps.is_finite() {
+            return self.fail(t.pos, "duration out of range");
+        }
+        Ok((ms, steps))
     }
 
     fn need_enabled(&self, pos: PosRange) -> Result_<()> {
@@ -127,6 +141,26 @@ impl Parser<'_> {
     fn duration_term(&mut self) -> Result_<(DurationTerm, PosRange)> {
         let t = self.peek();
         match t.tok {
+            Tok::Duration if self.options.metricsql => {
+                let (ms, steps) = self.metricsql_duration(t)?;
+                self.next();
+                let number = |value| DurationTerm::Number(NumberLiteral { value, duration: true });
+                if steps == 0.0 {
+                    return Ok((number(ms / 1000.0), t.pos));
+                }
+                let expr = |op, lhs, rhs| {
+                    let wrapped = false;
+                    DurationTerm::Expr(Box::new(DurationExpr { op, lhs, rhs, wrapped, pos: t.pos }))
+                };
+                let count = DurationTerm::Number(NumberLiteral { value: steps, duration: false });
+                let by_step =
+                    expr(DurationOp::Mul, Some(count), Some(expr(DurationOp::Step, None, None)));
+                let sum = match ms {
+                    0.0 => by_step,
+                    _ => expr(DurationOp::Add, Some(number(ms / 1000.0)), Some(by_step)),
+                };
+                Ok((sum, t.pos))
+            }
             Tok::Number | Tok::Duration => {
                 let (n, pos) = self.number()?;
                 if n.value.is_nan() || n.value.abs() > SECONDS_MAX {
@@ -156,6 +190,10 @@ impl Parser<'_> {
                 Ok((DurationTerm::Expr(wrapped), pos))
             }
             Tok::Ident => {
+                if let Some(template) = self.template(self.text(t)) {
+                    self.next();
+                    return self.expand(&template, |p| p.duration_expr(0));
+                }
                 let op = match self.word_at(0).as_str() {
                     "step" => DurationOp::Step,
                     "range" => DurationOp::Range,

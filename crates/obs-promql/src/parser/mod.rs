@@ -1,7 +1,9 @@
 //! Recursive descent over the tokens.
 
 mod check;
+mod coerce;
 mod duration;
+mod metricsql;
 mod operand;
 mod operators;
 mod selector;
@@ -10,7 +12,7 @@ use obs_types::Matcher;
 
 use crate::ast::*;
 use crate::lexer::{Lexed, Tok, Token, is_keyword, lex};
-use crate::text::quote;
+use crate::text::{quote, unescape_name};
 
 /// Which parts of the language beyond the stable core are allowed; the names are those of
 /// Prometheus' feature flags.
@@ -24,6 +26,8 @@ pub struct ParserOptions {
     pub extended_range_selectors: bool,
     /// `promql-binop-fill-modifiers`
     pub binop_fill_modifiers: bool,
+    /// VictoriaMetrics' dialect of the language.
+    pub metricsql: bool,
 }
 
 impl Default for ParserOptions {
@@ -33,6 +37,7 @@ impl Default for ParserOptions {
             duration_expr: true,
             extended_range_selectors: false,
             binop_fill_modifiers: false,
+            metricsql: false,
         }
     }
 }
@@ -45,7 +50,13 @@ impl ParserOptions {
             duration_expr: true,
             extended_range_selectors: true,
             binop_fill_modifiers: true,
+            metricsql: false,
         }
+    }
+
+    /// MetricsQL, with everything of PromQL on.
+    pub fn metricsql() -> Self {
+        Self { metricsql: true, ..Self::all() }
     }
 }
 
@@ -75,8 +86,16 @@ pub fn parse(input: &str, options: &ParserOptions) -> Result<Expr, ParseError> {
     if p.peek().tok != Tok::Eof {
         return p.unexpected("", "");
     }
+    if options.metricsql {
+        coerce::coerce(&mut expr);
+    }
     check::check(&mut expr, input)?;
     Ok(expr)
+}
+
+/// As MetricsQL does where a range vector stands for its last values.
+pub(crate) fn to_vector(expr: &mut Expr) {
+    coerce::to(expr, ValueType::Vector);
 }
 
 /// Parses `name{a="b"}` into its matchers, as the `match[]` parameter of the HTTP API carries it.
@@ -109,13 +128,26 @@ struct Parser<'a> {
     height: usize,
     /// End of the last token.
     last_end: usize,
+    /// Templates that are visible here, and how many were used.
+    scope: metricsql::Scope,
+    expansions: usize,
 }
 
 type Result_<T> = Result<T, ParseError>;
 
 impl<'a> Parser<'a> {
     fn new(input: &'a str, options: &'a ParserOptions) -> Self {
-        Self { input, lexed: lex(input), at: 0, options, depth: 0, height: 0, last_end: 0 }
+        Self {
+            input,
+            lexed: lex(input, options.metricsql),
+            at: 0,
+            options,
+            depth: 0,
+            height: 0,
+            last_end: 0,
+            scope: metricsql::Scope::default(),
+            expansions: 0,
+        }
     }
 
     fn peek(&self) -> Token {
@@ -130,6 +162,12 @@ impl<'a> Parser<'a> {
 
     fn text(&self, t: Token) -> &'a str {
         self.input.get(t.pos.start..t.pos.end).unwrap_or("")
+    }
+
+    /// The name that a word stands for.
+    fn name(&self, t: Token) -> String {
+        let text = self.text(t);
+        if text.contains('\\') { unescape_name(text) } else { text.to_owned() }
     }
 
     fn next(&mut self) -> Token {

@@ -4,7 +4,7 @@ use super::{Parser, Result_};
 use crate::ast::*;
 use crate::functions;
 use crate::lexer::{Tok, is_keyword};
-use crate::text::{parse_duration_ms, parse_number, quote};
+use crate::text::{parse_duration_ms, parse_metricsql_number, parse_number, quote};
 
 impl Parser<'_> {
     /// An operand with its unary operators and everything that may follow it in postfix.
@@ -42,6 +42,10 @@ impl Parser<'_> {
                         let offset = self.offset_duration()?;
                         self.set_offset(&mut e, offset)?;
                     }
+                    "keep_metric_names" if self.options.metricsql => {
+                        self.next();
+                        e = self.keep_metric_names(e);
+                    }
                     "anchored" | "smoothed" => self.extended(&mut e)?,
                     _ => return Ok(e),
                 }
@@ -52,13 +56,22 @@ impl Parser<'_> {
     pub(super) fn number(&mut self) -> Result_<(NumberLiteral, PosRange)> {
         let t = self.next();
         let text = self.text(t);
+        if t.tok == Tok::Duration && self.options.metricsql {
+            let (ms, steps) = self.metricsql_duration(t)?;
+            if steps != 0.0 {
+                return self.fail(t.pos, "a duration in steps may not stand here");
+            }
+            return Ok((NumberLiteral { value: ms / 1000.0, duration: true }, t.pos));
+        }
         if t.tok == Tok::Duration {
             return match parse_duration_ms(text) {
                 Ok(ms) => Ok((NumberLiteral { value: ms as f64 / 1000.0, duration: true }, t.pos)),
                 Err(e) => self.fail(t.pos, e),
             };
         }
-        match parse_number(text) {
+        let value =
+            if self.options.metricsql { parse_metricsql_number(text) } else { parse_number(text) };
+        match value {
             Some(value) => Ok((NumberLiteral { value, duration: false }, t.pos)),
             None => self.fail(
                 t.pos,
@@ -74,19 +87,22 @@ impl Parser<'_> {
         self.height = 0;
         let t = self.peek();
         match t.tok {
+            Tok::Duration if self.options.metricsql => self.duration_in_steps(),
             Tok::Number | Tok::Duration => {
                 let (n, pos) = self.number()?;
                 Ok(Expr::new(ExprKind::Number(n), pos))
             }
             Tok::Str => {
-                let s = self.unquote(t)?;
-                self.next();
-                Ok(Expr::new(ExprKind::String(s), t.pos))
+                let s = self.string_value("")?;
+                Ok(Expr::new(ExprKind::String(s), PosRange::new(t.pos.start, self.last_end)))
             }
             Tok::Sym("(") => {
                 self.next();
                 let inner = self.expr(0)?;
                 self.height += 1;
+                if self.options.metricsql && self.is(",") {
+                    return self.rest_of_union(t.pos, inner);
+                }
                 let Some(close) = self.eat(")") else { return self.unexpected("", "") };
                 Ok(Expr::new(ExprKind::Paren(Box::new(inner)), t.pos.to(close.pos)))
             }
@@ -95,7 +111,13 @@ impl Parser<'_> {
             Tok::Ident => {
                 let word = self.text(t);
                 let next_is = |s: &str| matches!(self.look(1).tok, Tok::Sym(x) if x == s);
-                if let Some(op) = AggregateOp::from_word(word) {
+                if let Some(template) = self.template(word) {
+                    return self.template_expr(&template);
+                }
+                if self.options.metricsql && next_is("(") && word.eq_ignore_ascii_case("with") {
+                    return self.with_templates();
+                }
+                if let Some(op) = self.aggregate_op(word) {
                     let modifier = self.look(1);
                     let by = modifier.tok == Tok::Ident
                         && matches!(
@@ -106,6 +128,9 @@ impl Parser<'_> {
                         return self.aggregate(op);
                     }
                     return self.vector();
+                }
+                if self.options.metricsql && next_is("(") && word == "quantiles" {
+                    return self.quantiles();
                 }
                 if next_is("(") && !self.keyword_is_no_call(word) {
                     return self.call();
@@ -130,7 +155,7 @@ impl Parser<'_> {
             )
     }
 
-    fn args(&mut self) -> Result_<Vec<Expr>> {
+    pub(super) fn args(&mut self) -> Result_<Vec<Expr>> {
         let mut out = Vec::new();
         let mut height = 0;
         self.next();
@@ -148,13 +173,49 @@ impl Parser<'_> {
             if self.eat(",").is_none() {
                 return self.unexpected("", "");
             }
+            if self.is(")") && self.options.metricsql {
+                self.next();
+                self.height = height + 1;
+                return Ok(out);
+            }
             if self.is(")") {
                 return self.fail(comma.pos, "trailing commas not allowed in function call args");
             }
         }
     }
 
+    /// A duration as a number of seconds, `i` in it as so many steps.
+    fn duration_in_steps(&mut self) -> Result_<Expr> {
+        let t = self.next();
+        let (ms, steps) = self.metricsql_duration(t)?;
+        let number =
+            |value, duration| Expr::new(ExprKind::Number(NumberLiteral { value, duration }), t.pos);
+        if steps == 0.0 {
+            return Ok(number(ms / 1000.0, true));
+        }
+        let binary = |op, lhs, rhs| {
+            let (lhs, rhs) = (Box::new(lhs), Box::new(rhs));
+            let binary = BinaryExpr { op, lhs, rhs, matching: None, return_bool: false };
+            Expr::new(ExprKind::Binary(binary), t.pos)
+        };
+        let step = super::metricsql::call("step", Vec::new(), t.pos);
+        let by_step = binary(BinaryOp::Mul, number(steps, false), step);
+        let sum = binary(BinaryOp::Add, number(ms / 1000.0, true), by_step);
+        Ok(Expr::new(ExprKind::Paren(Box::new(sum)), t.pos))
+    }
+
+    fn aggregate_op(&self, word: &str) -> Option<AggregateOp> {
+        AggregateOp::from_word(word).or_else(|| {
+            let word = word.to_ascii_lowercase();
+            let extra = ExtraAggregate::from_word(&word).filter(|_| self.options.metricsql);
+            extra.map(AggregateOp::Extra)
+        })
+    }
+
     fn call(&mut self) -> Result_<Expr> {
+        if self.options.metricsql {
+            return self.metricsql_call();
+        }
         let t = self.next();
         let name = self.text(t);
         let args = self.args()?;
@@ -194,6 +255,18 @@ impl Parser<'_> {
             );
         }
         let want = if op.takes_param() { 2 } else { 1 };
+        let mut remainder = None;
+        if self.options.metricsql && args.len() > want {
+            let ranked = matches!(op, AggregateOp::Extra(ExtraAggregate::Ranked { .. }));
+            match args.pop() {
+                Some(Expr { kind: ExprKind::String(s), .. }) if ranked => remainder = Some(s),
+                last => args.extend(last),
+            }
+            if args.len() > want {
+                let inputs = args.split_off(want - 1);
+                args.push(super::metricsql::union(inputs, pos));
+            }
+        }
         if args.len() != want {
             return self.fail(
                 pos,
@@ -206,13 +279,12 @@ impl Parser<'_> {
         }
         let Some(expr) = args.pop().map(Box::new) else { return self.unexpected("", "") };
         let param = args.pop().map(Box::new);
-        Ok(Expr::new(
-            ExprKind::Aggregate(AggregateExpr { op, expr, param, grouping, without }),
-            pos,
-        ))
+        let aggregate = AggregateExpr { op, expr, param, grouping, without, remainder };
+        let e = Expr::new(ExprKind::Aggregate(aggregate), pos);
+        self.limit_groups(e)
     }
 
-    fn aggregate_modifier(&mut self) -> Result_<Option<(bool, Vec<String>)>> {
+    pub(super) fn aggregate_modifier(&mut self) -> Result_<Option<(bool, Vec<String>)>> {
         let word = self.word_at(0);
         if word != "by" && word != "without" {
             return Ok(None);

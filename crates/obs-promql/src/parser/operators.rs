@@ -70,6 +70,9 @@ impl Parser<'_> {
                 "or" => BinaryOp::Or,
                 "unless" => BinaryOp::Unless,
                 "atan2" => BinaryOp::Atan2,
+                "default" if self.options.metricsql => BinaryOp::Default,
+                "if" if self.options.metricsql => BinaryOp::If,
+                "ifnot" if self.options.metricsql => BinaryOp::IfNot,
                 _ => return None,
             },
         })
@@ -98,7 +101,15 @@ impl Parser<'_> {
                 } else {
                     Cardinality::OneToMany
                 };
-                if self.is("(") {
+                let all = matches!(self.look(1).tok, Tok::Sym("*"));
+                if self.options.metricsql && self.is("(") && all {
+                    self.next();
+                    self.next();
+                    if self.eat(")").is_none() {
+                        return self.unexpected("grouping opts", "\")\"");
+                    }
+                    m.include.push("*".to_owned());
+                } else if self.is("(") {
                     m.include = self.grouping()?;
                 }
             }
@@ -168,8 +179,23 @@ impl Parser<'_> {
                 return Ok(out);
             }
             let t = self.peek();
+            if let Some(template) = self.template(self.text(t)).filter(|_| t.tok == Tok::Ident) {
+                self.next();
+                out.extend(self.expand(&template, |p| {
+                    if p.is("(") {
+                        return p.grouping();
+                    }
+                    let name = p.name(p.peek());
+                    p.next();
+                    Ok(vec![name])
+                })?);
+                if !self.is(")") && self.eat(",").is_none() {
+                    return self.unexpected("grouping opts", "\",\" or \")\"");
+                }
+                continue;
+            }
             let name = match t.tok {
-                Tok::Ident | Tok::MetricIdent => self.text(t).to_owned(),
+                Tok::Ident | Tok::MetricIdent => self.name(t),
                 Tok::Str => self.unquote(t)?,
                 _ => return self.unexpected("grouping opts", "label"),
             };

@@ -17,13 +17,17 @@ impl Parser<'_> {
         let t = self.peek();
         let mut name = String::new();
         let mut matchers = Vec::new();
+        let mut sets = vec![Vec::new()];
         if matches!(t.tok, Tok::Ident | Tok::MetricIdent) {
-            name = self.text(t).to_owned();
+            name = self.name(t);
             self.next();
         } else if !self.is("{") {
             return self.unexpected("", "");
         }
-        if self.eat("{").is_some() {
+        let braces = self.eat("{").is_some();
+        if braces && self.options.metricsql {
+            sets = self.matcher_sets()?;
+        } else if braces {
             loop {
                 if self.eat("}").is_some() {
                     break;
@@ -40,9 +44,14 @@ impl Parser<'_> {
         if !name.is_empty() {
             matchers.push(Matcher::equal(METRIC_NAME, name.clone()));
         }
+        let mut alternatives = Vec::new();
+        if self.options.metricsql {
+            (matchers, alternatives) = super::metricsql::named(sets, &name);
+        }
         Ok(VectorSelector {
             name,
             matchers,
+            alternatives,
             offset: DurationValue::Millis(0),
             at: None,
             anchored: false,
@@ -52,10 +61,10 @@ impl Parser<'_> {
         })
     }
 
-    fn matcher(&mut self) -> Result_<Matcher> {
+    pub(super) fn matcher(&mut self) -> Result_<Matcher> {
         let t = self.peek();
         let name = match t.tok {
-            Tok::Ident => self.text(t).to_owned(),
+            Tok::Ident => self.name(t),
             Tok::Str => self.unquote(t)?,
             _ => return self.unexpected("label matching", "identifier or \"}\""),
         };
@@ -74,16 +83,13 @@ impl Parser<'_> {
             _ => return self.unexpected("label matching", "label matching operator"),
         };
         self.next();
-        let v = self.peek();
-        if v.tok != Tok::Str {
-            return self.unexpected("label matching", "string");
-        }
-        let value = self.unquote(v)?;
-        self.next();
-        Matcher::new(name, op, value).map_err(|e| error(self.input, t.pos.to(v.pos), e.to_string()))
+        let value = self.string_value("label matching")?;
+        let pos = PosRange::new(t.pos.start, self.last_end);
+        Matcher::new(name, op, value).map_err(|e| error(self.input, pos, e.to_string()))
     }
 
     pub(super) fn at_modifier(&mut self, e: &mut Expr) -> Result_<()> {
+        let wrapped = self.options.metricsql && self.eat("(").is_some();
         let word = self.word_at(0);
         let at = if (word == "start" || word == "end") && matches!(self.look(1).tok, Tok::Sym("("))
         {
@@ -107,6 +113,9 @@ impl Parser<'_> {
             }
             AtModifier::Timestamp((secs * 1000.0).round() as i64)
         };
+        if self.options.metricsql {
+            return self.fix_in_metricsql(e, at, wrapped);
+        }
         let end = self.last_end;
         let slot = match &mut e.kind {
             ExprKind::Vector(v) => {
@@ -131,7 +140,38 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// `@ (end() - 1h)`: the distance becomes an offset.
+    fn fix_in_metricsql(&mut self, e: &mut Expr, at: AtModifier, wrapped: bool) -> Result_<()> {
+        let mut distance = DurationValue::Millis(0);
+        if wrapped {
+            let minus = self.is("-");
+            if minus || self.is("+") {
+                self.next();
+                let (n, pos) = match self.peek().tok {
+                    Tok::Number | Tok::Duration => self.number()?,
+                    _ => return self.unexpected("@", "duration"),
+                };
+                let ms = (n.value * 1000.0).round();
+                if !ms.is_finite() {
+                    return self.fail(pos, "duration out of range");
+                }
+                distance = DurationValue::Millis(if minus { ms as i64 } else { -(ms as i64) });
+            }
+            if self.eat(")").is_none() {
+                return self.unexpected("@", "\")\"");
+            }
+        }
+        if distance != DurationValue::Millis(0) {
+            self.offset_all(e, &distance)?;
+        }
+        Self::fix_all(e, at, self.last_end);
+        Ok(())
+    }
+
     pub(super) fn set_offset(&mut self, e: &mut Expr, offset: DurationValue) -> Result_<()> {
+        if self.options.metricsql {
+            return self.offset_all(e, &offset);
+        }
         let end = self.last_end;
         let slot = match &mut e.kind {
             ExprKind::Vector(v) => {
@@ -184,12 +224,18 @@ impl Parser<'_> {
 
     pub(super) fn brackets(&mut self, e: Expr) -> Result_<Expr> {
         let open = self.next();
-        if matches!(self.peek().tok, Tok::Sym("]" | ":") | Tok::Eof | Tok::Error) {
+        let implicit = self.options.metricsql && self.is(":");
+        if !implicit && matches!(self.peek().tok, Tok::Sym("]" | ":") | Tok::Eof | Tok::Error) {
             return self
                 .unexpected("subquery or range selector", "number, duration, step(), or range()");
         }
-        let range = self.positive_duration()?;
+        let range = if implicit { DurationValue::Implicit } else { self.positive_duration()? };
+        let selects = matches!(e.kind, ExprKind::Vector(_));
         if let Some(close) = self.eat("]") {
+            if self.options.metricsql && !selects {
+                let pos = e.pos.to(close.pos);
+                return Ok(subquery(e, range, None, pos));
+            }
             let span = open.pos.to(close.pos);
             let ExprKind::Vector(v) = e.kind else {
                 return self.fail(span, "ranges only allowed for vector selectors");
@@ -220,15 +266,11 @@ impl Parser<'_> {
             return self.unexpected("subquery selector", "\"]\"");
         };
         let pos = e.pos.to(close.pos);
-        Ok(Expr::new(
-            ExprKind::Subquery(SubqueryExpr {
-                expr: Box::new(e),
-                range,
-                step,
-                offset: DurationValue::Millis(0),
-                at: None,
-            }),
-            pos,
-        ))
+        Ok(subquery(e, range, step, pos))
     }
+}
+
+fn subquery(e: Expr, range: DurationValue, step: Option<DurationValue>, pos: PosRange) -> Expr {
+    let (expr, offset) = (Box::new(e), DurationValue::Millis(0));
+    Expr::new(ExprKind::Subquery(SubqueryExpr { expr, range, step, offset, at: None }), pos)
 }

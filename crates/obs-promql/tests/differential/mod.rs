@@ -5,14 +5,15 @@
 
 mod data;
 mod generator;
-mod prometheus;
+mod metricsql;
+mod peer;
 
 use std::collections::BTreeMap;
 
 use obs_promql::testing::MemorySource;
 use obs_promql::{Engine, EngineError, QueryResult, Value};
 use obs_types::{LabelSet, QueryContext, TimestampMs};
-use prometheus::Prometheus;
+use peer::Peer;
 use serde_json::Value as Json;
 
 /// Values by labels and time, milliseconds.
@@ -79,21 +80,21 @@ fn close(a: f64, b: f64) -> bool {
 fn compare(ours: Result<Points, String>, theirs: Result<Points, String>) -> Result<bool, String> {
     match (ours, theirs) {
         (Err(_), Err(_)) => Ok(false),
-        (Ok(_), Err(e)) => Err(format!("only prometheus fails: {e}")),
+        (Ok(_), Err(e)) => Err(format!("only the peer fails: {e}")),
         (Err(e), Ok(_)) => Err(format!("only we fail: {e}")),
         (Ok(ours), Ok(theirs)) => {
             for ((labels, t), v) in &theirs {
                 match ours.get(&(labels.clone(), *t)) {
                     None => return Err(format!("{labels} at {t} is missing, should be {v}")),
                     Some(got) if !close(*got, *v) => {
-                        return Err(format!("{labels} at {t}: {got}, prometheus has {v}"));
+                        return Err(format!("{labels} at {t}: {got}, the peer has {v}"));
                     }
                     Some(_) => {}
                 }
             }
             match ours.iter().find(|(k, _)| !theirs.contains_key(k)) {
                 Some(((labels, t), v)) => {
-                    Err(format!("{labels} at {t} is {v}, prometheus has nothing"))
+                    Err(format!("{labels} at {t} is {v}, the peer has nothing"))
                 }
                 None => Ok(!theirs.is_empty()),
             }
@@ -102,7 +103,7 @@ fn compare(ours: Result<Points, String>, theirs: Result<Points, String>) -> Resu
 }
 
 /// Whether both gave a result that is not empty; `Err` where they differ.
-fn one(prometheus: &Prometheus, source: &MemorySource, seed: u64) -> Result<bool, String> {
+fn one(prometheus: &Peer, source: &MemorySource, seed: u64) -> Result<bool, String> {
     let query = generator::query(seed);
     let mut random = generator::Random::new(seed ^ 0xabcd);
     let engine = Engine::default();
@@ -144,7 +145,7 @@ fn one(prometheus: &Prometheus, source: &MemorySource, seed: u64) -> Result<bool
 #[test]
 fn random_queries_agree_with_prometheus() {
     let series = data::series();
-    let Some(prometheus) = Prometheus::start(&data::open_metrics(&series)) else {
+    let Some(prometheus) = Peer::prometheus(&data::open_metrics(&series)) else {
         println!("skipped: prometheus and promtool are not installed");
         return;
     };
