@@ -20,6 +20,7 @@ SCENARIOS = (
     "resources-list",
     "prompts-list",
     "server-sse-multiple-streams",
+    "server-sse-polling",
     "dns-rebinding-protection",
 )
 
