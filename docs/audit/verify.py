@@ -17,7 +17,7 @@ CLASS = {}
 for _exit, _names in {
     1: "UNSIGNED BAD_LOG_SIGNATURE CHECKPOINT_MALFORMED WRONG_ORIGIN TRUNCATED ROOT_MISMATCH NOT_CANONICAL "
        "SEQ_ORDER ROOT_HASH_MISMATCH TIMESTAMP_BACKWARDS ROOT_FILE_MISMATCH INCONSISTENT_WITH_STATE ROLLBACK "
-       "CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH "
+       "KEY_CHAIN_BROKEN KEY_NOT_VALID CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH "
        "PROOF_MALFORMED PROOF_MISMATCH RECORDS_MISMATCH",
     2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
        "SEAL_INCOMPLETE UNKNOWN_VERSION",
@@ -194,17 +194,62 @@ class Policy:
         need, members = self.groups.get(name, (1, []))
         return sum(self.met(m, cosigned) for m in members) >= need
 
-def check_log_signature(ck, policy):
-    text, sigs, origin = ck[:3]
-    good = bad = False
+class Keys:
+    """The log's keys in the order in which they followed each other: [key, until, revoked at]."""
+    def __init__(self): self.chain = []
+    def receipt(self, r, seq, origin):
+        def text(name):
+            if not isinstance(r.get(name), str): raise ValueError(name)
+            return r[name]
+        def key(name):
+            k = vkey(text(name), 1)
+            if k[0] != origin or text(name) != text(name).strip(): raise ValueError(name)
+            return k
+        def signed(k, body, name):
+            if not ed25519(k[2], body.encode(), b64(text(name))): raise ValueError(name)
+        if r.get("type") not in ("obs_key_rotate", "obs_key_revoke"): return
+        size, reason = text("size"), text("reason")
+        if not reason or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in reason) or decimal(size) > seq: raise ValueError("statement")
+        tail = f"size {size}\nreason {reason}\n"
+        if r["type"] == "obs_key_rotate":
+            old, new, until = key("old_key"), key("new_key"), when(r.get("overlap_until"))
+            body = (f"vm-obs key-rotation v1\norigin {origin}\nold {text('old_key')}\nnew {text('new_key')}\n"
+                    f"overlap-until {text('overlap_until')}\n{tail}")
+            signed(old, body, "signature_old"); signed(new, body, "signature_new")
+            if until is None or old == new or new in [k[0] for k in self.chain]: raise ValueError("rotation")
+            if not self.chain: self.chain = [[old, None, None]]
+            if self.chain[-1][0] != old: raise ValueError("not the current key")
+            self.chain[-1][1] = until; self.chain.append([new, None, None])
+        else:
+            if not self.chain: raise ValueError("no key was followed yet")
+            signed(self.chain[-1][0], f"vm-obs key-revocation v1\norigin {origin}\nkey {text('key')}\n{tail}", "signature")
+            gone = key("key")
+            if gone not in [k[0] for k in self.chain[:-1]]: raise ValueError("not an earlier key")
+            for k in self.chain:
+                if k[0] == gone and k[2] is None: k[2] = seq
+    def trusted(self, pinned):
+        first = min((i for i, k in enumerate(self.chain) if k[0] in pinned), default=len(self.chain))
+        return pinned + [k[0] for k in self.chain[first:] if k[0] not in pinned]
+    def counts(self, name, key_id, size, last):
+        for (n, i, _), until, revoked in self.chain:
+            if (n, i) == (name, key_id):
+                return not (revoked is not None and revoked < size) and not (None not in (until, last) and last > until)
+        return not self.chain or self.chain[0][0][0] != name
+
+def check_log_signature(ck, policy, keys, last=None):
+    text, sigs, origin, size = ck[:4]
+    good = bad = old = False
     for name, key_id, sig in sigs:
-        for key_name, want, key in policy.logs:
+        for key_name, want, key in keys.trusted(policy.logs):
             if (name, key_id) == (key_name, want):
                 if not ed25519(key, text, sig): bad = True
-                elif name == origin: good = True
-                else: find("WRONG_ORIGIN", f"{origin} signed by {name}"); good = True
+                elif not keys.counts(name, key_id, size, last): old = True
+                else:
+                    good = True
+                    if name != origin: find("WRONG_ORIGIN", f"{origin} signed by {name}")
     names = {origin} | {k[0] for k in policy.logs}
-    if bad or not good:
+    if old and not good and not bad: find("KEY_NOT_VALID")
+    elif bad or not good:
         find("BAD_LOG_SIGNATURE" if bad or any(s[0] in names for s in sigs) else "UNSIGNED")
     return good and not bad
 def cosigned_by(ck, policy):
@@ -216,10 +261,11 @@ def cosigned_by(ck, policy):
             if ed25519(key, head + text, sig[8:]): out[label] = int.from_bytes(sig[:8], "big")
             else: find("BAD_WITNESS_SIGNATURE", name)
     return out
-def check_signatures(ck, policy, require_witness, older=None):
+def check_signatures(ck, policy, require_witness, older=None, keys=None, last=None):
     """Whether the log signed; and whether the cosignatures are those of the older checkpoint."""
-    signed, late = check_log_signature(ck, policy), {}
-    if older: check_log_signature(older, policy); late = cosigned_by(older, policy)
+    keys = keys or Keys()
+    signed, late = check_log_signature(ck, policy, keys, last), {}
+    if older: check_log_signature(older, policy, keys); late = cosigned_by(older, policy)
     by = cosigned_by(ck, policy)
     met = lambda c: bool(c) and policy.met(policy.quorum, set(c))
     if not met(by) and met(late): return signed, max(late.values())
@@ -421,12 +467,10 @@ def verify(o):
     if raw is not None and old_raw is not None:
         try: older = note(old_raw)
         except ValueError as e: find("CHECKPOINT_MALFORMED", "cosigned: " + str(e))
-    if ck and policy: signed, late = check_signatures(ck, policy, o["--require-witness"], older)
-    elif older and policy: check_log_signature(older, policy); cosigned_by(older, policy)
     size = ck[3] if ck else 0
     body = load(f"{receipts}/{name}", "LOG_MISSING")
     lines = (body or b"").split(b"\n")
-    torn, tree, chain, seals, last = lines.pop(), Tree(sha256), Tree(blake3), Seals(), None
+    torn, tree, chain, seals, last, keys = lines.pop(), Tree(sha256), Tree(blake3), Seals(), None, Keys()
     roots, state_root = {chain.root(): 0}, tree.root()
     if older and older[3] == 0: old_root = tree.root()
     for seq, line in enumerate(lines[:size]):
@@ -442,7 +486,11 @@ def verify(o):
         t = when(r.get("timestamp"))
         if t is None or (last is not None and t < last): find("TIMESTAMP_BACKWARDS", str(seq))
         last = max(x for x in (last, t, -10**18) if x is not None)
+        try: keys.receipt(r, seq, ck[2])
+        except (ValueError, IndexError) as e: find("KEY_CHAIN_BROKEN", f"{seq}: {e}")
         seals.receipt(r, t)
+    if ck and policy: signed, late = check_signatures(ck, policy, o["--require-witness"], older, keys, last)
+    elif older and policy: check_log_signature(older, policy, keys); cosigned_by(older, policy)
     if body is None: size = len(lines)
     elif len(lines) < size: find("TRUNCATED", f"{len(lines)} of {size}"); find("ROOT_MISMATCH")
     elif ck:

@@ -60,9 +60,8 @@ impl Cosigners {
         policy: Policy,
         transport: Box<dyn Transport>,
     ) -> Result<Self, LedgerError> {
-        let vkey = ledger.head().log_vkey;
-        if !policy.logs().iter().any(|k| k.to_string() == vkey) {
-            return Err(LedgerError::Policy { vkey });
+        if !ledger.log_keys().iter().any(|k| policy.logs().contains(k)) {
+            return Err(LedgerError::Policy { vkey: ledger.head().log_vkey });
         }
         Ok(Self { ledger, policy, transport, seen: Mutex::default() })
     }
@@ -158,9 +157,9 @@ impl Cosigners {
         let origin = to_hex(&sha256_of(head.origin.as_bytes()));
         let target = format!("{}/{origin}/checkpoint", url.trim_end_matches('/'));
         let Ok((200, body)) = self.transport.get(&target) else { return };
+        let keys = self.ledger.log_keys();
         let shown = Note::parse(&body).ok().and_then(|note| {
-            let key = VerifierKey::parse(&head.log_vkey).ok()?;
-            note.verify(&[&key]).ok()?;
+            note.verify(&keys.iter().collect::<Vec<_>>()).ok()?;
             Checkpoint::parse(&note.text).ok().filter(|c| c.origin == head.origin)
         });
         let Some(shown) = shown else { return };

@@ -46,6 +46,10 @@ pub enum LedgerError {
         "private key {path} can be read by others (mode {mode:o}); it may be known: make it 0600 if it is not"
     )]
     KeyExposed { path: PathBuf, mode: u32 },
+    #[error("log key {path} is {held}, the log's current key is {current}; restore that one")]
+    KeyStale { path: PathBuf, held: String, current: String },
+    #[error("key change: {reason}")]
+    KeyChange { reason: String },
     #[error("the ledger writes no more: {reason}")]
     Frozen { reason: String },
     #[error("the policy names no log with this log's key; it needs the line: log {vkey}")]
@@ -87,11 +91,15 @@ impl LedgerError {
             Self::Origin { .. }
             | Self::KeyMissing { .. }
             | Self::KeyExposed { .. }
+            | Self::KeyStale { .. }
             | Self::Frozen { .. }
             | Self::ReadOnly => ErrorKind::Conflict,
             Self::Random(_) | Self::Closed => ErrorKind::Unavailable,
             Self::NoSuchReceipt { .. } => ErrorKind::NotFound,
-            Self::ProofFile(_) | Self::Cosigned(_) | Self::Policy { .. } => ErrorKind::InvalidInput,
+            Self::ProofFile(_)
+            | Self::Cosigned(_)
+            | Self::Policy { .. }
+            | Self::KeyChange { .. } => ErrorKind::InvalidInput,
             Self::Proof(_) => ErrorKind::Bug,
         }
     }

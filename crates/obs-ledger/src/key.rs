@@ -1,25 +1,131 @@
 //! The log key: made at the first start, private part in the state folder with mode 0600, public
 //! part beside the log.
+//!
+//! `ledger.key` is the current key. While another follows it there is `ledger.key.next`, made
+//! before its statement is appended, and from then on, as long as both sign, `ledger.key.old`.
+//! Which of them is the current one the log alone says, so a crash between any two steps leaves
+//! nothing in doubt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use obs_disk::{Disk, write_durable};
+use obs_proof::keys::KeyChain;
 use obs_proof::note::{KeyKind, SignerKey, VerifierKey};
 
 use crate::{LedgerConfig, LedgerError};
 
 /// In the state folder; never beside the log, whose folder is handed to auditors.
 const PRIVATE_NAME: &str = "ledger.key";
+pub(crate) const NEXT_NAME: &str = "ledger.key.next";
+const OLD_NAME: &str = "ledger.key.old";
 
 pub(crate) fn private_path(config: &LedgerConfig) -> PathBuf {
     config.state_dir.join(PRIVATE_NAME)
 }
 
-/// Reads the log's private key, `None` if there is none yet.
-pub(crate) fn load(config: &LedgerConfig) -> Result<Option<SignerKey>, LedgerError> {
-    load_file(&*config.disk, &private_path(config), &config.origin)
+/// One of the log's private keys, `None` if there is no such file.
+pub(crate) fn load(config: &LedgerConfig, name: &str) -> Result<Option<SignerKey>, LedgerError> {
+    load_file(&*config.disk, &config.state_dir.join(name), &config.origin)
+}
+
+/// The private keys that this node holds, `ledger.key` first.
+#[derive(Clone, Debug)]
+pub(crate) struct Signers {
+    held: Vec<SignerKey>,
+}
+
+impl Signers {
+    /// Empty if there is no key yet.
+    pub(crate) fn load(config: &LedgerConfig) -> Result<Self, LedgerError> {
+        let mut held = Vec::new();
+        for name in [PRIVATE_NAME, NEXT_NAME, OLD_NAME] {
+            held.extend(load(config, name)?);
+        }
+        Ok(Self { held })
+    }
+
+    pub(crate) fn of(key: SignerKey) -> Self {
+        Self { held: vec![key] }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(crate) fn verifiers(&self) -> Vec<VerifierKey> {
+        self.held.iter().map(SignerKey::verifier).collect()
+    }
+
+    pub(crate) fn hold(&mut self, key: SignerKey) {
+        if !self.held.iter().any(|k| k.verifier() == key.verifier()) {
+            self.held.push(key);
+        }
+    }
+
+    fn find(&self, key: &VerifierKey) -> Option<&SignerKey> {
+        self.held.iter().find(|k| k.verifier() == *key)
+    }
+
+    /// The keys that sign now: the current one, and the one before it while both do. `None` if
+    /// the current one is not here.
+    pub(crate) fn signing(&self, chain: &KeyChain, now: i64) -> Option<Vec<&SignerKey>> {
+        let Some(current) = chain.current() else { return Some(vec![self.held.first()?]) };
+        let mut out = vec![self.find(current)?];
+        out.extend(before(chain, now).and_then(|k| self.find(k)));
+        Some(out)
+    }
+}
+
+/// The key before the current one, if it still signs beside it.
+fn before(chain: &KeyChain, now: i64) -> Option<&VerifierKey> {
+    let k = chain.keys().iter().rev().nth(1)?;
+    let signs = k.revoked.is_none() && k.until.is_some_and(|until| now <= until);
+    signs.then_some(&k.key)
+}
+
+/// Brings the key files into the order that the log says: `ledger.key` is the current key, and
+/// nothing is kept that will never sign again.
+pub(crate) fn settle(config: &LedgerConfig, chain: &KeyChain, now: i64) -> Result<(), LedgerError> {
+    let disk = &*config.disk;
+    let path = |name: &str| config.state_dir.join(name);
+    let mut changed = false;
+    if let Some(current) = chain.current() {
+        let held = |name: &str| Ok::<_, LedgerError>(load(config, name)?.map(|k| k.verifier()));
+        let first = held(PRIVATE_NAME)?;
+        if first.as_ref() != Some(current) {
+            if held(NEXT_NAME)?.as_ref() != Some(current) {
+                return Err(match first {
+                    None => LedgerError::KeyMissing { path: private_path(config) },
+                    Some(held) => LedgerError::KeyStale {
+                        path: private_path(config),
+                        held: format!("{:08x}", held.id()),
+                        current: format!("{:08x}", current.id()),
+                    },
+                });
+            }
+            if first.is_some() {
+                disk.rename(&path(PRIVATE_NAME), &path(OLD_NAME))?;
+            }
+            disk.rename(&path(NEXT_NAME), &path(PRIVATE_NAME))?;
+            changed = true;
+        }
+        let old = held(OLD_NAME)?;
+        if old.is_some() && old.as_ref() != before(chain, now) {
+            disk.remove(&path(OLD_NAME))?;
+            changed = true;
+        }
+    }
+    // Its statement never reached the log.
+    if disk.exists(&path(NEXT_NAME)) {
+        disk.remove(&path(NEXT_NAME))?;
+        changed = true;
+    }
+    if changed {
+        disk.sync_dir(&config.state_dir)?;
+    }
+    Ok(())
 }
 
 /// Makes the log's key.
@@ -112,7 +218,9 @@ pub(crate) fn published(config: &LedgerConfig) -> Result<Vec<VerifierKey>, Ledge
 /// Like a durable write, with the mode set while the file is still empty, so that the secret is
 /// never readable by others, not even for a moment.
 fn write_private(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
-    let temporary = path.with_extension("key.tmp");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
     let file = disk.create(&temporary)?;
     // A disk that is not the machine's has no such file and no modes.
     match fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)) {

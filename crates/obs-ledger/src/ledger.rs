@@ -4,9 +4,10 @@ use std::time::Duration;
 use obs_proof::Hash;
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::hash::blake3_text;
-use obs_proof::note::{SignerKey, VerifierKey};
+use obs_proof::note::VerifierKey;
 use obs_types::{ContentHash, TimestampMs};
 
+use crate::key::Signers;
 use crate::log::{self, LogState, OpenLog, Opening};
 use crate::queue::Queue;
 use crate::receipt::{Place, Seen};
@@ -15,9 +16,11 @@ use crate::{
 };
 
 mod cosigned;
+mod keys;
 mod read;
 
 pub use cosigned::Cosigned;
+pub use keys::{KeyPlan, key_files};
 
 /// Disks with less room than this are not written to: a torn log costs more than a late receipt.
 const FREE_BYTES_MIN: u64 = 1 << 20;
@@ -31,9 +34,10 @@ const TIMESTAMP_MAX: i64 = 253_402_300_799_999;
 #[derive(Debug)]
 pub struct Ledger {
     config: LedgerConfig,
-    /// `None` when reading only.
-    signer: Option<SignerKey>,
-    verifier: VerifierKey,
+    /// Used where the log names no key: the only one there is.
+    first_key: VerifierKey,
+    /// Held while the keys change, so that each statement continues the chain that it was made for.
+    key_change: Mutex<()>,
     opened_wall: TimestampMs,
     opened_monotonic: Duration,
     queue: Queue,
@@ -43,6 +47,8 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Core {
     log: OpenLog,
+    /// `None` when reading only.
+    signers: Option<Signers>,
     /// Receipts that the checkpoint covers, and where their bytes end.
     committed: Committed,
     /// A commit failed half-way: the files must be read again before the next one.
@@ -96,28 +102,31 @@ impl Ledger {
     /// Opens, and unless reading only: makes key and folders at the first start, recovers after a
     /// crash. Refuses a log that is shorter than or different from what was signed.
     pub fn open(config: LedgerConfig) -> Result<Self, LedgerError> {
-        let (signer, keys) = match config.mode {
+        let (signers, keys) = match config.mode {
             LedgerMode::ReadOnly => (None, key::published(&config)?),
             LedgerMode::ReadWrite => {
                 log::prepare(&config)?;
-                let signer = Self::first_start(&config)?;
-                let verifier = signer.verifier();
-                key::publish(&config, &verifier)?;
-                (Some(signer), vec![verifier])
+                let signers = Self::first_start(&config)?;
+                let verifiers = signers.verifiers();
+                (Some(signers), verifiers)
             }
         };
         let log = log::open(&config, &keys, Opening::Start)?;
-        let verifier = keys
+        let first_key = keys
             .into_iter()
             .find(|k| k.name() == config.origin)
             .ok_or_else(|| LedgerError::KeyMissing { path: config.dir.join("keys") })?;
+        if config.mode == LedgerMode::ReadWrite {
+            key::settle(&config, &log.state.keys, config.clock.now().0)?;
+            key::publish(&config, log.state.keys.current().unwrap_or(&first_key))?;
+        }
         let ledger = Self {
             opened_wall: config.clock.now(),
             opened_monotonic: config.clock.monotonic(),
-            signer,
-            verifier,
+            first_key,
+            key_change: Mutex::default(),
             queue: Queue::default(),
-            core: Mutex::new(Core::new(log)),
+            core: Mutex::new(Core::new(log, signers)),
             config,
         };
         if ledger.config.mode == LedgerMode::ReadWrite {
@@ -139,6 +148,14 @@ impl Ledger {
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
+        if receipts.iter().any(|r| r.kind().is_key()) {
+            let reason = "its statement is not appended like another receipt".to_owned();
+            return Err(LedgerError::KeyChange { reason });
+        }
+        self.append_any(receipts)
+    }
+
+    fn append_any(&self, receipts: Vec<Receipt>) -> Result<Vec<u64>, LedgerError> {
         for (number, r) in receipts.iter().enumerate() {
             r.check().map_err(|source| LedgerError::Receipt {
                 number,
@@ -158,7 +175,7 @@ impl Ledger {
             root: c.root,
             root_blake3: ContentHash(c.root_blake3),
             checkpoint: c.note.clone(),
-            log_vkey: self.verifier.to_string(),
+            log_vkey: core.log.state.keys.current().unwrap_or(&self.first_key).to_string(),
             last_timestamp: (c.size > 0).then_some(c.at),
             bytes: c.end,
         }
@@ -187,24 +204,24 @@ impl Ledger {
     }
 
     /// The key that exists; or a new one and an empty checkpoint, if nothing was ever signed.
-    fn first_start(config: &LedgerConfig) -> Result<SignerKey, LedgerError> {
+    fn first_start(config: &LedgerConfig) -> Result<Signers, LedgerError> {
         let untouched = log::is_untouched(config)?;
-        let signer = match key::load(config)? {
-            Some(signer) => signer,
-            None if untouched => {
+        let signers = match Signers::load(config)? {
+            signers if !signers.is_empty() => signers,
+            _none if untouched => {
                 let signer = key::create(config)?;
                 tracing::info!(vkey = %signer.verifier(), "made the ledger's log key");
-                signer
+                Signers::of(signer)
             }
-            None => return Err(LedgerError::KeyMissing { path: key::private_path(config) }),
+            _none => return Err(LedgerError::KeyMissing { path: key::private_path(config) }),
         };
         if untouched {
             // Signed before any receipt exists, so that receipts without a checkpoint can only
             // mean that somebody took it away.
-            let note = sign(config, &signer, &LogState::new())?;
+            let note = sign(config, &signers, &LogState::new(&config.origin))?;
             log::write_checkpoint(config, &note)?;
         }
-        Ok(signer)
+        Ok(signers)
     }
 
     /// After opening: signs what recovery kept, leaves a receipt about it, rewrites derived files.
@@ -248,7 +265,6 @@ impl Ledger {
     /// 1. Lines appended and synced. 2. Read back. 3. Checkpoint signed and durable: the commit
     ///    point. 4. Root file and second copy. A failure up to 3 marks the state as broken.
     fn commit(&self, core: &mut Core, receipts: &[Receipt]) -> Result<Vec<u64>, LedgerError> {
-        let Some(signer) = &self.signer else { return Err(LedgerError::ReadOnly) };
         if let Some(reason) = &core.frozen {
             return Err(LedgerError::Frozen { reason: reason.clone() });
         }
@@ -258,7 +274,7 @@ impl Ledger {
         }
         let first = core.log.state.size();
         core.broken = true;
-        let note = self.write_lines(core, signer, receipts)?;
+        let note = self.write_lines(core, receipts)?;
         if log::write_checkpoint(&self.config, &note).is_err() {
             // The lines are durable, and whether this checkpoint is nobody knows. Writing it anew,
             // as a new file, mostly settles that, and spares the caller an answer that is neither.
@@ -273,12 +289,8 @@ impl Ledger {
         Ok((first..core.committed.size).collect())
     }
 
-    fn write_lines(
-        &self,
-        core: &mut Core,
-        signer: &SignerKey,
-        receipts: &[Receipt],
-    ) -> Result<String, LedgerError> {
+    fn write_lines(&self, core: &mut Core, receipts: &[Receipt]) -> Result<String, LedgerError> {
+        let signers = core.signers.as_ref().ok_or(LedgerError::ReadOnly)?;
         let file = core.log.file.clone().ok_or(LedgerError::ReadOnly)?;
         let state = &mut core.log.state;
         let start = state.end();
@@ -324,7 +336,7 @@ impl Ledger {
         if log::read_range(&*self.config.disk, &path, start, state.end())? != bytes {
             return Err(LedgerError::ReadBack { path, offset: start });
         }
-        sign(&self.config, signer, state)
+        sign(&self.config, signers, state)
     }
 
     /// Reads the files again after a failed commit, as a restart would.
@@ -332,7 +344,10 @@ impl Ledger {
         let opening = Opening::Retry { sync_failed: core.sync_failed };
         // Should this fail half-way, a sync may be what failed.
         core.sync_failed = true;
-        *core = Core::new(log::open(&self.config, std::slice::from_ref(&self.verifier), opening)?);
+        let signers = Signers::load(&self.config)?;
+        let log = log::open(&self.config, &signers.verifiers(), opening)?;
+        key::settle(&self.config, &log.state.keys, self.config.clock.now().0)?;
+        *core = Core::new(log, Some(signers));
         self.settle(core)
     }
 
@@ -365,7 +380,7 @@ impl Ledger {
 }
 
 impl Core {
-    fn new(log: OpenLog) -> Self {
+    fn new(log: OpenLog, signers: Option<Signers>) -> Self {
         // Receipts that recovery kept are not signed yet.
         let size = log.checkpoint.size;
         let at = usize::try_from(size).unwrap_or(usize::MAX);
@@ -379,6 +394,7 @@ impl Core {
         };
         Self {
             log,
+            signers,
             committed,
             broken: false,
             sync_failed: false,
@@ -401,15 +417,14 @@ impl Committed {
     }
 }
 
-fn sign(
-    config: &LedgerConfig,
-    signer: &SignerKey,
-    state: &LogState,
-) -> Result<String, LedgerError> {
+fn sign(config: &LedgerConfig, signers: &Signers, state: &LogState) -> Result<String, LedgerError> {
     let checkpoint =
         Checkpoint { origin: config.origin.clone(), size: state.size(), root: state.tree.root() };
     let mut note = checkpoint.to_note()?;
-    note.sign(signer, 0);
+    let keys = signers.signing(&state.keys, state.last_timestamp);
+    for key in keys.ok_or_else(|| LedgerError::KeyMissing { path: key::private_path(config) })? {
+        note.sign(key, 0);
+    }
     Ok(note.to_string())
 }
 

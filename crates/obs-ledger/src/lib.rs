@@ -25,7 +25,7 @@ mod witness;
 pub use config::{LedgerConfig, LedgerMode};
 pub use cosigners::{Asked, Cosigners, Round};
 pub use error::LedgerError;
-pub use ledger::{Cosigned, Head, Ledger};
+pub use ledger::{Cosigned, Head, KeyPlan, Ledger, key_files};
 pub use receipt::{
     AlertAck, AlertFired, AlertResolved, AnchorReceipt, AnomalyDetected, Collection, CollectionGap,
     ConfigChange, DeletedFile, Gap, LedgerRecovered, LogBatch, LogCounts, MetricSnapshot,

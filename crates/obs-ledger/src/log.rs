@@ -11,6 +11,7 @@ use std::sync::Arc;
 use obs_disk::{Disk, DiskFile, remove_stale_temporaries, write_durable};
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::hash::{blake3_text, hash_eq, to_hex};
+use obs_proof::keys::KeyChain;
 use obs_proof::note::{Note, VerifierKey};
 use obs_proof::tree::{Frontier, Tree};
 use obs_proof::{Blake3Tree, Hash, Sha256Tree, TreeHash, canonical, time};
@@ -36,6 +37,9 @@ pub(crate) struct LogState {
     pub(crate) offsets: Vec<u64>,
     /// Of the last receipt; no receipt may be earlier.
     pub(crate) last_timestamp: i64,
+    /// The keys that followed each other, as the receipts say.
+    pub(crate) keys: KeyChain,
+    origin: String,
 }
 
 /// What recovery found behind the signed size.
@@ -63,8 +67,10 @@ pub(crate) struct OpenLog {
 }
 
 impl LogState {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(origin: &str) -> Self {
         Self {
+            origin: origin.to_owned(),
+            keys: KeyChain::default(),
             tree: Tree::default(),
             chain: Frontier::default(),
             offsets: vec![0],
@@ -82,6 +88,12 @@ impl LogState {
     }
 
     pub(crate) fn push(&mut self, line: &[u8]) {
+        if let Some(object) = object_with(line, KEY_MARK) {
+            // What does not hold changes nothing here; saying so aloud is the verifier's work.
+            if let Err(e) = self.keys.receipt(&self.origin, &object, self.size()) {
+                tracing::error!(seq = self.size(), error = %e, "a key statement is not followed");
+            }
+        }
         self.tree.push(Sha256Tree::leaf(line));
         self.chain.push(Blake3Tree::leaf(line));
         self.offsets.push(self.end() + line.len() as u64 + 1);
@@ -189,7 +201,7 @@ pub(crate) fn open(
 
     let path = log_path(config);
     let mut lines = Lines::open(disk, &path)?;
-    let mut state = LogState::new();
+    let mut state = LogState::new(&config.origin);
     let mut reported: Vec<String> = Vec::new();
     let mut last_line = Vec::new();
     while state.size() < checkpoint.size {
@@ -359,12 +371,16 @@ fn copy_durably(disk: &dyn Disk, path: &Path, len: u64, tail: &[u8]) -> Result<(
 
 /// The `.torn` file that a line reports, if it is a recovery receipt.
 fn torn_file_of(line: &[u8]) -> Option<String> {
-    const MARK: &[u8] = b"obs_ledger_recovered";
-    if !line.windows(MARK.len()).any(|w| w == MARK) {
-        return None;
-    }
-    let object: Map<String, Value> = canonical::check_line(line).ok()?;
-    object.get("torn_file")?.as_str().map(str::to_owned)
+    object_with(line, b"obs_ledger_recovered")?.get("torn_file")?.as_str().map(str::to_owned)
+}
+
+/// What the types of key statements begin with.
+const KEY_MARK: &[u8] = b"\"obs_key_";
+
+/// Parses a line if these bytes occur in it.
+fn object_with(line: &[u8], mark: &[u8]) -> Option<Map<String, Value>> {
+    memchr::memmem::find(line, mark)?;
+    canonical::check_line(line).ok()
 }
 
 pub(crate) fn blake3_of(bytes: &[u8]) -> Hash {

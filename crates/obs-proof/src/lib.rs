@@ -14,6 +14,7 @@
 pub mod canonical;
 pub mod checkpoint;
 pub mod hash;
+pub mod keys;
 pub mod note;
 pub mod opentimestamps;
 pub mod policy;

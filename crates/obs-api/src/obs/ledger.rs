@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use obs_archive::Signal;
 use obs_ledger::LedgerError;
 use obs_proof::tile::TileName;
+use obs_types::TimestampMs;
 use serde_json::{Value, json};
 
 use crate::params::Params;
@@ -66,6 +67,52 @@ pub(super) async fn head(State(state): State<Arc<ApiState>>) -> Result<Json<Valu
 
 pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
     blocking(&state, |s| plain(s.ledger.head().checkpoint)).await
+}
+
+/// The log's keys in the order in which they followed each other.
+pub(super) async fn keys(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
+    blocking(&state, |s| Json(keys_json(s))).await
+}
+
+fn keys_json(state: &ApiState) -> Value {
+    let chain = state.ledger.key_chain();
+    let mut keys: Vec<Value> = chain
+        .iter()
+        .map(|k| {
+            json!({
+                "key": k.key.to_string(),
+                "since_receipt": k.since,
+                "signs_until": k.until.map(|ms| obs_query::format_time(TimestampMs(ms))),
+                "revoked_by_receipt": k.revoked,
+            })
+        })
+        .collect();
+    if keys.is_empty() {
+        keys.extend(state.ledger.log_keys().iter().map(|k| json!({"key": k.to_string()})));
+    }
+    json!({"keys": keys})
+}
+
+/// Statements that the log's private key has signed: whoever has that key may change it.
+pub(super) async fn change_keys(
+    State(state): State<Arc<ApiState>>,
+    body: axum::body::Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let malformed = || ApiError::invalid("the body is not {\"statements\": [{…}]}");
+    let body: Value = serde_json::from_slice(&body).map_err(|_e| malformed())?;
+    let statements = body.get("statements").and_then(Value::as_array).ok_or_else(malformed)?;
+    let statements: Option<Vec<_>> = statements.iter().map(|s| s.as_object().cloned()).collect();
+    let statements = statements.ok_or_else(malformed)?;
+    let answer = run(&state, None, move |s, _context| {
+        let numbers = s.ledger.change_keys(statements)?;
+        let mut answer = keys_json(s);
+        if let Some(map) = answer.as_object_mut() {
+            map.insert("receipt_seq".to_owned(), json!(numbers));
+        }
+        Ok(answer)
+    })
+    .await?;
+    Ok(Json(answer))
 }
 
 /// Tiles and entry bundles of the C2SP tlog-tiles layout, from what the newest checkpoint signs.

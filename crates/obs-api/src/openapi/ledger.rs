@@ -22,6 +22,14 @@ pub(super) const ROUTES: &[Route] = &[
         ("log_vkey", "string"),
     ]),
     get("/obs/ledger/checkpoint", "ledgerCheckpoint", "Signed checkpoint (C2SP signed note)"),
+    get("/obs/ledger/keys", "ledgerKeys", "The log's keys, the current one last")
+        .answer(&[("keys", "array")]),
+    post(
+        "/obs/ledger/keys",
+        "changeLedgerKeys",
+        "Statements about the log's keys, signed by them (made by vm-obs ledger rotate-key)",
+    )
+    .answer(&[("keys", "array"), ("receipt_seq", "array")]),
     get("/obs/ledger/proof", "ledgerProof", "Inclusion proof of a receipt (C2SP tlog-proof)")
         .parameters(&[&[("seq", 'q', "integer", "sequence number of the receipt")]]),
     get(

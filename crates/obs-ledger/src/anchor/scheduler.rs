@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use obs_disk::{Clock, Disk, write_durable};
 use obs_proof::checkpoint::Checkpoint;
 use obs_proof::hash::{blake3_of, blake3_text};
-use obs_proof::note::{Note, VerifierKey};
+use obs_proof::note::Note;
 use obs_types::{ContentHash, DurationMs, TimestampMs};
 use serde_json::Value;
 
@@ -301,9 +301,9 @@ impl Scheduler {
         let Some(text) = entry.scheduled.anchor.newest()? else { return Ok(()) };
         let head = self.ledger.head();
         let target = entry.scheduled.anchor.target();
-        let key = VerifierKey::parse(&head.log_vkey).map_err(|e| e.to_string())?;
+        let keys = self.ledger.log_keys();
         let note = Note::parse(text.as_bytes()).map_err(|e| format!("{target}: {e}"))?;
-        note.verify(&[&key]).map_err(|e| format!("{target}: {e}"))?;
+        note.verify(&keys.iter().collect::<Vec<_>>()).map_err(|e| format!("{target}: {e}"))?;
         let there = Checkpoint::parse(&note.text).map_err(|e| format!("{target}: {e}"))?;
         match self.ledger.root_at(there.size) {
             Some(root) if root == there.root && there.origin == head.origin => Ok(()),

@@ -51,7 +51,7 @@ impl Ledger {
         let proof = self.core().log.state.tree.consistency_proof(old, size)?;
         // Only the log's own signature concerns a witness.
         let mut alone = parsed;
-        alone.signatures.retain(|s| s.name == self.verifier.name());
+        alone.signatures.retain(|s| s.name == self.config.origin);
         Ok(AddCheckpoint { old, proof, note: alone.to_string() })
     }
 
@@ -65,10 +65,11 @@ impl Ledger {
         if self.config.mode == LedgerMode::ReadOnly {
             return Err(LedgerError::ReadOnly);
         }
-        note.verify(&[&self.verifier]).map_err(LedgerError::Cosigned)?;
         note.verify(witnesses).map_err(LedgerError::Cosigned)?;
         let checkpoint = Checkpoint::parse(&note.text).map_err(LedgerError::Cosigned)?;
         let mut core = self.core();
+        let current = core.log.state.keys.current().unwrap_or(&self.first_key);
+        note.verify(&[current]).map_err(LedgerError::Cosigned)?;
         if checkpoint.size > core.committed.size {
             let (size1, size2) = (checkpoint.size, core.committed.size);
             let source = obs_proof::ProofError::SizeOrder { size1, size2 };

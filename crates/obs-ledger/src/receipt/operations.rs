@@ -184,6 +184,13 @@ impl Receipt {
         Self::new(ReceiptType::Gap, fields)
     }
 
+    /// `fields` are a statement of `obs_proof::keys`, signed.
+    pub(crate) fn key_statement(kind: ReceiptType, mut fields: Map<String, Value>) -> Self {
+        fields.remove("type");
+        fields.insert("tags".to_owned(), tags(&["observability", "ledger", "key"], &[]));
+        Self::new(kind, fields)
+    }
+
     pub fn ledger_recovered(r: LedgerRecovered) -> Self {
         let fields = object(json!({
             "torn_file": r.torn_file,

@@ -20,10 +20,12 @@ pub enum ReceiptType {
     Gap,
     LedgerRecovered,
     Anchor,
+    KeyRotate,
+    KeyRevoke,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -40,6 +42,8 @@ impl ReceiptType {
         Self::Gap,
         Self::LedgerRecovered,
         Self::Anchor,
+        Self::KeyRotate,
+        Self::KeyRevoke,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -60,6 +64,8 @@ impl ReceiptType {
             Self::Gap => "obs_gap",
             Self::LedgerRecovered => "obs_ledger_recovered",
             Self::Anchor => "obs_anchor",
+            Self::KeyRotate => obs_proof::keys::ROTATE,
+            Self::KeyRevoke => obs_proof::keys::REVOKE,
         }
     }
 
@@ -72,6 +78,11 @@ impl ReceiptType {
     /// Whether it closes an hour of a stream.
     pub fn is_seal(self) -> bool {
         matches!(self, Self::MetricSnapshot | Self::LogBatch | Self::TraceBatch)
+    }
+
+    /// Whether it says which keys are the log's.
+    pub fn is_key(self) -> bool {
+        matches!(self, Self::KeyRotate | Self::KeyRevoke)
     }
 
     /// The JSON Schema (draft 2020-12) of this type's receipts.
@@ -111,6 +122,12 @@ impl ReceiptType {
                 include_str!("../../../../docs/format/schemas/obs_ledger_recovered.json")
             }
             Self::Anchor => include_str!("../../../../docs/format/schemas/obs_anchor.json"),
+            Self::KeyRotate => {
+                include_str!("../../../../docs/format/schemas/obs_key_rotate.json")
+            }
+            Self::KeyRevoke => {
+                include_str!("../../../../docs/format/schemas/obs_key_revoke.json")
+            }
         }
     }
 }

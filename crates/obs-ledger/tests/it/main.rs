@@ -4,6 +4,7 @@
 
 mod anchors;
 mod crash;
+mod keys;
 mod ledger;
 mod receipts;
 mod second_verifier;

@@ -197,6 +197,7 @@ fn written() -> (FakeDisk, Vec<Value>) {
     let disk = FakeDisk::new();
     let ledger = Ledger::open(config(Arc::new(disk.clone()), clock(), Path::new(DATA))).unwrap();
     ledger.append(samples()).unwrap();
+    crate::keys::rotate(&disk, &ledger, 0, true).unwrap();
     let lines = lines(&ledger).iter().map(|l| serde_json::from_str(l).unwrap()).collect();
     (disk, lines)
 }

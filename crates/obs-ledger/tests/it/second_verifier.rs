@@ -14,14 +14,14 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn python() -> bool {
+pub(crate) fn python() -> bool {
     Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success())
 }
 
 /// Exit code and findings (without notes) of both verifiers.
-type Answer = (u8, BTreeSet<String>);
+pub(crate) type Answer = (u8, BTreeSet<String>);
 
-fn second(dir: &Path, args: &[String]) -> Answer {
+pub(crate) fn second(dir: &Path, args: &[String]) -> Answer {
     let script = repository().join("docs/audit/verify.py");
     let out = Command::new("python3").arg(script).arg(dir).args(args).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
@@ -31,7 +31,7 @@ fn second(dir: &Path, args: &[String]) -> Answer {
     (code, bad.filter_map(|l| l.split(' ').next()).map(str::to_owned).collect())
 }
 
-fn first(dir: &Path, args: &[String]) -> Answer {
+pub(crate) fn first(dir: &Path, args: &[String]) -> Answer {
     let words = std::iter::once(dir.display().to_string()).chain(args.iter().cloned());
     let Ok(Parsed::Run(mut options)) = VerifyOptions::parse(words) else { panic!("{args:?}") };
     options.state_update = false;

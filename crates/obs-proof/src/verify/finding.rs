@@ -40,6 +40,10 @@ codes! {
     /// Signed in the log's name, but not by a trusted key, or the signature is wrong.
     BadLogSignature Tampering "BAD_LOG_SIGNATURE",
     CheckpointMalformed Tampering "CHECKPOINT_MALFORMED",
+    /// A key statement in the log that does not hold, or does not continue the chain of its keys.
+    KeyChainBroken Tampering "KEY_CHAIN_BROKEN",
+    /// Signed by a key that was revoked or retired by then, and by no other that counts.
+    KeyNotValid Tampering "KEY_NOT_VALID",
     /// The checkpoint is of another log than the key that signed it.
     WrongOrigin Tampering "WRONG_ORIGIN",
     /// The log ends before the size that its checkpoint signs.
@@ -95,6 +99,8 @@ codes! {
     /// Receipts behind the cosigned prefix: signed by the log's key alone.
     UnwitnessedTail Note "UNWITNESSED_TAIL",
     KeyFromData Note "KEY_FROM_DATA",
+    /// The trusted key was followed by another: that is the one to pin.
+    KeyRotated Note "KEY_ROTATED",
     TornTailUnsigned Note "TORN_TAIL_UNSIGNED",
     UnsignedTail Note "UNSIGNED_TAIL",
     RootFileStale Note "ROOT_FILE_STALE",

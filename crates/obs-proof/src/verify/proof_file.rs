@@ -72,7 +72,7 @@ fn check(
     options: &VerifyOptions,
     report: &mut VerifyReport,
 ) {
-    trust::checkpoint(proof.tlog.checkpoint.as_bytes(), policy, options, report);
+    trust::alone(proof.tlog.checkpoint.as_bytes(), policy, options, report);
     let seq = proof.tlog.index;
     match proof.check() {
         Ok(checkpoint) => {

@@ -11,6 +11,7 @@ use super::{
 use crate::canonical::check_line;
 use crate::checkpoint::Checkpoint;
 use crate::hash::{blake3_text, hash_eq, hash_from_text};
+use crate::keys::KeyChain;
 use crate::note::Note;
 use crate::time::parse_rfc3339;
 use crate::tree::Frontier;
@@ -49,15 +50,15 @@ pub fn verify_with(
     let cosigned = place.optional(&place.receipts.join(trust::COSIGNED_NAME), &mut report);
     let note = place.read(&place.receipts.join("checkpoint"), Code::CheckpointMissing, &mut report);
     let root_file = root_file(&place, &mut report);
-    let (checkpoint, cosigned) = match note.as_deref() {
-        Some(newest) => {
-            trust::checkpoints(newest, cosigned.as_deref(), policy.as_ref(), options, &mut report)
-        }
-        None => (None, None),
-    };
+    let newest = note.as_deref().and_then(|bytes| trust::read("checkpoint", bytes, &mut report));
+    let cosigned = cosigned
+        .filter(|_| note.is_some())
+        .and_then(|bytes| trust::read(trust::COSIGNED_NAME, &bytes, &mut report));
 
-    let mut pass = Pass::new(checkpoint.as_ref(), state.as_ref(), root_file);
-    pass.cosigned = cosigned.as_ref().map(|c| &c.checkpoint);
+    let checkpoint = newest.as_ref().map(|(_note, checkpoint)| checkpoint);
+    let mut pass = Pass::new(checkpoint, state.as_ref(), root_file);
+    let prefix = cosigned.as_ref().map(|(_note, checkpoint)| checkpoint.clone());
+    pass.cosigned = prefix.as_ref();
     pass.note_roots();
     match File::open(place.receipts.join(LOG_NAME)) {
         Ok(file) => {
@@ -70,6 +71,10 @@ pub fn verify_with(
         }
         Err(e) => report.add(Finding::new(Code::IoError, e.to_string()).path(LOG_NAME)),
     }
+    // Only the log says which keys have followed those that are pinned.
+    let said = trust::Said { keys: &pass.keys, last_timestamp: pass.last_timestamp };
+    let cosigned =
+        trust::judge(newest.as_ref(), cosigned, policy.as_ref(), said, options, &mut report);
     pass.check_roots(&mut report);
     pass.check_state(&mut report);
     pass.check_cosigned(cosigned.as_ref(), options, &mut report);
@@ -206,6 +211,7 @@ struct Pass<'a> {
     cosigned: Option<&'a Checkpoint>,
     cosigned_root: Option<Hash>,
     last_timestamp: Option<i64>,
+    keys: KeyChain,
     seals: Seals,
 }
 
@@ -227,6 +233,7 @@ impl<'a> Pass<'a> {
             cosigned: None,
             cosigned_root: None,
             last_timestamp: None,
+            keys: KeyChain::default(),
             seals: Seals::default(),
         };
         pass.note_roots();
@@ -306,6 +313,10 @@ impl<'a> Pass<'a> {
             _ => {}
         }
         self.last_timestamp = self.last_timestamp.max(timestamp);
+        let origin = self.checkpoint.map_or("", |c| c.origin.as_str());
+        if let Err(e) = self.keys.receipt(origin, &object, seq) {
+            report.add(Finding::new(Code::KeyChainBroken, e.to_string()).at(seq, offset));
+        }
         self.seals.receipt(&object, seq, timestamp, report);
     }
 

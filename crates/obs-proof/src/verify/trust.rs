@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{Code, Finding, UsageError, VerifyOptions, VerifyReport};
 use crate::ProofError;
 use crate::checkpoint::Checkpoint;
+use crate::keys::KeyChain;
 use crate::note::{Note, VerifierKey};
 use crate::policy::Policy;
 
@@ -60,50 +61,64 @@ fn keys_in(dir: &Path) -> Vec<VerifierKey> {
         .collect()
 }
 
-/// Reads the note and checks every signature in it. `None` if there is no checkpoint to go by; a
-/// checkpoint that is wrongly signed is returned, so that the rest can still be examined.
-pub(super) fn checkpoint(
+/// A note that was read, and what it says; its signatures are not judged yet.
+pub(super) type Read = (Note, Checkpoint);
+
+/// What the log itself says about its keys, and about the time of its last signed receipt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    pub(super) keys: &'a KeyChain,
+    pub(super) last_timestamp: Option<i64>,
+}
+
+/// Checks every signature of a checkpoint that comes without its log: no key has followed another
+/// as far as can be known.
+pub(super) fn alone(
     bytes: &[u8],
     policy: Option<&Policy>,
     options: &VerifyOptions,
     report: &mut VerifyReport,
-) -> Option<Checkpoint> {
-    let (note, checkpoint) = parsed("checkpoint", bytes, report)?;
+) {
+    let Some((note, checkpoint)) = read("checkpoint", bytes, report) else { return };
     report.origin = Some(checkpoint.origin.clone());
     if let Some(policy) = policy {
-        log_signature(&note, &checkpoint, policy, report);
+        let keys = KeyChain::default();
+        let said = Said { keys: &keys, last_timestamp: None };
+        log_signature(&note, &checkpoint, policy, said, report);
         quorum(cosigned_by(&note, policy, report), policy, options, report);
     }
-    Some(checkpoint)
 }
 
-/// A folder's two checkpoints: the newest, and the newest that witnesses have cosigned, which is
-/// taken where the newest has no quorum of its own.
-pub(super) fn checkpoints(
-    newest: &[u8],
-    cosigned: Option<&[u8]>,
+/// Judges a folder's two checkpoints: the newest, and the newest that witnesses have cosigned,
+/// which is taken where the newest has no quorum of its own.
+pub(super) fn judge(
+    newest: Option<&Read>,
+    cosigned: Option<Read>,
     policy: Option<&Policy>,
+    said: Said<'_>,
     options: &VerifyOptions,
     report: &mut VerifyReport,
-) -> (Option<Checkpoint>, Option<Cosigned>) {
-    let cosigned = cosigned.and_then(|bytes| earlier(bytes, policy, report));
-    let Some((note, checkpoint)) = parsed("checkpoint", newest, report) else {
-        return (None, cosigned);
-    };
-    report.origin = Some(checkpoint.origin.clone());
-    if let Some(policy) = policy {
-        log_signature(&note, &checkpoint, policy, report);
-        let by_newest = cosigned_by(&note, policy, report);
-        let met = |by: &[(String, u64)]| !by.is_empty() && policy.quorum_met(&names(by));
-        match &cosigned {
-            Some(c) if !met(&by_newest) && met(&c.by) => {
-                report.cosigned_by.clone_from(&c.by);
-                report.unwitnessed_receipts = checkpoint.size.saturating_sub(c.checkpoint.size);
+) -> Option<Cosigned> {
+    // Who stands for it is said before what is in it.
+    let found_in_it = std::mem::take(&mut report.findings);
+    let cosigned = cosigned.map(|read| earlier(read, policy, said, report));
+    if let Some((note, checkpoint)) = newest {
+        report.origin = Some(checkpoint.origin.clone());
+        if let Some(policy) = policy {
+            log_signature(note, checkpoint, policy, said, report);
+            let by_newest = cosigned_by(note, policy, report);
+            let met = |by: &[(String, u64)]| !by.is_empty() && policy.quorum_met(&names(by));
+            match &cosigned {
+                Some(c) if !met(&by_newest) && met(&c.by) => {
+                    report.cosigned_by.clone_from(&c.by);
+                    report.unwitnessed_receipts = checkpoint.size.saturating_sub(c.checkpoint.size);
+                }
+                _ => quorum(by_newest, policy, options, report),
             }
-            _ => quorum(by_newest, policy, options, report),
         }
     }
-    (Some(checkpoint), cosigned)
+    report.findings.extend(found_in_it);
+    cosigned
 }
 
 /// A checkpoint that is not the newest, and who has cosigned it when (Unix seconds).
@@ -121,17 +136,23 @@ impl Cosigned {
     }
 }
 
-fn earlier(bytes: &[u8], policy: Option<&Policy>, report: &mut VerifyReport) -> Option<Cosigned> {
-    let (note, checkpoint) = parsed(COSIGNED_NAME, bytes, report)?;
-    let Some(policy) = policy else { return Some(Cosigned { checkpoint, by: Vec::new() }) };
+fn earlier(
+    (note, checkpoint): Read,
+    policy: Option<&Policy>,
+    said: Said<'_>,
+    report: &mut VerifyReport,
+) -> Cosigned {
+    let Some(policy) = policy else { return Cosigned { checkpoint, by: Vec::new() } };
     // Its signature by the log counts like that of the newest, but does not stand for that one.
     let signed_by = std::mem::take(&mut report.signed_by);
-    log_signature(&note, &checkpoint, policy, report);
+    let said = Said { last_timestamp: None, ..said };
+    log_signature(&note, &checkpoint, policy, said, report);
     report.signed_by = signed_by;
-    Some(Cosigned { by: cosigned_by(&note, policy, report), checkpoint })
+    Cosigned { by: cosigned_by(&note, policy, report), checkpoint }
 }
 
-fn parsed(name: &str, bytes: &[u8], report: &mut VerifyReport) -> Option<(Note, Checkpoint)> {
+/// `None`, and a finding, if it is no checkpoint.
+pub(super) fn read(name: &str, bytes: &[u8], report: &mut VerifyReport) -> Option<Read> {
     let parsed = Note::parse(bytes)
         .and_then(|note| Checkpoint::parse(&note.text).map(|checkpoint| (note, checkpoint)));
     parsed
@@ -141,11 +162,31 @@ fn parsed(name: &str, bytes: &[u8], report: &mut VerifyReport) -> Option<(Note, 
         .ok()
 }
 
-fn log_signature(note: &Note, checkpoint: &Checkpoint, policy: &Policy, report: &mut VerifyReport) {
-    let keys: Vec<&VerifierKey> = policy.logs().iter().collect();
+fn log_signature(
+    note: &Note,
+    checkpoint: &Checkpoint,
+    policy: &Policy,
+    said: Said<'_>,
+    report: &mut VerifyReport,
+) {
+    let trusted = said.keys.trusted(policy.logs());
+    let keys: Vec<&VerifierKey> = trusted.iter().collect();
     match note.verify(&keys) {
-        Ok(verified) => {
+        Ok(mut verified) => {
+            let mut refused = Vec::new();
+            verified.retain(|v| {
+                let last = said.last_timestamp;
+                let refusal = said.keys.refusal(v.id, &v.name, checkpoint.size, last);
+                let counts = refusal.is_none();
+                refused.extend(refusal);
+                counts
+            });
+            if verified.is_empty() {
+                report.add(Finding::new(Code::KeyNotValid, refused.join("; ")));
+                return;
+            }
             report.signed_by = verified.iter().map(|v| v.name.clone()).collect();
+            report.signed_by.dedup();
             if !verified.iter().any(|v| v.name == checkpoint.origin) {
                 report.add(Finding::new(
                     Code::WrongOrigin,
@@ -154,6 +195,13 @@ fn log_signature(note: &Note, checkpoint: &Checkpoint, policy: &Policy, report: 
                         checkpoint.origin, report.signed_by
                     ),
                 ));
+            }
+            let pinned = |id: u32| policy.logs().iter().any(|k| k.id() == id);
+            if let Some(current) = said.keys.current().filter(|k| !pinned(k.id()))
+                && !report.has(Code::KeyRotated)
+            {
+                let detail = format!("the log's key is now {current}");
+                report.add(Finding::new(Code::KeyRotated, detail));
             }
         }
         Err(ProofError::BadSignature { name }) => report.add(Finding::new(

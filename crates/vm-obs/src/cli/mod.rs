@@ -15,6 +15,7 @@ mod doctor;
 mod export;
 mod human;
 mod import;
+mod ledger;
 mod logs;
 mod metrics;
 mod offline;
@@ -76,6 +77,9 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// The ledger's keys: list, replace, take back
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Proofs that somebody else can check
     #[command(subcommand)]
     Prove(prove::ProveCommand),
@@ -158,6 +162,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Query(args) => receipts::query(&args, out).await?,
         Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),
+        Command::Ledger(command) => ledger::run(command, out).await?,
         Command::Prove(command) => prove::run(command, out).await?,
         Command::Export(command) => export::command(command, out).await?,
         Command::Import(command) => import::run(command, out).await?,

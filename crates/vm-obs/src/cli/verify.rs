@@ -64,7 +64,7 @@ impl RecordReader for Seals {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cli::out::testing::memory;
     use obs_disk::{Clock, ManualClock};
