@@ -3,7 +3,7 @@
 vmproof.md alone.
 
     verify.py [DIR|FILE.vmproof] [--policy F] [--log-key VKEY|F]... [--require-witness] [--state F]
-              [--from T] [--to T] [--expect-until T] [--receipts-only] [--files]
+              [--actors F] [--from T] [--to T] [--expect-until T] [--receipts-only] [--files]
               [--cosigned-within 10m]
 
 Python 3.11 and its standard library are enough. The PyPI module `blake3`, where installed, only
@@ -17,10 +17,10 @@ CLASS = {}
 for _exit, _names in {
     1: "UNSIGNED BAD_LOG_SIGNATURE CHECKPOINT_MALFORMED WRONG_ORIGIN TRUNCATED ROOT_MISMATCH NOT_CANONICAL "
        "SEQ_ORDER ROOT_HASH_MISMATCH TIMESTAMP_BACKWARDS ROOT_FILE_MISMATCH INCONSISTENT_WITH_STATE ROLLBACK "
-       "KEY_CHAIN_BROKEN KEY_NOT_VALID CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH "
+       "KEY_CHAIN_BROKEN KEY_NOT_VALID CONTRACT_INVALID ACTOR_REVOKED CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH "
        "PROOF_MALFORMED PROOF_MISMATCH RECORDS_MISMATCH",
     2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
-       "SEAL_INCOMPLETE UNKNOWN_VERSION",
+       "SEAL_INCOMPLETE UNKNOWN_VERSION ACTOR_UNKNOWN",
     3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE WITNESS_STALE", 5: "IO_ERROR"}.items():
     CLASS.update(dict.fromkeys(_names.split(), _exit))
 FOUND = []  # (code, detail); codes that are not in CLASS are notes
@@ -273,6 +273,41 @@ def check_signatures(ck, policy, require_witness, older=None, keys=None, last=No
     elif not by: find("UNWITNESSED")
     return signed, None
 
+# --- Contracts of actors --------------------------------------------------------------------
+DECIDED = {("obs_alert_ack", "alert_acknowledge"): "alert_id comment escalation_suppressed follow_up_required follow_up_deadline",
+           ("obs_silence", "alert_silence"): "matchers starts_at ends_at reason",
+           ("obs_silence", "alert_silence_expire"): "silence_id"}
+DECIDED.update({("obs_slo_definition", f"slo_{x}"): "slo" for x in ("create", "update", "delete")})
+def registry(text):
+    """{keyid: (DID, key, revoked at)}; ValueError if it is none."""
+    out = {}
+    for words in (line.split() for line in text.splitlines()):
+        if not words or words[0].startswith("#"): continue
+        name, key_id, key = vkey(words[1], 1)
+        if words[0] != "actor" or not re.fullmatch(r"did:vm:[\w.-]+:[\w.-]+", name, re.A): raise ValueError(name)
+        if words[2:] and (words[2] != "revoked" or len(words) != 4 or when(words[3]) is None): raise ValueError(name)
+        if f"{name}#{key_id.hex()}" in out: raise ValueError(name)
+        out[f"{name}#{key_id.hex()}"] = name, key, when(words[3]) if words[2:] else None
+    return out
+def check_contract(r, t, origin, actors):
+    e = r["contract"]
+    try:
+        kind, (signature,) = e["payloadType"], e["signatures"]
+        if len(e) != 3 or len(signature) != 2 or kind != "application/vnd.vm-obs.contract+json": raise ValueError("envelope")
+        payload, keyid = b64(e["payload"]), signature["keyid"]
+        if keyid not in actors: return find("ACTOR_UNKNOWN", str(keyid))
+        did, key, revoked = actors[keyid]
+        if not ed25519(key, b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload), b64(signature["sig"])): raise ValueError("signature")
+        if revoked is not None and (t is None or t > revoked): return find("ACTOR_REVOKED", keyid)
+        c = parse_line(payload)
+        operation, subject = c["operation_type"], c["subject"]
+        said = {"v": 1, "origin": origin, "initiated_by": r.get("initiated_by", r.get("acknowledged_by")),
+                "operation_type": r.get("operation_type"), "issued_at": c["issued_at"], "subject": subject}
+        names = DECIDED[r.get("type"), operation].split()
+        if c != said or c["initiated_by"] != did or when(c["issued_at"]) is None or sorted(subject) != sorted(names): raise ValueError("payload")
+        if any(name not in r or canonical(subject[name]) != canonical(r[name]) for name in names): raise ValueError("another content")
+    except (ValueError, KeyError, TypeError, AttributeError) as x: find("CONTRACT_INVALID", repr(x))
+
 # --- Receipts and seals ---------------------------------------------------------------------
 def when(text):
     """Milliseconds since the epoch of an RFC 3339 time in UTC; None for anything else."""
@@ -453,6 +488,9 @@ def verify(o):
     bare = not os.path.exists(receipts) and any(os.path.exists(f"{folder}/{n}") for n in ("checkpoint", name))
     if bare: receipts = folder
     policy, state, signed = policy_of(o, receipts), None, False
+    actors_path = o["--actors"] or receipts + "/actors.txt"
+    try: actors = registry(open(actors_path).read()) if o["--actors"] or os.path.exists(actors_path) else {}
+    except (OSError, ValueError, IndexError) as e: raise Usage(f"actors: {e}")
     if o["--state"]:
         try: state = note(open(o["--state"], "rb").read())
         except (OSError, ValueError) as e: raise Usage(f"state: {e}")
@@ -488,6 +526,7 @@ def verify(o):
         last = max(x for x in (last, t, -10**18) if x is not None)
         try: keys.receipt(r, seq, ck[2])
         except (ValueError, IndexError) as e: find("KEY_CHAIN_BROKEN", f"{seq}: {e}")
+        if "contract" in r: check_contract(r, t, ck[2], actors)
         seals.receipt(r, t)
     if ck and policy: signed, late = check_signatures(ck, policy, o["--require-witness"], older, keys, last)
     elif older and policy: check_log_signature(older, policy, keys); cosigned_by(older, policy)
@@ -527,7 +566,7 @@ def verify(o):
     return next((e for e in (1, 5, 2, 3) if e in exits), 0), verified
 
 def arguments(words):
-    o = dict.fromkeys(("--policy", "--state", "--from", "--to", "--expect-until"))
+    o = dict.fromkeys(("--policy", "--actors", "--state", "--from", "--to", "--expect-until"))
     o.update({"DIR": None, "--log-key": [], "--require-witness": False, "--receipts-only": False,
               "--files": False, "--cosigned-within": 3_600_000})
     words = iter(words)

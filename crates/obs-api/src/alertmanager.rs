@@ -198,7 +198,8 @@ async fn show(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Res
 async fn expire(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Response {
     let work = async {
         let now = state.front.now();
-        blocking(&state, move |s| s.alerts.expire_silence(&id, "alertmanager-api", now)).await??;
+        blocking(&state, move |s| s.alerts.expire_silence(&id, "alertmanager-api", None, now))
+            .await??;
         Ok(().into_response())
     };
     answer(work.await)
@@ -264,9 +265,9 @@ async fn create(State(state): State<Arc<ApiState>>, body: Bytes) -> Response {
                 return Err(ApiError::not_found(format!("silence {id} not found")));
             }
             let by = request.created_by.clone();
-            let (silence, _seq) = s.alerts.silence(request, now)?;
+            let (silence, _seq) = s.alerts.silence(request, None, now)?;
             if let Some(id) = &replaced {
-                s.alerts.expire_silence(id, &by, now)?;
+                s.alerts.expire_silence(id, &by, None, now)?;
             }
             Ok(silence)
         })

@@ -5,6 +5,7 @@
 //! shorter than or different from what this node signed is refused, because repairing it is what
 //! somebody who tampered with it would need.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +40,9 @@ pub(crate) struct LogState {
     pub(crate) last_timestamp: i64,
     /// The keys that followed each other, as the receipts say.
     pub(crate) keys: KeyChain,
+    /// Storage path of each sealed file and the number of the newest receipt that seals it, so
+    /// that a proof need not read the log.
+    pub(crate) seals: BTreeMap<String, u64>,
     origin: String,
 }
 
@@ -71,6 +75,7 @@ impl LogState {
         Self {
             origin: origin.to_owned(),
             keys: KeyChain::default(),
+            seals: BTreeMap::new(),
             tree: Tree::default(),
             chain: Frontier::default(),
             offsets: vec![0],
@@ -93,6 +98,11 @@ impl LogState {
             if let Err(e) = self.keys.receipt(&self.origin, &object, self.size()) {
                 tracing::error!(seq = self.size(), error = %e, "a key statement is not followed");
             }
+        }
+        if let Some(object) = object_with(line, SEAL_MARK) {
+            // Its own path, not one that a list in it names.
+            let path = object.get("storage_path").and_then(Value::as_str);
+            self.seals.extend(path.map(|p| (p.to_owned(), self.size())));
         }
         self.tree.push(Sha256Tree::leaf(line));
         self.chain.push(Blake3Tree::leaf(line));
@@ -376,6 +386,8 @@ fn torn_file_of(line: &[u8]) -> Option<String> {
 
 /// What the types of key statements begin with.
 const KEY_MARK: &[u8] = b"\"obs_key_";
+
+const SEAL_MARK: &[u8] = b"\"storage_path\":";
 
 /// Parses a line if these bytes occur in it.
 fn object_with(line: &[u8], mark: &[u8]) -> Option<Map<String, Value>> {

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use obs_disk::Disk;
 use obs_ledger::{AlertAck, AlertFired, AlertResolved, Ledger, Receipt};
 use obs_rules::{
-    AlertBook, AlertRecord, AlertStatus, BookChange, Effect, GroupOptions, InhibitRule, RuleFile,
-    RuleHealth, RuleKind, RuleSet, RulesError, Silence, StepContext,
+    AckContract, AlertBook, AlertRecord, AlertStatus, BookChange, Effect, GroupOptions,
+    InhibitRule, RuleFile, RuleHealth, RuleKind, RuleSet, RulesError, Silence, StepContext,
 };
 use obs_types::{MetricBatch, NodeName, SeriesSource, TimestampMs};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 pub use obs_rules::{AckRequest, AlertFilter, SilenceMatcher, SilenceRequest};
 
 use crate::OpsError;
+use crate::contracts::Contracts;
 use crate::ids::DayIds;
 use crate::rule_json::{active_json, evaluated, rule_json};
 
@@ -49,6 +50,7 @@ pub struct AlertService {
     rules: Mutex<RuleSet>,
     book: Mutex<AlertBook>,
     owed: Mutex<Owed>,
+    contracts: Contracts,
 }
 
 /// What the disk did not take yet.
@@ -123,6 +125,7 @@ impl AlertService {
             tracing::warn!(receipts = owed.receipts.len(), "alerts without receipts get them now");
         }
         let service = Self {
+            contracts: Contracts::open(&data_dir, Arc::clone(&disk), &ledger, now)?,
             data_dir,
             disk,
             ledger,
@@ -294,68 +297,67 @@ impl AlertService {
         self.book().firing().cloned().collect()
     }
 
-    /// Acknowledges; gives ENGINE's contract and the receipt's number.
+    /// Whether acknowledgements and silences that no actor has signed are refused from now on.
+    pub fn require_signed_contracts(&self, required: bool) {
+        self.contracts.require(required);
+    }
+
+    /// Acknowledges; gives ENGINE's contract and the receipt's number. `signed` is the actor's
+    /// DSSE envelope (`obs_proof::actor`); `Err(Invalid)` if it is not of this acknowledgement.
     pub fn ack(
         &self,
         id: &str,
         request: AckRequest,
+        signed: Option<&Value>,
         now: TimestampMs,
     ) -> Result<(Value, u64), OpsError> {
+        // Tried on a copy first: nothing may change by a contract that does not count.
+        let would_be = ack_receipt(&self.book().clone().ack(id, request.clone(), now)?);
+        let signed = self.contracts.judge(signed, &would_be, now)?;
         let mut contract = self.book().ack(id, request, now)?;
         contract.operation_id = self.operations.next(now);
         self.save()?;
-        let sequence = self.ledger.append(vec![Receipt::alert_ack(AlertAck {
-            operation_id: contract.operation_id.clone(),
-            alert_id: contract.alert_id.clone(),
-            acknowledged_by: contract.acknowledged_by.clone(),
-            acknowledged_at: contract.acknowledged_at,
-            comment: contract.comment.clone(),
-            escalation_suppressed: contract.escalation_suppressed,
-            follow_up_required: contract.follow_up_required,
-            follow_up_deadline: contract.follow_up_deadline,
-        })])?;
+        let receipt = ack_receipt(&contract).with_contract(signed);
+        let sequence = self.ledger.append(vec![receipt])?;
         Ok((contract.to_json(), first(&sequence)))
     }
 
-    /// Makes a silence; gives it and the receipt's number.
+    /// Makes a silence; gives it and the receipt's number. `signed` as for [`Self::ack`].
     pub fn silence(
         &self,
         request: SilenceRequest,
+        signed: Option<&Value>,
         now: TimestampMs,
     ) -> Result<(Value, u64), OpsError> {
+        let would_be = self.book().clone().add_silence(request.clone(), now)?;
+        let by = would_be.created_by.clone();
+        let would_be = silence_receipt(&would_be, "alert_silence", &by, String::new());
+        let signed = self.contracts.judge(signed, &would_be, now)?;
         let silence = self.book().add_silence(request, now)?;
-        let by = silence.created_by.clone();
-        let sequence = self.record_silence(&silence, "alert_silence", &by, now)?;
-        Ok((silence.to_json(now), sequence))
+        self.save()?;
+        let id = self.operations.next(now);
+        let receipt = silence_receipt(&silence, "alert_silence", &by, id).with_contract(signed);
+        let sequence = self.ledger.append(vec![receipt])?;
+        Ok((silence.to_json(now), first(&sequence)))
     }
 
-    /// Ends a silence now; gives the receipt's number.
-    pub fn expire_silence(&self, id: &str, by: &str, now: TimestampMs) -> Result<u64, OpsError> {
-        let silence = self.book().expire_silence(id, now)?;
-        self.record_silence(&silence, "alert_silence_expire", by, now)
-    }
-
-    fn record_silence(
+    /// Ends a silence now; gives the receipt's number. `signed` as for [`Self::ack`].
+    pub fn expire_silence(
         &self,
-        silence: &Silence,
-        operation_type: &str,
+        id: &str,
         by: &str,
+        signed: Option<&Value>,
         now: TimestampMs,
     ) -> Result<u64, OpsError> {
+        const OPERATION: &str = "alert_silence_expire";
+        let would_be = self.book().clone().expire_silence(id, now)?;
+        let would_be = silence_receipt(&would_be, OPERATION, by, String::new());
+        let signed = self.contracts.judge(signed, &would_be, now)?;
+        let silence = self.book().expire_silence(id, now)?;
         self.save()?;
-        let matchers =
-            silence.matchers.iter().map(|m| format!("{}{}{:?}", m.name, m.op, m.value)).collect();
-        let sequence = self.ledger.append(vec![Receipt::silence(obs_ledger::Silence {
-            operation_id: self.operations.next(now),
-            operation_type: operation_type.to_owned(),
-            silence_id: silence.id.clone(),
-            initiated_by: by.to_owned(),
-            matchers,
-            starts_at: silence.starts_at,
-            ends_at: silence.ends_at,
-            reason: silence.reason.clone(),
-        })])?;
-        Ok(first(&sequence))
+        let id = self.operations.next(now);
+        let receipt = silence_receipt(&silence, OPERATION, by, id).with_contract(signed);
+        Ok(first(&self.ledger.append(vec![receipt])?))
     }
 
     pub fn silences(&self, now: TimestampMs) -> Vec<Value> {
@@ -484,6 +486,33 @@ fn unrecorded(book: &AlertBook, ledger: &Ledger) -> Result<Vec<Receipt>, OpsErro
     }
     missing.sort_by_key(|(at, _)| *at);
     Ok(missing.into_iter().map(|(_, receipt)| receipt).collect())
+}
+
+fn ack_receipt(contract: &AckContract) -> Receipt {
+    Receipt::alert_ack(AlertAck {
+        operation_id: contract.operation_id.clone(),
+        alert_id: contract.alert_id.clone(),
+        acknowledged_by: contract.acknowledged_by.clone(),
+        acknowledged_at: contract.acknowledged_at,
+        comment: contract.comment.clone(),
+        escalation_suppressed: contract.escalation_suppressed,
+        follow_up_required: contract.follow_up_required,
+        follow_up_deadline: contract.follow_up_deadline,
+    })
+}
+
+fn silence_receipt(silence: &Silence, operation_type: &str, by: &str, id: String) -> Receipt {
+    let matchers = &silence.matchers;
+    Receipt::silence(obs_ledger::Silence {
+        operation_id: id,
+        operation_type: operation_type.to_owned(),
+        silence_id: silence.id.clone(),
+        initiated_by: by.to_owned(),
+        matchers: matchers.iter().map(|m| format!("{}{}{:?}", m.name, m.op, m.value)).collect(),
+        starts_at: silence.starts_at,
+        ends_at: silence.ends_at,
+        reason: silence.reason.clone(),
+    })
 }
 
 fn first(sequence: &[u64]) -> u64 {

@@ -8,6 +8,7 @@
 mod alerts;
 mod anomaly;
 mod config;
+mod contracts;
 mod error;
 mod ids;
 mod rule_json;
@@ -21,6 +22,7 @@ pub use alerts::{
 };
 pub use anomaly::{AnomalyService, Watch};
 pub use config::record_config;
+pub use contracts::ACTORS_FILE;
 pub use error::OpsError;
 pub use ids::DayIds;
 pub use seal::{SealService, SealSettings};

@@ -11,6 +11,7 @@ use obs_types::{ContentHash, LabelSet, MetricBatch, SeriesSamples, TimestampMs};
 use serde_json::{Map, Value, json};
 
 use crate::OpsError;
+use crate::contracts::Contracts;
 use crate::ids::{DayIds, day};
 
 /// Keeps the objectives and their newest reports.
@@ -21,6 +22,7 @@ pub struct SloService {
     ledger: Arc<Ledger>,
     operations: Arc<DayIds>,
     state: Mutex<State>,
+    contracts: Contracts,
 }
 
 #[derive(Debug, Default)]
@@ -74,15 +76,23 @@ impl SloService {
             true
         })?;
         state.reported.get_or_insert_with(|| day(now));
-        Ok(Self { data_dir, disk, ledger, operations, state: Mutex::new(state) })
+        let contracts = Contracts::open(&data_dir, Arc::clone(&disk), &ledger, now)?;
+        Ok(Self { data_dir, disk, ledger, operations, state: Mutex::new(state), contracts })
+    }
+
+    /// Whether definitions that no actor has signed are refused from now on.
+    pub fn require_signed_contracts(&self, required: bool) {
+        self.contracts.require(required);
     }
 
     /// Defines an objective, or changes the one of the same id. `definition` is ENGINE's contract
-    /// or its `slo` object alone. Gives the contract and the receipt's number.
+    /// or its `slo` object alone. Gives the contract and the receipt's number. `signed` is the
+    /// actor's DSSE envelope (`obs_proof::actor`); `Err(Invalid)` if it is not of this definition.
     pub fn create(
         &self,
         definition: &Value,
         initiated_by: &str,
+        signed: Option<&Value>,
         now: TimestampMs,
     ) -> Result<(Value, u64), OpsError> {
         let definition = definition.get("slo").unwrap_or(definition);
@@ -94,6 +104,15 @@ impl SloService {
         let slo = parse(definition)?;
         let known = self.lock().slos.contains_key(&slo.id);
         let operation_type = if known { "slo_update" } else { "slo_create" };
+        let receipt = |operation_id: String| {
+            Receipt::slo_definition(SloDefinition {
+                operation_id,
+                operation_type: operation_type.to_owned(),
+                initiated_by: initiated_by.to_owned(),
+                slo: fields.clone(),
+            })
+        };
+        let signed = self.contracts.judge(signed, &receipt(String::new()), now)?;
         {
             let mut state = self.lock();
             let mut created = state.created.clone();
@@ -104,12 +123,8 @@ impl SloService {
             state.slos.insert(slo.id.clone(), slo);
         }
         let operation_id = self.operations.next(now);
-        let sequence = self.ledger.append(vec![Receipt::slo_definition(SloDefinition {
-            operation_id: operation_id.clone(),
-            operation_type: operation_type.to_owned(),
-            initiated_by: initiated_by.to_owned(),
-            slo: fields.clone(),
-        })])?;
+        let receipt = receipt(operation_id.clone()).with_contract(signed);
+        let sequence = self.ledger.append(vec![receipt])?;
         let contract = json!({
             "operation_id": operation_id,
             "operation_type": operation_type,

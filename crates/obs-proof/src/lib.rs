@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod actor;
 pub mod canonical;
 pub mod checkpoint;
 pub mod hash;

@@ -97,7 +97,9 @@ pub(super) async fn ack(
             .map(|t| parse_time(&t, now).map(|t| t.floor_to_ms()))
             .transpose()?,
     };
-    let (contract, seq) = blocking(&state, move |s| s.alerts.ack(&id, request, now)).await??;
+    let signed = body.get("contract").cloned();
+    let ack = move |s: &ApiState| s.alerts.ack(&id, request, signed.as_ref(), now);
+    let (contract, seq) = blocking(&state, ack).await??;
     Ok(with_receipt(contract, seq))
 }
 
@@ -128,12 +130,16 @@ pub(super) async fn silence(
     let request = SilenceRequest {
         node: text(&body, "node")?,
         matchers: matchers(&body)?,
-        starts_at: None,
+        starts_at: text(&body, "starts_at")?
+            .map(|t| parse_time(&t, now).map(|t| t.floor_to_ms()))
+            .transpose()?,
         duration_ms: parse_duration(&duration)?.0,
         reason: text(&body, "reason")?.unwrap_or_default(),
         created_by: text(&body, "by")?.unwrap_or_else(|| BY.to_owned()),
     };
-    let (silence, seq) = blocking(&state, move |s| s.alerts.silence(request, now)).await??;
+    let signed = body.get("contract").cloned();
+    let silence = move |s: &ApiState| s.alerts.silence(request, signed.as_ref(), now);
+    let (silence, seq) = blocking(&state, silence).await??;
     Ok(with_receipt(json!({"silence": silence}), seq))
 }
 
@@ -145,8 +151,13 @@ pub(super) async fn silences(State(state): State<Arc<ApiState>>) -> Result<Json<
 pub(super) async fn expire(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
+    body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
+    let body = object(&body)?;
     let now = state.front.now();
-    let seq = blocking(&state, move |s| s.alerts.expire_silence(&id, BY, now)).await??;
+    let by = text(&body, "by")?.unwrap_or_else(|| BY.to_owned());
+    let signed = body.get("contract").cloned();
+    let expire = move |s: &ApiState| s.alerts.expire_silence(&id, &by, signed.as_ref(), now);
+    let seq = blocking(&state, expire).await??;
     Ok(with_receipt(json!({"expired": true}), seq))
 }

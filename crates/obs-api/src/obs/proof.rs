@@ -138,7 +138,7 @@ fn file(name: &str, text: String) -> Response {
 /// The record with the receipt that seals its file.
 fn proof_file(s: &ApiState, record: SealedRecord) -> Result<String, ApiError> {
     let path = record.name.storage_path();
-    let seq = s.ledger.seal_of(&path)?.ok_or_else(|| {
+    let seq = s.ledger.seal_of(&path).ok_or_else(|| {
         ApiError::not_found(format!("{path} is sealed and its receipt is not written yet"))
     })?;
     Ok(s.ledger.proof_file(seq, Some(record.proven))?.to_string())

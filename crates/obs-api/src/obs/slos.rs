@@ -49,9 +49,11 @@ pub(super) async fn create(
     let definition: Value = serde_json::from_slice(&body)
         .map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))?;
     let by = definition.get("initiated_by").and_then(Value::as_str).unwrap_or(BY).to_owned();
-    let (mut contract, seq) =
-        run(&state, None, move |s, _context| Ok(s.slos.create(&definition, &by, s.front.now())?))
-            .await?;
+    let (mut contract, seq) = run(&state, None, move |s, _context| {
+        let signed = definition.get("contract");
+        Ok(s.slos.create(&definition, &by, signed, s.front.now())?)
+    })
+    .await?;
     if let Some(map) = contract.as_object_mut() {
         map.insert("receipt_seq".to_owned(), json!(seq));
     }

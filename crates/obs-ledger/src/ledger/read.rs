@@ -1,9 +1,9 @@
 //! Reading and proving: receipts, proofs and tiles of what the newest checkpoint signs.
 
+use obs_proof::Hash;
 use obs_proof::tile::{TILE_WIDTH, TileName, write_entries};
 use obs_proof::tlog_proof::TlogProof;
 use obs_proof::vmproof::{ProvenRecord, VmProof};
-use obs_proof::{Hash, canonical};
 
 use super::Ledger;
 use crate::log::{self, Lines};
@@ -95,16 +95,11 @@ impl Ledger {
     }
 
     /// Number of the receipt that seals a file, by its `storage_path`; the newest, if the same
-    /// seal was said twice. Reads the whole log.
-    pub fn seal_of(&self, storage_path: &str) -> Result<Option<u64>, LedgerError> {
-        let mut found = None;
-        self.read(0, &mut |seq, line| {
-            if line.contains(storage_path) && says_path(line, storage_path) {
-                found = Some(seq);
-            }
-            true
-        })?;
-        Ok(found)
+    /// seal was said twice. `None` also while its checkpoint is not signed.
+    pub fn seal_of(&self, storage_path: &str) -> Option<u64> {
+        let core = self.core();
+        let seq = core.log.state.seals.get(storage_path).copied();
+        seq.filter(|seq| *seq < core.committed.size)
     }
 
     /// A C2SP tile of the signed tree, for serving it; `None` if there is none of that name.
@@ -131,10 +126,4 @@ impl Ledger {
         let bytes: Vec<&[u8]> = lines.iter().map(|l| l.as_bytes()).collect();
         Ok(Some(write_entries(&bytes)?))
     }
-}
-
-/// Whether a line's own `storage_path` is that path, and not some path that a list in it names.
-fn says_path(line: &str, storage_path: &str) -> bool {
-    let object = canonical::check_line(line.as_bytes());
-    object.is_ok_and(|o| o.get("storage_path").and_then(|p| p.as_str()) == Some(storage_path))
 }

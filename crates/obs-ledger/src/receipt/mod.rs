@@ -71,6 +71,15 @@ impl Receipt {
         Self { kind, fields }
     }
 
+    /// With the signed contract of the actor who asked for it, a DSSE envelope
+    /// (`obs_proof::actor`).
+    pub fn with_contract(mut self, envelope: Option<Map<String, Value>>) -> Self {
+        if let Some(envelope) = envelope {
+            self.fields.insert(obs_proof::actor::CONTRACT.to_owned(), Value::Object(envelope));
+        }
+        self
+    }
+
     pub fn kind(&self) -> ReceiptType {
         self.kind
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod actors;
 mod anchors;
 mod crash;
 mod keys;

@@ -3,12 +3,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use obs_disk::{Clock, Disk, FakeDisk, ManualClock};
+use obs_disk::{Clock, Disk, FakeDisk, ManualClock, write_durable};
 use obs_ledger::Ledger;
-use obs_ops::{AckRequest, AlertFilter, AlertService, AlertStep, DayIds, SilenceRequest};
+use obs_ops::{
+    AckRequest, AlertFilter, AlertService, AlertStep, DayIds, SilenceMatcher, SilenceRequest,
+};
+use obs_proof::actor::Contract;
+use obs_proof::note::{KeyKind, SignerKey};
 use obs_rules::{AlertRecord, AlertStatus, GroupOptions, ReadOptions, RuleFile, StepContext};
 use obs_types::{DurationMs, LabelSet, NodeName, QueryContext, TimestampMs};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{World, open_ledger, receipts};
 
@@ -111,11 +115,12 @@ fn fires_once_survives_a_restart_is_acked_silenced_and_resolves() {
         follow_up_required: false,
         follow_up_deadline: None,
     };
-    let (contract, seq) = service.ack("alert-2025-12-06-001", ack.clone(), world.now()).unwrap();
+    let (contract, seq) =
+        service.ack("alert-2025-12-06-001", ack.clone(), None, world.now()).unwrap();
     assert_eq!(contract["operation_id"], "obs-op-2025-12-06-001");
     assert_eq!(contract["operation_type"], "alert_acknowledge");
     assert_eq!(seq, 1);
-    assert!(service.ack("alert-2025-12-06-009", ack, world.now()).is_err());
+    assert!(service.ack("alert-2025-12-06-009", ack, None, world.now()).is_err());
     assert_eq!(world.receipts("obs_alert_ack").len(), 1);
 
     let request = SilenceRequest {
@@ -125,7 +130,7 @@ fn fires_once_survives_a_restart_is_acked_silenced_and_resolves() {
         created_by: "did:vm:user:sovereign".to_owned(),
         ..SilenceRequest::default()
     };
-    let (silence, _) = service.silence(request, world.now()).unwrap();
+    let (silence, _) = service.silence(request, None, world.now()).unwrap();
     let record = service.record("alert-2025-12-06-001").unwrap();
     assert!(service.is_muted(&record, world.now()));
     let alert = only(&service, &world);
@@ -134,7 +139,7 @@ fn fires_once_survives_a_restart_is_acked_silenced_and_resolves() {
     let routed = service.routed(world.now());
     assert_eq!(routed[0].silenced_by, [silence["id"].as_str().unwrap()]);
     service
-        .expire_silence(silence["id"].as_str().unwrap(), "did:vm:user:sovereign", world.now())
+        .expire_silence(silence["id"].as_str().unwrap(), "did:vm:user:sovereign", None, world.now())
         .unwrap();
     assert!(!service.is_muted(&record, world.now()));
 
@@ -157,11 +162,11 @@ fn operation_ids_are_never_given_twice() {
         duration_ms: 60_000,
         ..SilenceRequest::default()
     };
-    service.silence(request(), world.now()).unwrap();
+    service.silence(request(), None, world.now()).unwrap();
     drop(service);
     let world = world.restart();
     let service = here(&world);
-    service.silence(request(), world.now()).unwrap();
+    service.silence(request(), None, world.now()).unwrap();
     let mut ids = BTreeMap::new();
     world
         .parts
@@ -211,4 +216,70 @@ fn a_crash_before_the_receipt_is_made_good_at_the_next_start() {
     drop(service);
     let _again = open(world.dir.path(), &world.parts.disk, &ledger, world.now());
     assert_eq!(ledger.head().size, 2, "only what is missing is written");
+}
+
+/// Whoever signs is checked before anything changes; whoever does not is refused once that is
+/// asked for.
+#[test]
+fn signed_contracts() {
+    const DID: &str = "did:vm:human:alice";
+    let world = World::new();
+    let service = here(&world);
+    let key = SignerKey::from_seed(DID, KeyKind::Ed25519, &[1; 32]).unwrap();
+    let actors = world.dir.path().join(obs_ops::ACTORS_FILE);
+    let registry = format!("actor {}\n", key.verifier());
+    world.parts.disk.create_dir_all(actors.parent().unwrap()).unwrap();
+    write_durable(&*world.parts.disk, &actors, registry.as_bytes()).unwrap();
+    let now = world.now();
+    let request = |by: &str| SilenceRequest {
+        matchers: vec![SilenceMatcher {
+            name: "node".to_owned(),
+            op: "=".to_owned(),
+            value: "brick-02".to_owned(),
+        }],
+        duration_ms: 60_000,
+        reason: "maintenance".to_owned(),
+        created_by: by.to_owned(),
+        ..SilenceRequest::default()
+    };
+    let contract = |reason: &str, issued_at: i64| {
+        let subject = json!({
+            "matchers": ["node=\"brick-02\""],
+            "starts_at": obs_proof::time::format_rfc3339(now.0),
+            "ends_at": obs_proof::time::format_rfc3339(now.0 + 60_000),
+            "reason": reason,
+        });
+        let contract = Contract {
+            origin: world.parts.ledger.head().origin,
+            operation_type: "alert_silence".to_owned(),
+            initiated_by: DID.to_owned(),
+            issued_at,
+            subject: subject.as_object().unwrap().clone(),
+        };
+        Value::Object(contract.sign(&key).unwrap())
+    };
+    let refused = |by: &str, signed: Option<&Value>| {
+        let e = service.silence(request(by), signed, now).unwrap_err();
+        assert!(service.silences(now).len() <= 1, "nothing has changed");
+        e.to_string()
+    };
+    let good = contract("maintenance", now.0 - 1_000);
+    assert!(refused("did:vm:human:bob", Some(&good)).contains("initiated_by"));
+    assert!(refused(DID, Some(&contract("another", now.0))).contains("reason"));
+    assert!(refused(DID, Some(&contract("maintenance", now.0 - 301_000))).contains("301 s ago"));
+    let (_silence, seq) = service.silence(request(DID), Some(&good), now).unwrap();
+    assert!(refused(DID, Some(&good)).contains("used before"));
+    assert_eq!(world.receipts("obs_silence")[0]["seq"], seq);
+    service.require_signed_contracts(true);
+    assert!(refused(DID, None).contains("--as"));
+    let id = service.silences(now)[0]["id"].as_str().unwrap().to_owned();
+    assert!(service.expire_silence(&id, DID, None, now).is_err());
+    assert_eq!(service.silences(now)[0]["status"], "active");
+    drop(service);
+    let world = world.restart();
+    let service = here(&world);
+    let again = service.silence(request(DID), Some(&good), now).unwrap_err().to_string();
+    assert!(again.contains("used before"), "also after a restart: {again}");
+    world.assert_verifies();
+    assert_eq!(world.verify().contracts, 1);
 }

@@ -46,15 +46,15 @@ fn an_objective_is_created_kept_evaluated_and_reported_daily() {
         },
     });
     let (contract, seq) =
-        service.create(&definition, "did:vm:user:sovereign", world.now()).unwrap();
+        service.create(&definition, "did:vm:user:sovereign", None, world.now()).unwrap();
     assert_eq!(contract["operation_id"], "obs-op-2025-12-06-001");
     assert_eq!(contract["operation_type"], "slo_create");
     assert_eq!(contract["initiated_by"], "did:vm:user:sovereign");
     assert_eq!(contract["slo"], definition["slo"]);
     assert_eq!(seq, 0);
     assert_eq!(service.list()[0]["status"], "no_data");
-    assert!(service.create(&json!({"slo": {"id": "x"}}), "me", world.now()).is_err());
-    assert!(service.create(&json!([1]), "me", world.now()).is_err());
+    assert!(service.create(&json!({"slo": {"id": "x"}}), "me", None, world.now()).is_err());
+    assert!(service.create(&json!([1]), "me", None, world.now()).is_err());
     assert_eq!(world.parts.ledger.head().size, 1, "a refused definition leaves no receipt");
     drop(service);
 
@@ -90,7 +90,7 @@ fn an_objective_is_created_kept_evaluated_and_reported_daily() {
     let service = open(&world);
     service.evaluate(world.now(), &requests(0.0), &labels);
     assert_eq!(service.daily(world.now()).unwrap(), None, "a restart does not repeat the report");
-    let (again, _) = service.create(&definition, "me", world.now()).unwrap();
+    let (again, _) = service.create(&definition, "me", None, world.now()).unwrap();
     assert_eq!(again["operation_type"], "slo_update");
     assert_eq!(again["operation_id"], "obs-op-2025-12-07-001");
     world.assert_verifies();
@@ -105,7 +105,7 @@ fn a_query_that_fails_keeps_the_last_report_and_shows_why() {
         "indicator": {"type": "availability", "good_query": "good", "total_query": "total"},
         "target": 0.99, "window": "7d",
     });
-    service.create(&slo, "me", world.now()).unwrap();
+    service.create(&slo, "me", None, world.now()).unwrap();
     service.evaluate(world.now(), &requests(1.0), &LabelSet::empty());
     let broken = |_: &str, _: TimestampMs| -> Result<Vec<(LabelSet, f64)>, String> {
         Err("unexpected end of input".to_owned())

@@ -44,6 +44,10 @@ codes! {
     KeyChainBroken Tampering "KEY_CHAIN_BROKEN",
     /// Signed by a key that was revoked or retired by then, and by no other that counts.
     KeyNotValid Tampering "KEY_NOT_VALID",
+    /// A contract whose signature does not hold, or that says something else than its receipt.
+    ContractInvalid Tampering "CONTRACT_INVALID",
+    /// A contract by a key that was revoked by then.
+    ActorRevoked Tampering "ACTOR_REVOKED",
     /// The checkpoint is of another log than the key that signed it.
     WrongOrigin Tampering "WRONG_ORIGIN",
     /// The log ends before the size that its checkpoint signs.
@@ -83,6 +87,8 @@ codes! {
     FileMissing Incomplete "FILE_MISSING",
     /// A seal lacks a field without which its file cannot be checked.
     SealIncomplete Incomplete "SEAL_INCOMPLETE",
+    /// A contract by a key that the registry of actors does not have: nobody checked it.
+    ActorUnknown Incomplete "ACTOR_UNKNOWN",
     /// A receipt of a format version that this verifier does not know.
     UnknownVersion Incomplete "UNKNOWN_VERSION",
     RecordsUnreadable Incomplete "RECORDS_UNREADABLE",
@@ -99,6 +105,8 @@ codes! {
     /// Receipts behind the cosigned prefix: signed by the log's key alone.
     UnwitnessedTail Note "UNWITNESSED_TAIL",
     KeyFromData Note "KEY_FROM_DATA",
+    /// Actors' keys were read from the folder itself.
+    ActorsFromData Note "ACTORS_FROM_DATA",
     /// The trusted key was followed by another: that is the one to pin.
     KeyRotated Note "KEY_ROTATED",
     TornTailUnsigned Note "TORN_TAIL_UNSIGNED",

@@ -7,11 +7,13 @@
 //!    over the lines before it. Then both roots, and the state an earlier run remembered.
 //! 4. Seals: every hour of every stream follows the one before or is a declared gap; every sealed
 //!    file is there with its size and hash, or its deletion is receipted.
+//! 5. Contracts in receipts: signed by an actor of the registry, and of what the receipt says.
 //!
 //! Never OK about something that was not checked: what was skipped is in the report, and a log
 //! without receipts is `NOTHING_VERIFIED`. The writer of the ledger shares the format page
 //! (`docs/format/ledger.md`) with this module, not its code path.
 
+mod contracts;
 mod files;
 mod finding;
 mod lines;

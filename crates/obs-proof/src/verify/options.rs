@@ -15,6 +15,8 @@ receipts, continuity of the sealed hours, hashes of the sealed files.
   --log-key VKEY       trusted log key (or a file that holds it); may be given more than once.
                        Without --policy and --log-key the keys in the folder are used, and the
                        report says so
+  --actors FILE        registry of actors, whose contracts are checked by its keys  [default:
+                       actors.txt beside the log, and the report says so]
   --require-witness    without a valid cosignature the result is 3
   --cosigned-within D  how far the cosigned receipts may be behind the newest one where the policy
                        asks for witnesses, such as 10m  [default: 1h]
@@ -62,6 +64,8 @@ pub struct VerifyOptions {
     pub dir: PathBuf,
     pub policy: Option<PathBuf>,
     pub log_keys: Vec<VerifierKey>,
+    /// Registry of actors; `None`: the folder's own.
+    pub actors: Option<PathBuf>,
     pub require_witness: bool,
     /// Milliseconds.
     pub cosigned_within: i64,
@@ -97,6 +101,8 @@ pub enum UsageError {
     NoDecoder,
     #[error("policy {path}: {reason}")]
     Policy { path: PathBuf, reason: String },
+    #[error("actors {path}: {reason}")]
+    Actors { path: PathBuf, reason: String },
     #[error("state {path}: {reason}")]
     State { path: PathBuf, reason: String },
 }
@@ -108,6 +114,7 @@ impl VerifyOptions {
             dir: dir.into(),
             policy: None,
             log_keys: Vec::new(),
+            actors: None,
             require_witness: false,
             cosigned_within: COSIGNED_WITHIN,
             from: None,
@@ -160,6 +167,7 @@ impl VerifyOptions {
                 "--records" => out.set_depth(&flag, Depth::Records)?,
                 "--json" => out.json = true,
                 "--policy" => out.policy = Some(value()?.into()),
+                "--actors" => out.actors = Some(value()?.into()),
                 "--cosigned-within" => out.cosigned_within = duration(&flag, &value()?)?,
                 "--state" => out.state = Some(value()?.into()),
                 "--log-key" => out.log_keys.push(log_key(&flag, &value()?)?),

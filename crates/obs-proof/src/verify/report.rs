@@ -26,6 +26,8 @@ pub struct VerifyReport {
     pub files: u64,
     pub file_bytes: u64,
     pub records: u64,
+    /// Contracts whose signature and content hold.
+    pub contracts: u64,
     /// By stream, sorted.
     pub hours: Vec<SealedHours>,
     /// Whole receipts behind the signed size.
@@ -137,6 +139,7 @@ impl VerifyReport {
             "files": self.files,
             "file_bytes": self.file_bytes,
             "records": self.records,
+            "contracts": self.contracts,
             "hours": hours,
             "unproven_tail": {
                 "receipts": self.tail_receipts,
@@ -185,6 +188,9 @@ impl fmt::Display for VerifyReport {
             "verified       {} receipts, {} files ({} bytes), {} records",
             self.receipts, self.files, self.file_bytes, self.records
         )?;
+        if self.contracts > 0 {
+            writeln!(f, "contracts      {} signed by their actors", self.contracts)?;
+        }
         for h in &self.hours {
             let (from, until) = (format_rfc3339(h.from), format_rfc3339(h.until));
             writeln!(f, "hours          {} {from} .. {until}, {} seals", h.stream, h.seals)?;

@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use super::contracts::Contracts;
 use super::lines::{Ending, Lines};
 use super::seals::Seals;
 use super::{
@@ -56,7 +57,8 @@ pub fn verify_with(
         .and_then(|bytes| trust::read(trust::COSIGNED_NAME, &bytes, &mut report));
 
     let checkpoint = newest.as_ref().map(|(_note, checkpoint)| checkpoint);
-    let mut pass = Pass::new(checkpoint, state.as_ref(), root_file);
+    let contracts = Contracts::open(options, &place.receipts)?;
+    let mut pass = Pass::new(checkpoint, state.as_ref(), root_file, contracts);
     let prefix = cosigned.as_ref().map(|(_note, checkpoint)| checkpoint.clone());
     pass.cosigned = prefix.as_ref();
     pass.note_roots();
@@ -212,6 +214,7 @@ struct Pass<'a> {
     cosigned_root: Option<Hash>,
     last_timestamp: Option<i64>,
     keys: KeyChain,
+    contracts: Contracts,
     seals: Seals,
 }
 
@@ -220,6 +223,7 @@ impl<'a> Pass<'a> {
         checkpoint: Option<&'a Checkpoint>,
         state: Option<&'a Checkpoint>,
         root_file: Option<Hash>,
+        contracts: Contracts,
     ) -> Self {
         let mut pass = Self {
             checkpoint,
@@ -234,6 +238,7 @@ impl<'a> Pass<'a> {
             cosigned_root: None,
             last_timestamp: None,
             keys: KeyChain::default(),
+            contracts,
             seals: Seals::default(),
         };
         pass.note_roots();
@@ -317,6 +322,7 @@ impl<'a> Pass<'a> {
         if let Err(e) = self.keys.receipt(origin, &object, seq) {
             report.add(Finding::new(Code::KeyChainBroken, e.to_string()).at(seq, offset));
         }
+        self.contracts.receipt(origin, &object, (seq, offset), timestamp, report);
         self.seals.receipt(&object, seq, timestamp, report);
     }
 

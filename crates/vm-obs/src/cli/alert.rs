@@ -3,8 +3,10 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use obs_disk::{Clock, SystemClock};
+use obs_types::{NodeName, TimestampMs};
 use serde_json::{Map, Value, json};
 
+use super::actor::ActAs;
 use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters, encoded, put};
 use super::human;
@@ -70,6 +72,8 @@ pub(crate) struct AckArgs {
     #[arg(long)]
     suppress_escalation: bool,
     #[command(flatten)]
+    actor: ActAs,
+    #[command(flatten)]
     ask: AskServer,
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct SilenceArgs {
     #[arg(long, value_name = "WHO")]
     by: Option<String>,
     #[command(flatten)]
+    actor: ActAs,
+    #[command(flatten)]
     ask: AskServer,
 }
 
@@ -107,6 +113,8 @@ pub(crate) struct SilencesArgs {
 pub(crate) struct UnsilenceArgs {
     /// Silence id
     id: String,
+    #[command(flatten)]
+    actor: ActAs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -124,7 +132,11 @@ pub(crate) async fn run(command: AlertCommand, out: &mut Out) -> anyhow::Result<
         }
         AlertCommand::Unsilence(args) => {
             let client = Client::server(&args.server)?;
-            let answer = client.delete(&format!("/obs/silences/{}", encoded(&args.id))).await?;
+            let mut body = json!({});
+            let subject = json!({"silence_id": args.id});
+            args.actor.sign(&client, "alert_silence_expire", subject, "by", &mut body).await?;
+            let path = format!("/obs/silences/{}", encoded(&args.id));
+            let answer = client.delete(&path, &body).await?;
             let seq = human::cell(answer.json.get("receipt_seq"));
             Ok(out.line(&format!("silence {} has ended, receipt {seq}", args.id))?)
         }
@@ -231,7 +243,17 @@ async fn ack(args: &AckArgs, client: &Client, out: &mut Out) -> anyhow::Result<(
         body.insert("follow_up_deadline".to_owned(), json!(deadline));
     }
     let path = format!("/obs/alerts/{}/ack", encoded(&args.id));
-    let answer = client.post(&path, &Value::Object(body)).await?;
+    let deadline = args.follow_up.as_deref().map(instant).transpose()?;
+    let subject = json!({
+        "alert_id": args.id,
+        "comment": args.comment,
+        "escalation_suppressed": args.suppress_escalation,
+        "follow_up_required": args.follow_up.is_some(),
+        "follow_up_deadline": deadline,
+    });
+    let mut body = Value::Object(body);
+    args.actor.sign(client, "alert_acknowledge", subject, "by", &mut body).await?;
+    let answer = client.post(&path, &body).await?;
     if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
@@ -279,7 +301,11 @@ async fn silence(args: &SilenceArgs, client: &Client, out: &mut Out) -> anyhow::
     if let Some(by) = &args.by {
         body.insert("by".to_owned(), json!(by));
     }
-    let answer = client.post("/obs/alerts/silence", &Value::Object(body)).await?;
+    let mut body = Value::Object(body);
+    if args.actor.is_given() {
+        sign_silence(args, client, &mut body).await?;
+    }
+    let answer = client.post("/obs/alerts/silence", &body).await?;
     if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
     }
@@ -290,6 +316,40 @@ async fn silence(args: &SilenceArgs, client: &Client, out: &mut Out) -> anyhow::
         human::time(human::text(silence, "ends_at")),
         human::cell(answer.json.get("receipt_seq")),
     ))?)
+}
+
+/// The actor signs the times themselves, so they are fixed here; the server writes a node as the
+/// matcher that is put first here.
+async fn sign_silence(args: &SilenceArgs, client: &Client, body: &mut Value) -> anyhow::Result<()> {
+    let starts = SystemClock::new().now();
+    let ends = TimestampMs(starts.0.saturating_add(obs_query::parse_duration(&args.duration)?.0));
+    let node = args.node.as_deref().map(|n| NodeName::new(n).short().to_owned());
+    let node = node.map(|n| json!({"name": "node", "op": "=", "value": n}));
+    let given = human::list(body, "matchers");
+    let matchers: Vec<String> = node
+        .iter()
+        .chain(given)
+        .map(|m| {
+            let (name, op) = (human::text(m, "name"), human::text(m, "op"));
+            format!("{name}{op}{:?}", human::text(m, "value"))
+        })
+        .collect();
+    let subject = json!({
+        "matchers": matchers,
+        "starts_at": obs_proof::time::format_rfc3339(starts.0),
+        "ends_at": obs_proof::time::format_rfc3339(ends.0),
+        "reason": args.reason,
+    });
+    if let Some(map) = body.as_object_mut() {
+        map.insert("starts_at".to_owned(), json!(obs_proof::time::format_rfc3339(starts.0)));
+    }
+    args.actor.sign(client, "alert_silence", subject, "by", body).await
+}
+
+/// A time as receipts spell it.
+fn instant(text: &str) -> anyhow::Result<String> {
+    let at = obs_query::parse_time(text, SystemClock::new().now())?.floor_to_ms();
+    Ok(obs_proof::time::format_rfc3339(at.0))
 }
 
 async fn silences(args: &SilencesArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {

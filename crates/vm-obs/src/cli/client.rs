@@ -116,8 +116,8 @@ impl Client {
         Ok(Answer { text, json })
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
-        let text = self.send(Method::DELETE, path, &Vec::new(), None).await?;
+    pub(crate) async fn delete(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        let text = self.send(Method::DELETE, path, &Vec::new(), Some(body)).await?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { text, json })
     }

@@ -5,6 +5,7 @@
 //! are plain text without colour; bars and shapes are drawn only on a terminal. Answers go to
 //! standard output, warnings and errors to standard error.
 
+mod actor;
 mod alert;
 mod args;
 mod client;
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     /// The ledger's keys: list, replace, take back
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// People and services that sign what they ask for
+    #[command(subcommand)]
+    Actor(actor::ActorCommand),
     /// Proofs that somebody else can check
     #[command(subcommand)]
     Prove(prove::ProveCommand),
@@ -163,6 +167,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),
         Command::Ledger(command) => ledger::run(command, out).await?,
+        Command::Actor(command) => actor::run(command, out)?,
         Command::Prove(command) => prove::run(command, out).await?,
         Command::Export(command) => export::command(command, out).await?,
         Command::Import(command) => import::run(command, out).await?,

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::actor::ActAs;
 use super::alert::fields;
 use super::args::{AskServer, Format, ServerArgs};
 use super::client::{Client, Parameters, encoded};
@@ -64,6 +65,8 @@ pub(crate) struct CreateArgs {
     /// The contract itself, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "file")]
     json: Option<String>,
+    #[command(flatten)]
+    actor: ActAs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -284,7 +287,19 @@ fn html(period: Option<&str>, slos: &[Value], out: &mut Out) -> std::io::Result<
 async fn create(args: &CreateArgs, out: &mut Out) -> anyhow::Result<()> {
     let definitions = definitions(args)?;
     let client = Client::server(&args.server)?;
-    for definition in definitions {
+    for mut definition in definitions {
+        if args.actor.is_given() {
+            let slo = definition.get("slo").unwrap_or(&definition).clone();
+            let id = human::text(&slo, "id");
+            let known = client.get("/obs/slos", &Parameters::new()).await?;
+            let known = human::list(&known.json, "slos")
+                .iter()
+                .any(|s| [human::text(s, "slo_id"), human::text(s, "id")].contains(&id));
+            let operation = if known { "slo_update" } else { "slo_create" };
+            let subject = json!({"slo": slo});
+            definition = json!({"slo": slo});
+            args.actor.sign(&client, operation, subject, "initiated_by", &mut definition).await?;
+        }
         let answer = client.post("/obs/slos", &definition).await?;
         out.line(answer.text.trim_end())?;
     }
@@ -358,6 +373,7 @@ mod tests {
             definitions(&CreateArgs {
                 file: None,
                 json: Some(json.to_owned()),
+                actor: ActAs::default(),
                 server: ServerArgs::default(),
             })
         };

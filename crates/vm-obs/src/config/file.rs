@@ -95,6 +95,9 @@ struct LedgerForm {
     cosign: Option<PathBuf>,
     /// Places outside this node for checkpoints. Example: `anchors: anchors.yaml`
     anchors: Option<PathBuf>,
+    /// Whether acknowledgements, silences and objectives must be signed by an actor of the
+    /// registry. Example: `require_signed_contracts: true`
+    require_signed_contracts: bool,
     /// How often witnesses are asked. Example: `witness_interval: 60s`
     witness_interval: Option<String>,
 }
@@ -193,6 +196,7 @@ impl FileForm {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),
                 anchors: self.ledger.anchors.map(here),
+                require_signed_contracts: self.ledger.require_signed_contracts,
                 witness_interval: duration(
                     "ledger.witness_interval",
                     self.ledger.witness_interval.as_deref().unwrap_or("60s"),

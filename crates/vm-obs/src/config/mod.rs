@@ -56,6 +56,8 @@ pub(crate) struct LedgerSettings {
     /// Where checkpoints are anchored; read again when it changes.
     pub anchors: Option<PathBuf>,
     pub witness_interval: DurationMs,
+    /// Whether actors must sign what they ask for.
+    pub require_signed_contracts: bool,
 }
 
 /// Who may use the MCP server over HTTP, and for what.

@@ -241,11 +241,15 @@ async fn serve(
     let registry = Arc::new(Registry::new());
     let anchors =
         Anchors::open(config.ledger.anchors.as_deref(), &data, &disk, &clock, &ledger, &registry)?;
-    let sinks = sinks::sinks(&engines, &registry);
     let collection = Arc::new(CollectionLog::default());
+    let counts = sinks::Counts { registry: &registry, collection: &collection, clock: &clock };
+    let sinks = sinks::sinks(&engines, &counts);
     let node = NodeName::new(&config.node);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let summary = format!("packs: {}", loaded.packs.join(", "));
+    if let Ok(actors) = std::fs::read_to_string(data.join(obs_ops::ACTORS_FILE)) {
+        loaded.texts.push(("actors".to_owned(), actors));
+    }
     record_config(&ledger, &operations, &std::mem::take(&mut loaded.texts), &summary, started)?;
     let external_url = format!("http://{}", http.local_addr()?);
     let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
@@ -268,6 +272,8 @@ async fn serve(
             now: started,
         },
     )?;
+    alerts.require_signed_contracts(config.ledger.require_signed_contracts);
+    slos.require_signed_contracts(config.ledger.require_signed_contracts);
     let anomalies =
         Arc::new(AnomalyService::open(Arc::clone(&ledger), std::mem::take(&mut loaded.watches))?);
     let seals = Arc::new(SealService::open(SealSettings {

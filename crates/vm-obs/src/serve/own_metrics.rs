@@ -9,14 +9,16 @@ use obs_collect::registry::Registry;
 use obs_collect::scrape::CollectionLog;
 use obs_ledger::{Collection, CollectionGap, MissedScrapes};
 
-/// What a seal says of its hour's collection. Scrapes are stated for metrics; the other streams are
-/// pushed, nobody knows how much should have come.
+/// What a seal says of its hour's collection: what came in that hour and was not stored; for
+/// metrics also the scrapes. The other streams are pushed, nobody knows how much should have come.
+/// Nothing is sampled here, so `sampled_out` is 0.
 pub(super) fn collection_statement(
     log: Arc<CollectionLog>,
 ) -> Box<dyn Fn(Signal, Hour) -> Collection + Send + Sync> {
     Box::new(move |signal, hour| {
+        let rejected = log.rejected(signal.as_str(), hour.end());
         if signal != Signal::Metrics {
-            return Collection::default();
+            return Collection { rejected, ..Collection::default() };
         }
         let targets = log.hour(hour.end());
         Collection {
@@ -41,7 +43,8 @@ pub(super) fn collection_statement(
                     ok: c.ok,
                 })
                 .collect(),
-            ..Collection::default()
+            rejected,
+            sampled_out: 0,
         }
     })
 }
@@ -110,5 +113,29 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
         registry.gauge_callback(name, help, &[], move || {
             state.upgrade().map_or(f64::NAN, |s| read(&s))
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_types::TimestampMs;
+
+    #[test]
+    fn a_seal_says_what_was_missed_and_what_was_rejected() {
+        const END: i64 = 1_765_029_600_000;
+        let log = Arc::new(CollectionLog::default());
+        let at = TimestampMs(END - 1);
+        log.record("node/brick-02:9100", at, false);
+        log.reject("logs", "too_old", 3, at);
+        log.reject("metrics", "out_of_order", 2, at);
+        log.reject("metrics", "out_of_order", 9, TimestampMs(END));
+        let statement = collection_statement(log);
+        let hour = Hour::ending_at(TimestampMs(END)).unwrap();
+        let metrics = statement(Signal::Metrics, hour);
+        assert_eq!((metrics.targets, metrics.missed.len(), metrics.gaps.len()), (1, 1, 1));
+        assert_eq!(metrics.rejected.get("out_of_order"), Some(&2));
+        assert_eq!(statement(Signal::Logs, hour).rejected.get("too_old"), Some(&3));
+        assert!(statement(Signal::Traces, hour).rejected.is_empty());
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use obs_collect::receivers::Sinks;
 use obs_collect::registry::{Counter, Registry};
+use obs_collect::scrape::CollectionLog;
+use obs_disk::Clock;
 use obs_types::{
     IngestError, IngestOutcome, LogRecord, LogSink, MetricBatch, MetricSink, SpanRecord, TraceSink,
 };
@@ -16,10 +18,16 @@ struct Counted<T: ?Sized> {
     signal: &'static str,
     items: Counter,
     refused: Counter,
+    collection: Arc<CollectionLog>,
+    clock: Arc<dyn Clock>,
 }
 
+/// A batch that storage did not take, in the seal's words; its sender was told to try again.
+const REFUSED: &str = "batches_refused";
+
 impl<T: ?Sized> Counted<T> {
-    fn new(inner: Arc<T>, registry: &Arc<Registry>, signal: &'static str) -> Self {
+    fn new(inner: Arc<T>, shared: &Counts<'_>, signal: &'static str) -> Self {
+        let registry = shared.registry;
         let labels = [("signal", signal)];
         Self {
             inner,
@@ -35,6 +43,8 @@ impl<T: ?Sized> Counted<T> {
                 "Batches refused whole because storage was unavailable or overloaded.",
                 &labels,
             ),
+            collection: Arc::clone(shared.collection),
+            clock: Arc::clone(shared.clock),
         }
     }
 
@@ -45,7 +55,9 @@ impl<T: ?Sized> Counted<T> {
         match &outcome {
             Ok(o) => {
                 self.items.add(o.accepted);
+                let now = self.clock.now();
                 for (reason, r) in &o.rejected {
+                    self.collection.reject(self.signal, reason.as_str(), r.count, now);
                     self.registry
                         .counter(
                             "vmobs_engine_rejected_total",
@@ -55,7 +67,10 @@ impl<T: ?Sized> Counted<T> {
                         .add(r.count);
                 }
             }
-            Err(_) => self.refused.inc(),
+            Err(_) => {
+                self.refused.inc();
+                self.collection.reject(self.signal, REFUSED, 1, self.clock.now());
+            }
         }
         outcome
     }
@@ -80,13 +95,20 @@ impl TraceSink for Counted<dyn TraceSink> {
     }
 }
 
-pub(super) fn sinks(engines: &Engines, registry: &Arc<Registry>) -> Sinks {
+/// Where the sinks count.
+pub(super) struct Counts<'a> {
+    pub(super) registry: &'a Arc<Registry>,
+    pub(super) collection: &'a Arc<CollectionLog>,
+    pub(super) clock: &'a Arc<dyn Clock>,
+}
+
+pub(super) fn sinks(engines: &Engines, counts: &Counts<'_>) -> Sinks {
     let metrics: Arc<dyn MetricSink> = engines.metrics.clone();
     let logs: Arc<dyn LogSink> = engines.logs.clone();
     let traces: Arc<dyn TraceSink> = engines.traces.clone();
     Sinks {
-        metrics: Arc::new(Counted::new(metrics, registry, "metrics")),
-        logs: Arc::new(Counted::new(logs, registry, "logs")),
-        traces: Arc::new(Counted::new(traces, registry, "traces")),
+        metrics: Arc::new(Counted::new(metrics, counts, "metrics")),
+        logs: Arc::new(Counted::new(logs, counts, "logs")),
+        traces: Arc::new(Counted::new(traces, counts, "traces")),
     }
 }

@@ -10,6 +10,7 @@ mod crash;
 mod doctor;
 mod full_disk;
 mod import;
+mod ledger;
 mod prometheus_api;
 mod readme;
 mod support;
