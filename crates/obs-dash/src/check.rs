@@ -35,8 +35,54 @@ pub struct Finding {
     pub code: &'static str,
     /// Such as `panel 3 "CPU"` or `variable node`.
     pub place: String,
+    pub target: Target,
     pub message: String,
     pub mend: &'static str,
+}
+
+/// What a finding is about, for a reader that has the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A member of the dashboard itself.
+    Dashboard(&'static str),
+    Variable(String),
+    /// A member of a panel such as `gridPos`; empty for the panel as a whole.
+    Panel {
+        id: i64,
+        title: String,
+        member: &'static str,
+    },
+    Query {
+        id: i64,
+        title: String,
+        ref_id: String,
+    },
+}
+
+/// Where a finding is: in words and for the file.
+struct At {
+    place: String,
+    target: Target,
+}
+
+impl At {
+    fn dashboard(member: &'static str) -> Self {
+        Self { place: "dashboard".to_owned(), target: Target::Dashboard(member) }
+    }
+
+    fn variable(name: &str) -> Self {
+        Self { place: format!("variable {name}"), target: Target::Variable(name.to_owned()) }
+    }
+
+    fn panel(p: &Panel, member: &'static str) -> Self {
+        let target = Target::Panel { id: p.id, title: p.title.clone(), member };
+        Self { place: format!("panel {} {:?}", p.id, p.title), target }
+    }
+
+    fn query(p: &Panel, ref_id: &str) -> Self {
+        let (title, ref_id) = (p.title.clone(), ref_id.to_owned());
+        Self { target: Target::Query { id: p.id, title, ref_id }, ..Self::panel(p, "") }
+    }
 }
 
 /// The transformations that the portal applies.
@@ -69,14 +115,15 @@ fn is_macro(name: &str) -> bool {
 /// for a caller that has the languages and the data; [`crate::panel_queries`] lists them.
 pub fn check(dashboard: &Dashboard) -> Vec<Finding> {
     let mut out = Vec::new();
-    let mut say = |severity, code, place: &str, message: String, mend| {
-        out.push(Finding { severity, code, place: place.to_owned(), message, mend });
+    let mut say = |severity, code, at: &At, message: String, mend| {
+        let (place, target) = (at.place.clone(), at.target.clone());
+        out.push(Finding { severity, code, place, target, message, mend });
     };
     if dashboard.title.trim().is_empty() {
         say(
             Severity::Error,
             "no-title",
-            "dashboard",
+            &At::dashboard("title"),
             "the dashboard has no title".to_owned(),
             "give it a title; Grafana's provisioning refuses a file without one",
         );
@@ -88,7 +135,7 @@ pub fn check(dashboard: &Dashboard) -> Vec<Finding> {
         say(
             Severity::Error,
             "bad-uid",
-            "dashboard",
+            &At::dashboard("uid"),
             format!("uid {uid:?} is not one"),
             "use at most 40 letters, digits, - and _",
         );
@@ -99,7 +146,7 @@ pub fn check(dashboard: &Dashboard) -> Vec<Finding> {
         say(
             Severity::Error,
             "no-panels",
-            "dashboard",
+            &At::dashboard("panels"),
             "there is nothing to show".to_owned(),
             "is the dashboard wrapped in another object, or only its rows exported?",
         );
@@ -115,13 +162,13 @@ pub fn check(dashboard: &Dashboard) -> Vec<Finding> {
     out
 }
 
-type Say<'a> = dyn FnMut(Severity, &'static str, &str, String, &'static str) + 'a;
+type Say<'a> = dyn FnMut(Severity, &'static str, &At, String, &'static str) + 'a;
 
 fn variables(dashboard: &Dashboard, say: &mut Say<'_>) {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for v in &dashboard.variables {
         *seen.entry(&v.name).or_default() += 1;
-        let place = format!("variable {}", v.name);
+        let place = At::variable(&v.name);
         if seen.get(v.name.as_str()) == Some(&2) {
             let message = "the name is taken twice".to_owned();
             say(Severity::Error, "variable-twice", &place, message, "rename one of them");
@@ -165,7 +212,7 @@ fn names_in(text: &str) -> BTreeSet<String> {
 }
 
 fn panel(dashboard: &Dashboard, p: &Panel, ids: &BTreeSet<i64>, say: &mut Say<'_>) {
-    let place = format!("panel {} {:?}", p.id, p.title);
+    let place = At::panel(p, "");
     let known = |name: &str| is_macro(name) || dashboard.variables.iter().any(|v| v.name == name);
     if let PanelKind::Other(kind) = &p.kind {
         let message = format!("kind {kind:?} is shown as a table of its data");
@@ -183,6 +230,7 @@ fn panel(dashboard: &Dashboard, p: &Panel, ids: &BTreeSet<i64>, say: &mut Say<'_
     }
     let mut letters = BTreeSet::new();
     for q in live {
+        let place = At::query(p, &q.ref_id);
         if !letters.insert(&q.ref_id) {
             let message = format!("query {} is there twice", q.ref_id);
             say(Severity::Error, "query-twice", &place, message, "rename one of them");
@@ -207,11 +255,13 @@ fn panel(dashboard: &Dashboard, p: &Panel, ids: &BTreeSet<i64>, say: &mut Say<'_
         }
     }
     if let Some(r) = p.repeat.as_ref().filter(|r| !known(&r.variable)) {
+        let place = At::panel(p, "repeat");
         let message = format!("it repeats for ${}, which is no variable", r.variable);
         say(Severity::Error, "unknown-variable", &place, message, "add it or stop repeating");
     }
     for t in &p.transformations {
         if !TRANSFORMATIONS.contains(&t.id.as_str()) && !t.disabled {
+            let place = At::panel(p, "transformations");
             let message = format!("transformation {:?} is not applied", t.id);
             let mend = "use one of the transformations that the documentation lists";
             say(Severity::Warning, "unknown-transformation", &place, message, mend);
@@ -221,19 +271,22 @@ fn panel(dashboard: &Dashboard, p: &Panel, ids: &BTreeSet<i64>, say: &mut Say<'_
         if let FieldMatcher::Other(id, _) = &o.matcher
             && !matches!(id.as_str(), "byNames" | "byRegexpOrNames" | "numeric" | "byValue")
         {
+            let place = At::panel(p, "fieldConfig.overrides");
             let message = format!("the override by {id:?} is not applied");
             let mend = "match by name, regular expression, type or query";
             say(Severity::Info, "unknown-matcher", &place, message, mend);
         }
     }
-    limits(p, &place, say);
+    limits(p, say);
 }
 
-fn limits(p: &Panel, place: &str, say: &mut Say<'_>) {
+fn limits(p: &Panel, say: &mut Say<'_>) {
+    let place = &At::panel(p, "fieldConfig.defaults.thresholds");
     let f = &p.field;
     if let (Some(min), Some(max)) = (f.min, f.max)
         && min >= max
     {
+        let place = &At::panel(p, "fieldConfig.defaults.min");
         let message = format!("min {min} is not below max {max}");
         say(Severity::Error, "empty-range", place, message, "swap them");
     }
@@ -257,6 +310,7 @@ fn limits(p: &Panel, place: &str, say: &mut Say<'_>) {
         say(Severity::Warning, "threshold-unit", place, message, "write 80 for 80 percent");
     }
     if p.position.x.saturating_add(p.position.w) > 24 {
+        let place = &At::panel(p, "gridPos");
         let message = "it reaches over the right edge of the grid".to_owned();
         say(Severity::Info, "outside-grid", place, message, "x plus w is at most 24");
     }
@@ -290,7 +344,7 @@ fn overlaps(panels: &[&Panel], say: &mut Say<'_>) {
             let (p, q) = (a.position, b.position);
             if p.x < q.x.saturating_add(q.w) && q.x < p.x.saturating_add(p.w) {
                 let message = format!("it lies over panel {} {:?}", b.id, b.title);
-                let place = format!("panel {} {:?}", a.id, a.title);
+                let place = At::panel(a, "gridPos");
                 say(Severity::Info, "overlap", &place, message, "move one of them");
             }
         }

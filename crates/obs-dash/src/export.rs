@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::grafana::{
-    links_to, listed, mappings_to, overrides_to, own_source, plain, thresholds_to,
+    links_to, listed, mappings_to, overrides_to, own_source, plain, resource, thresholds_to,
     transformations_to,
 };
 use crate::kinds::{Language, PanelKind, VariableKind};
@@ -63,6 +63,16 @@ impl Dashboard {
             out.insert(name.clone(), value.clone());
         }
         Value::Object(out)
+    }
+}
+
+impl Dashboard {
+    /// Grafana's JSON of schema v2: a resource with `elements` and a `layout`.
+    pub fn to_grafana_v2(&self) -> Value {
+        match self.to_grafana() {
+            Value::Object(classic) => resource(&classic),
+            other => other,
+        }
     }
 }
 

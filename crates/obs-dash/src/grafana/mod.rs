@@ -13,6 +13,7 @@ mod legacy;
 mod panel;
 mod rows;
 mod v2;
+mod v2_out;
 mod variable;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ pub(crate) use inputs::own_source;
 pub(crate) use json::{links_from, links_to, transformations_from, transformations_to};
 use json::{list, object, take_flag, take_list, take_text, text};
 use panel::Reader;
+pub(crate) use v2_out::resource;
 pub(crate) use variable::listed;
 
 /// Newest classic schema version that is understood.

@@ -190,6 +190,11 @@ impl Page<'_> {
                 continue;
             }
             let collapsed = flag(spec, "collapse");
+            // Panels above the first row.
+            if flag(spec, "hideHeader") && title.is_empty() && !collapsed && inner.is_object() {
+                self.layout(inner, &format!("{place}.layout"), "")?;
+                continue;
+            }
             let mut row = Extra::new();
             row.insert("type".into(), json!("row"));
             row.insert("title".into(), json!(title));
@@ -318,6 +323,10 @@ fn panel(element: &Extra) -> Extra {
         };
         out.insert("type".into(), json!(kind));
         keep(&inner(spec, "vizConfig"), &mut out, &["options", "fieldConfig", "pluginVersion"]);
+        let version = text(viz, "version");
+        if !version.is_empty() {
+            out.entry("pluginVersion").or_insert(json!(version));
+        }
     }
     let data = inner(spec, "data");
     let mut targets = Vec::new();

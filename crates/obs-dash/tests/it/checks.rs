@@ -85,3 +85,105 @@ fn public_dashboards_can_be_checked() {
         assert!(real.len() <= 2, "{name}: {real:#?}");
     }
 }
+
+fn linted(text: &str) -> Vec<(String, u64, &'static str, bool)> {
+    let refuse = |_: &obs_dash::Language, expr: &str| {
+        if expr.contains("(((") { Err("unclosed".to_owned()) } else { Ok(()) }
+    };
+    let linted = obs_dash::lint(text, &refuse);
+    linted.problems.into_iter().map(|p| (p.path, p.line, p.code, p.fatal)).collect()
+}
+
+fn told(
+    path: &str,
+    line: u64,
+    code: &'static str,
+    fatal: bool,
+) -> (String, u64, &'static str, bool) {
+    (path.to_owned(), line, code, fatal)
+}
+
+#[test]
+fn every_problem_has_its_path_and_line() {
+    let text = r#"{
+  "title": "",
+  "uid": "a b",
+  "templating": {"list": [
+    {"type": "custom", "name": "v", "query": ""}
+  ]},
+  "panels": [
+    {"type": "stat", "id": 1,
+     "targets": [
+       {"refId": "A", "expr": "up"},
+       {"refId": "B",
+        "expr": "sum((("}
+     ]},
+    {"type": "row", "id": 2, "collapsed": true, "panels": [
+      {"type": "stat", "id": 3, "targets": []}]}
+  ]
+}"#;
+    assert_eq!(
+        linted(text),
+        [
+            told("title", 2, "no-title", true),
+            told("uid", 3, "bad-uid", true),
+            told("panels[0].targets[1].expr", 12, "query-syntax", false),
+            told("panels[1].panels[0]", 15, "panel-without-query", false),
+            told("templating.list[0]", 5, "variable-empty", false),
+        ]
+    );
+    // In its envelope, and of schema v2.
+    let wrapped = format!("{{\"dashboard\":\n{text}}}");
+    let found = linted(&wrapped);
+    assert!(found.contains(&told(
+        "dashboard.panels[0].targets[1].expr",
+        13,
+        "query-syntax",
+        false
+    )));
+    assert!(found.contains(&told("dashboard", 1, "mended", false)), "{found:?}");
+    let d = Dashboard::from_grafana(text).unwrap();
+    let v2 = format!("{:#}", d.to_grafana_v2());
+    let found = linted(&v2);
+    let query = found.iter().find(|p| p.2 == "query-syntax").unwrap();
+    assert!(query.0.starts_with("spec.elements.panel-1.spec.data.spec.queries[1]"), "{query:?}");
+    assert!(v2.lines().nth(query.1 as usize - 1).unwrap().contains("queries") || query.1 > 10);
+}
+
+#[test]
+fn members_of_another_type_are_all_told() {
+    let text = r#"{"title": 5, "time": "now",
+ "panels": [
+  {"type": "stat", "id": "one",
+   "gridPos": {"x": "left"}, "targets": [{"expr": 7}]},
+  {"type": "stat", "fieldConfig": {"defaults": {"unit": 3}}, "targets": {}}
+ ]}"#;
+    let found: Vec<(String, u64)> =
+        linted(text).into_iter().filter(|p| p.2 == "wrong-type").map(|p| (p.0, p.1)).collect();
+    let wanted = [
+        ("title", 1),
+        ("time", 1),
+        ("panels[0].id", 3),
+        ("panels[0].gridPos.x", 4),
+        ("panels[0].targets[0].expr", 4),
+        ("panels[1].targets", 5),
+        ("panels[1].fieldConfig.defaults.unit", 5),
+    ];
+    let wanted: Vec<(String, u64)> = wanted.iter().map(|(p, l)| ((*p).to_owned(), *l)).collect();
+    assert_eq!(found, wanted);
+    assert_eq!(linted("{\"title\":\n nope}")[0], told("", 2, "not-json", true));
+    assert_eq!(linted("[]")[0].2, "not-a-dashboard");
+    let newer = linted("{\"title\": \"T\",\n \"schemaVersion\": 99}");
+    assert_eq!(newer[0], told("schemaVersion", 2, "not-a-dashboard", true));
+}
+
+#[test]
+fn public_dashboards_have_no_fatal_problem() {
+    for (name, text) in crate::public() {
+        let found = obs_dash::lint(&text, &|_, _| Ok(()));
+        let fatal: Vec<_> = found.problems.iter().filter(|p| p.fatal).collect();
+        assert!(fatal.is_empty(), "{name}: {fatal:#?}");
+        let lines = text.lines().count() as u64;
+        assert!(found.problems.iter().all(|p| p.line <= lines), "{name}");
+    }
+}
