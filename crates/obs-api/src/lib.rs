@@ -5,7 +5,6 @@
 
 mod alertmanager;
 mod compress;
-mod dashboard_json;
 mod error;
 mod jaeger;
 mod loki;
@@ -23,6 +22,4 @@ mod tempo;
 pub use error::ApiError;
 pub use query_log::QueryLog;
 pub use server::router;
-pub use state::{
-    ApiOptions, ApiState, DemoControl, DroppedTargets, InstalledDashboard, Runbook, ServerInfo,
-};
+pub use state::{ApiOptions, ApiState, DemoControl, DroppedTargets, Runbook, ServerInfo};

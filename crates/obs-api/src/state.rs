@@ -4,13 +4,12 @@ use std::sync::Arc;
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
 use obs_collect::scrape::{DroppedTarget, TargetStatus};
-use obs_dash::Dashboard;
 use obs_disk::{Clock, Disk};
 use obs_ledger::anchor::Scheduler;
 use obs_ledger::{Ledger, Witness};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, SloService};
+use obs_ops::{AlertService, DashboardService, SloService};
 use obs_query::QueryFront;
 use obs_traces::TracesEngine;
 use obs_types::{LabelSet, TimestampMs};
@@ -18,14 +17,6 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::QueryLog;
-
-/// One dashboard as it was installed.
-#[derive(Clone, Debug)]
-pub struct InstalledDashboard {
-    pub dashboard: Dashboard,
-    /// The pack that brought it.
-    pub pack: Option<String>,
-}
 
 /// What the demo world can be told.
 pub trait DemoControl: Send + Sync {
@@ -97,7 +88,7 @@ pub struct ApiState {
     pub anchors: Option<Arc<Scheduler>>,
     pub alerts: Arc<AlertService>,
     pub slos: Arc<SloService>,
-    pub dashboards: Vec<InstalledDashboard>,
+    pub dashboards: Arc<DashboardService>,
     /// Sorted by id.
     pub runbooks: Vec<Runbook>,
     pub registry: Arc<Registry>,

@@ -30,7 +30,7 @@ pub use error::DashError;
 pub use field::{FieldConfig, FieldMatcher, Mapping, Override, Shown, Threshold, Thresholds, When};
 pub use grafana::Imported;
 pub use kinds::{Language, PanelKind, VariableKind};
-pub use lint::{Linted, Problem, QueryCheck, lint};
+pub use lint::{Linted, Problem, QueryCheck, SourceTypes, lint};
 pub use model::{
     Annotation, Dashboard, Extra, GridPosition, Link, Panel, Query, Repeat, TimeRange,
     Transformation, Variable,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::check::{Finding, Severity, Target, check};
 use crate::grafana::Imported;
@@ -32,6 +32,17 @@ pub struct Problem {
     pub expected: String,
     /// Whether the file is no dashboard because of it, and not only a worse one.
     pub fatal: bool,
+}
+
+impl Problem {
+    /// As answers and `--json` write it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "severity": self.severity.as_str(), "code": self.code, "path": self.path,
+            "line": self.line, "message": self.message, "expected": self.expected,
+            "fatal": self.fatal,
+        })
+    }
 }
 
 impl fmt::Display for Problem {
@@ -65,9 +76,12 @@ impl Linted {
 /// Findings without which a file is not worth keeping.
 const FATAL: [&str; 5] = ["no-title", "bad-uid", "no-panels", "variable-twice", "variable-cycle"];
 
+/// Types of data sources (`prometheus`, `loki`) by the names and uids that files call them.
+pub type SourceTypes = BTreeMap<String, String>;
+
 /// Reads a dashboard of any generation and tells all that is wrong with it.
-pub fn lint(text: &str, asks: &QueryCheck<'_>) -> Linted {
-    let value: Value = match serde_json::from_str(text) {
+pub fn lint(text: &str, sources: &SourceTypes, asks: &QueryCheck<'_>) -> Linted {
+    let mut value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(e) => {
             let mut out = Problem {
@@ -83,6 +97,7 @@ pub fn lint(text: &str, asks: &QueryCheck<'_>) -> Linted {
             return Linted { imported: None, problems: vec![out] };
         }
     };
+    name_types(&mut value, sources);
     let mut report = Report::new(text, &value);
     report.shape();
     let imported = match Dashboard::import_value(&value) {
@@ -111,6 +126,36 @@ pub fn lint(text: &str, asks: &QueryCheck<'_>) -> Linted {
     problems.sort_by(|a, b| (b.severity, a.line).cmp(&(a.severity, b.line)));
     problems.dedup();
     Linted { imported, problems }
+}
+
+/// Gives the data sources that are known by name or uid alone their type.
+fn name_types(value: &mut Value, sources: &SourceTypes) {
+    if sources.is_empty() {
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|v| name_types(v, sources)),
+        Value::Object(map) => {
+            for (name, v) in map.iter_mut() {
+                if name != "datasource" {
+                    name_types(v, sources);
+                    continue;
+                }
+                let known = match &*v {
+                    Value::String(uid) => sources.get(uid).map(|kind| (kind, uid.clone())),
+                    Value::Object(o) if !o.contains_key("type") => {
+                        let uid = o.get("uid").and_then(Value::as_str).unwrap_or_default();
+                        sources.get(uid).map(|kind| (kind, uid.to_owned()))
+                    }
+                    _ => None,
+                };
+                if let Some((kind, uid)) = known {
+                    *v = json!({"type": kind, "uid": uid});
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 struct Report<'a> {

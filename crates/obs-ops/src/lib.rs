@@ -1,7 +1,7 @@
 //! Operations that change state and leave a receipt.
 //!
 //! Lives here: sealing hours, acknowledging and silencing alerts, objectives and their daily
-//! report, recording anomalies. Each does its work durably first and appends the receipt second,
+//! report, recording anomalies, saving dashboards. Each does its work durably first and appends the receipt second,
 //! so that the ledger never speaks of something that is not there.
 //! Not here: when these run (`vm-obs`), HTTP (`obs-api`), what a receipt looks like (`obs-ledger`).
 
@@ -9,6 +9,7 @@ mod alerts;
 mod anomaly;
 mod config;
 mod contracts;
+mod dashboards;
 mod error;
 mod ids;
 mod rule_json;
@@ -23,6 +24,10 @@ pub use alerts::{
 pub use anomaly::{AnomalyService, Watch};
 pub use config::record_config;
 pub use contracts::ACTORS_FILE;
+pub use dashboards::{
+    DASHBOARD_BYTES_MAX, DashboardOrigin, DashboardService, DashboardVersion, FaultyFile,
+    InstalledDashboard, QueryChecker, SaveError, SaveRequest, Saved,
+};
 pub use error::OpsError;
 pub use ids::DayIds;
 pub use seal::{SealService, SealSettings};

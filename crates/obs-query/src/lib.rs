@@ -7,6 +7,7 @@
 //! Units: metric time in milliseconds, log and span time in nanoseconds, ranges half-open.
 
 mod categories;
+mod check;
 mod correlate;
 mod filter;
 mod front;
@@ -17,6 +18,7 @@ mod tiered;
 mod times;
 
 pub use categories::{Category, category_of};
+pub use check::check_expression;
 pub use correlate::{ReadLedger, gather};
 pub use filter::{Filter, FilterError};
 pub use front::{QueryFront, QueryLimits};

@@ -20,6 +20,7 @@ mod witness;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use obs_types::{DurationMs, TimestampNs};
@@ -31,6 +32,8 @@ pub(crate) use health::{HealthMemory, report as health_report};
 
 /// The routes under `/obs`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
+    let board =
+        get(dashboards::show).put(dashboards::replace).delete(dashboards::delete).layer(big());
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/metrics/explain", get(metrics::explain))
@@ -65,8 +68,10 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/proof/sample", get(proof::sample))
         .route("/proof/span", get(proof::span))
         .route("/proof/receipt", get(proof::receipt))
-        .route("/dashboards", get(dashboards::list))
-        .route("/dashboards/{id}", get(dashboards::show))
+        .route("/dashboards", get(dashboards::list).post(dashboards::create).layer(big()))
+        .route("/dashboards/check", post(dashboards::check).layer(big()))
+        .route("/dashboards/{id}", board)
+        .route("/dashboards/{id}/versions", get(dashboards::versions))
         .route("/dashboards/{id}/grafana", get(dashboards::grafana))
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{id}", get(runbooks::show))
@@ -77,6 +82,11 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/demo/heal", post(targets::demo_heal))
         .route("/openapi.json", get(openapi::document))
         .fallback(unknown)
+}
+
+/// Dashboards are larger than what a body usually is.
+fn big() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(obs_ops::DASHBOARD_BYTES_MAX + 1)
 }
 
 async fn unknown(request: axum::extract::Request) -> Response {

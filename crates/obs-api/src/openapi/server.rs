@@ -1,19 +1,56 @@
 //! Dashboards, targets, the server itself, the demo world.
 
-use super::{Field, ID, Route, get, post};
+use super::{Field, ID, Parameter, Route, delete, get, post};
 
 const FAULTS: [Field; 1] = [("faults", "array")];
 
+const VERSION: Parameter = ("version", 'q', "integer", "a saved version, by default the newest");
+const SAVE: [Parameter; 4] = [
+    ("message", 'q', "string", "why, for the list of versions and the receipt"),
+    ("by", 'q', "string", "who saves"),
+    ("based_on", 'q', "integer", "the version that was edited; another by now is a conflict"),
+    ("force", 'q', "boolean", "save in spite of errors that are not fatal"),
+];
+const SAVED: [Field; 5] = [
+    ("id", "string"),
+    ("version", "integer"),
+    ("receipt_seq", "integer"),
+    ("created", "boolean"),
+    ("problems", "array"),
+];
+
 pub(super) const ROUTES: &[Route] = &[
-    get("/obs/dashboards", "listDashboards", "Installed dashboards")
-        .answer(&[("dashboards", "array")]),
-    get("/obs/dashboards/{id}", "getDashboard", "One dashboard").parameters(&[&[ID]]).answer(&[
-        ("id", "string"),
-        ("title", "string"),
-        ("panels", "array"),
-    ]),
-    get("/obs/dashboards/{id}/grafana", "exportDashboard", "The dashboard as Grafana JSON")
+    get("/obs/dashboards", "listDashboards", "Installed dashboards, and files that are faulty")
+        .answer(&[("dashboards", "array"), ("faulty", "array"), ("notices", "array")]),
+    post("/obs/dashboards", "createDashboard", "Save a dashboard under the uid of its JSON")
+        .parameters(&[&SAVE])
+        .answer(&SAVED),
+    post("/obs/dashboards/check", "checkDashboard", "Everything wrong with a dashboard's JSON")
+        .answer(&[
+            ("ok", "boolean"),
+            ("fatal", "boolean"),
+            ("problems", "array"),
+            ("view", "object"),
+            ("dashboard", "object"),
+        ]),
+    get("/obs/dashboards/{id}", "getDashboard", "One dashboard")
+        .parameters(&[&[ID, VERSION]])
+        .answer(&[("id", "string"), ("title", "string"), ("panels", "array")]),
+    Route::new("put", "/obs/dashboards/{id}", "saveDashboard", "Save a dashboard under this uid")
+        .parameters(&[&[ID], &SAVE])
+        .answer(&SAVED),
+    delete("/obs/dashboards/{id}", "deleteDashboard", "Delete what was saved under this uid")
         .parameters(&[&[ID]])
+        .answer(&[("deleted", "boolean"), ("receipt_seq", "integer")]),
+    get("/obs/dashboards/{id}/versions", "listDashboardVersions", "Every save, newest first")
+        .parameters(&[&[ID]])
+        .answer(&[("id", "string"), ("versions", "array")]),
+    get("/obs/dashboards/{id}/grafana", "exportDashboard", "The dashboard as Grafana JSON")
+        .parameters(&[&[
+            ID,
+            VERSION,
+            ("schema", 'q', "string", "classic or v2, by default classic"),
+        ]])
         .answer(&[("title", "string"), ("panels", "array")]),
     get("/obs/runbooks", "listRunbooks", "Runbooks of the packs").answer(&[("runbooks", "array")]),
     get("/obs/runbooks/{id}", "getRunbook", "One runbook, as markdown").parameters(&[&[ID]]),

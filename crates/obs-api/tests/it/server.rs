@@ -14,7 +14,7 @@ use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DayIds, SloService};
+use obs_ops::{AlertService, DashboardService, DayIds, SloService};
 use obs_proof::note::VerifierKey;
 use obs_query::{QueryFront, QueryLimits};
 use obs_rules::{AlertRecord, GroupOptions, ReadOptions, RuleFile, StepContext};
@@ -365,9 +365,18 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         data.clone(),
         Arc::clone(&disk),
         Arc::clone(&ledger),
-        operations,
+        Arc::clone(&operations),
         Vec::new(),
         NOW,
+    )
+    .unwrap();
+    let dashboards = DashboardService::open(
+        &data,
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        operations,
+        Arc::new(|language, expr| obs_query::check_expression(language.as_str(), expr)),
+        Vec::new(),
     )
     .unwrap();
     // Of this very log, so that one server shows both sides.
@@ -410,7 +419,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         ledger,
         alerts: Arc::new(alerts),
         slos: Arc::new(slos),
-        dashboards: Vec::new(),
+        dashboards: Arc::new(dashboards),
         runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),

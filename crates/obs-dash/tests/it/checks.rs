@@ -1,4 +1,4 @@
-use obs_dash::{Dashboard, Severity, check};
+use obs_dash::{Dashboard, Severity, SourceTypes, check};
 use serde_json::{Value, json};
 
 fn codes(value: &Value) -> Vec<&'static str> {
@@ -90,7 +90,7 @@ fn linted(text: &str) -> Vec<(String, u64, &'static str, bool)> {
     let refuse = |_: &obs_dash::Language, expr: &str| {
         if expr.contains("(((") { Err("unclosed".to_owned()) } else { Ok(()) }
     };
-    let linted = obs_dash::lint(text, &refuse);
+    let linted = obs_dash::lint(text, &SourceTypes::new(), &refuse);
     linted.problems.into_iter().map(|p| (p.path, p.line, p.code, p.fatal)).collect()
 }
 
@@ -180,7 +180,7 @@ fn members_of_another_type_are_all_told() {
 #[test]
 fn public_dashboards_have_no_fatal_problem() {
     for (name, text) in crate::public() {
-        let found = obs_dash::lint(&text, &|_, _| Ok(()));
+        let found = obs_dash::lint(&text, &SourceTypes::new(), &|_, _| Ok(()));
         let fatal: Vec<_> = found.problems.iter().filter(|p| p.fatal).collect();
         assert!(fatal.is_empty(), "{name}: {fatal:#?}");
         let lines = text.lines().count() as u64;

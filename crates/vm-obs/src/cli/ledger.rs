@@ -110,7 +110,7 @@ pub(crate) async fn run(command: LedgerCommand, out: &mut Out) -> anyhow::Result
 fn read(data: &Path) -> anyhow::Result<(Ledger, LedgerConfig)> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let ledger = open_ledger(data, &disk, &clock)?;
+    let ledger = open_ledger(data, &disk, &clock, LedgerMode::ReadOnly)?;
     let origin = ledger.head().origin;
     Ok((ledger, LedgerConfig::in_data_dir(data, disk, clock, origin, LedgerMode::ReadWrite)))
 }

@@ -162,7 +162,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Trace(command) => trace::run(command, out).await?,
         Command::Alert(command) => alert::run(command, out).await?,
         Command::Slo(command) => slo::run(command, out).await?,
-        Command::Dashboard(command) => dashboard::run(command, out).await?,
+        Command::Dashboard(command) => return dashboard::run(command, out).await,
         Command::Query(args) => receipts::query(&args, out).await?,
         Command::Correlate(args) => correlate::run(&args, out).await?,
         Command::Verify { args } => return verify::run(args, out),

@@ -14,13 +14,13 @@ use obs_archive::{Archive, Signal};
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, RealDisk, SystemClock};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::DayIds;
+use obs_ops::{DashboardService, DayIds};
 use obs_query::QueryLimits;
 use obs_rules::GroupOptions;
 use obs_types::{DurationMs, LabelSet, NodeName, TimestampMs};
 use tokio::sync::Semaphore;
 
-use crate::serve::{Access, Engines, ServiceSettings, open_services};
+use crate::serve::{Access, Engines, ServiceSettings, open_services, query_checker};
 
 /// Queries that run at a time; a command asks one question.
 const QUERY_PLACES: usize = 2;
@@ -32,7 +32,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let now = clock.now();
-    let ledger = Arc::new(open_ledger(&data, &disk, &clock)?);
+    let ledger = Arc::new(open_ledger(&data, &disk, &clock, LedgerMode::ReadOnly)?);
     let engines = Engines::open(&data, &disk, &clock, Access::ReadOnly, TimestampMs::MIN)?;
     engines.boundary.store(sealed_until(&engines.archive).0, Ordering::Release);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
@@ -41,7 +41,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         &data,
         &disk,
         &ledger,
-        operations,
+        Arc::clone(&operations),
         ServiceSettings {
             node: node.clone(),
             options: GroupOptions {
@@ -56,6 +56,14 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
             now,
         },
     )?;
+    let dashboards = DashboardService::open(
+        &data,
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        operations,
+        query_checker(),
+        Vec::new(),
+    )?;
     let state = ApiState {
         front: engines.front(&clock, QueryLimits::STANDARD),
         clock: Arc::clone(&clock),
@@ -69,7 +77,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         anchors: None,
         alerts,
         slos,
-        dashboards: Vec::new(),
+        dashboards: Arc::new(dashboards),
         runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
@@ -92,11 +100,12 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     Ok(obs_api::router(Arc::new(state), Router::new()))
 }
 
-/// The ledger of a data folder, for reading.
+/// The ledger of a data folder.
 pub(crate) fn open_ledger(
     data: &Path,
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
+    mode: LedgerMode,
 ) -> anyhow::Result<Ledger> {
     let path = data.join("receipts/observability/checkpoint");
     let Ok(note) = std::fs::read_to_string(&path) else {
@@ -109,14 +118,8 @@ pub(crate) fn open_ledger(
     // The first line of a checkpoint is its origin. Whether the note is signed by the key beside
     // it is for the verifier to say, not for a reader.
     let origin = note.lines().next().unwrap_or_default();
-    Ledger::open(LedgerConfig::in_data_dir(
-        data,
-        Arc::clone(disk),
-        Arc::clone(clock),
-        origin,
-        LedgerMode::ReadOnly,
-    ))
-    .with_context(|| format!("cannot open the ledger below {}", data.display()))
+    Ledger::open(LedgerConfig::in_data_dir(data, Arc::clone(disk), Arc::clone(clock), origin, mode))
+        .with_context(|| format!("cannot open the ledger below {}", data.display()))
 }
 
 /// The end of the last hour that is sealed for every signal. Before it the archive is complete,

@@ -90,6 +90,13 @@ vm-obs slo create slo.yaml
 vm-obs slo create --json '{"id":"slo:a"}'
 vm-obs slo report --format html
 vm-obs dashboard export system-overview --format json -o out.json
+vm-obs dashboard export a.json --schema v2
+vm-obs dashboard export a --saved 3
+vm-obs dashboard check a.json dashboards --json --strict
+vm-obs dashboard import a.json --data d --message m --by me --force
+vm-obs dashboard import a.json --uid a
+vm-obs dashboard versions a
+vm-obs dashboard delete a
 vm-obs query --data ./data --limit 3 --format jsonl
 vm-obs correlate --window 5m --format json --data d
 vm-obs verify

@@ -42,6 +42,9 @@ pub(crate) struct FileForm {
     slo_files: Vec<PathBuf>,
     /// Dashboard files (Grafana JSON). Example: `dashboards: [dashboards/*.json]`
     dashboards: Vec<PathBuf>,
+    /// Grafana's provisioning folder (`dashboards/*.yaml`, `datasources/*.yaml`), read as it is and
+    /// watched. Example: `grafana_provisioning: grafana/provisioning`
+    grafana_provisioning: Option<PathBuf>,
     /// Log files to follow. Example: `tail: [{paths: [/var/log/app/*.log], labels: {service_name: app}}]`
     tail: Vec<TailForm>,
     /// Routes and receivers of notifications. Example: `notify: notify.yml`
@@ -179,6 +182,7 @@ impl FileForm {
             rule_files: all(self.rule_files),
             slo_files: all(self.slo_files),
             dashboards: all(self.dashboards),
+            grafana_provisioning: self.grafana_provisioning.map(here),
             tail,
             notify: self.notify.map(here),
             host_interval,

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub rule_files: Vec<PathBuf>,
     pub slo_files: Vec<PathBuf>,
     pub dashboards: Vec<PathBuf>,
+    pub grafana_provisioning: Option<PathBuf>,
     pub tail: Vec<Tail>,
     pub notify: Option<PathBuf>,
     pub host_interval: Option<Duration>,

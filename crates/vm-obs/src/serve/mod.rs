@@ -10,6 +10,7 @@ mod engines;
 mod held;
 mod notify;
 mod own_metrics;
+mod provision;
 mod sinks;
 mod tasks;
 mod verify;
@@ -23,11 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use obs_analysis::slo::parse_slo_file;
-use obs_api::{
-    ApiOptions, ApiState, DemoControl, InstalledDashboard, QueryLog, Runbook, ServerInfo,
-};
+use obs_api::{ApiOptions, ApiState, DemoControl, QueryLog, Runbook, ServerInfo};
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::{self, ReceiverLimits};
 use obs_collect::registry::Registry;
@@ -35,10 +34,12 @@ use obs_collect::scrape::{
     CollectionLog, PrometheusConfig, ScrapeManager, ScrapeSettings, expand_glob,
 };
 use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
-use obs_dash::Dashboard;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::{AnomalyService, DayIds, SealService, SealSettings, record_config};
+use obs_ops::{
+    AnomalyService, DashboardOrigin, DashboardService, DayIds, InstalledDashboard, QueryChecker,
+    SealService, SealSettings, record_config,
+};
 use obs_query::QueryLimits;
 use obs_rules::{GroupOptions, ReadOptions, RuleFile};
 use obs_types::{LabelSet, NodeName};
@@ -56,12 +57,16 @@ use crate::packs::{self, Pack};
 pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines, ServiceSettings, open_services};
 use held::Held;
+use obs_dash::SourceTypes;
+use provision::Provisioning;
 
 use anchors::Anchors;
 use tasks::{Tasks, World};
 
 /// Shortest period of a task under a simulated clock.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
+/// How often dashboard files are looked at, in real time.
+const DASHBOARD_PERIOD: Duration = Duration::from_secs(2);
 /// How long requests may still take after the signal to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -156,7 +161,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         out.dashboards.extend(
             pack.dashboards
                 .into_iter()
-                .map(|dashboard| InstalledDashboard { dashboard, pack: Some(name.clone()) }),
+                .map(|d| InstalledDashboard::new(d, DashboardOrigin::Pack(name.clone()))),
         );
     }
     for file in config.rule_files.iter().flat_map(|p| expand_glob(p)) {
@@ -166,14 +171,15 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         out.slos.extend(parse_slo_file(&file.display().to_string(), &text)?);
     }
+    // A dashboard of the configuration must be sound at the start; later a faulty one leaves the one
+    // that runs.
     for file in config.dashboards.iter().flat_map(|p| expand_glob(p)) {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let mut dashboard =
-            Dashboard::from_grafana(&text).with_context(|| file.display().to_string())?;
-        if dashboard.uid.is_empty() {
-            dashboard.uid = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let check = query_checker();
+        let linted = obs_dash::lint(&text, &SourceTypes::new(), &|l, e| check(l, e));
+        if let Some(problem) = linted.problems.iter().find(|p| p.fatal) {
+            bail!("{}:{}: {problem}", file.display(), problem.line);
         }
-        out.dashboards.push(InstalledDashboard { dashboard, pack: None });
     }
     Ok(out)
 }
@@ -190,6 +196,11 @@ fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
         settings.callers = Caller::read_all(&text).with_context(shown)?;
     }
     Ok(settings)
+}
+
+/// The languages of dashboards, as their parsers judge.
+pub(crate) fn query_checker() -> QueryChecker {
+    Arc::new(|language, expr| obs_query::check_expression(language.as_str(), expr))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -257,7 +268,7 @@ async fn serve(
         &data,
         &disk,
         &ledger,
-        operations,
+        Arc::clone(&operations),
         ServiceSettings {
             node,
             options: GroupOptions {
@@ -274,6 +285,18 @@ async fn serve(
     )?;
     alerts.require_signed_contracts(config.ledger.require_signed_contracts);
     slos.require_signed_contracts(config.ledger.require_signed_contracts);
+    let dashboards = Arc::new(DashboardService::open(
+        &data,
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        operations,
+        query_checker(),
+        std::mem::take(&mut loaded.dashboards),
+    )?);
+    dashboards.reconcile(started)?;
+    let mut provisioning =
+        Provisioning::new(config.dashboards.clone(), config.grafana_provisioning.clone())?;
+    provisioning.scan(&dashboards);
     let anomalies =
         Arc::new(AnomalyService::open(Arc::clone(&ledger), std::mem::take(&mut loaded.watches))?);
     let seals = Arc::new(SealService::open(SealSettings {
@@ -344,7 +367,7 @@ async fn serve(
         anchors: anchors.as_ref().map(|a| Arc::clone(&a.scheduler)),
         alerts: Arc::clone(&alerts),
         slos,
-        dashboards: std::mem::take(&mut loaded.dashboards),
+        dashboards: Arc::clone(&dashboards),
         runbooks: std::mem::take(&mut loaded.runbooks),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
@@ -425,7 +448,10 @@ async fn serve(
         anchors,
         tiled: Arc::new(AtomicU64::new(tasks::NOTHING_TILED)),
     };
-    let tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
+    let mut tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
+    if !provisioning.is_empty() {
+        tasks.every("dashboards", DASHBOARD_PERIOD, move || provisioning.scan(&dashboards))?;
+    }
     scraper.apply(&loaded.scrape).await;
 
     let body = json!({

@@ -7,6 +7,7 @@
 mod bad_input;
 mod config_mistakes;
 mod crash;
+mod dashboards;
 mod doctor;
 mod full_disk;
 mod import;
