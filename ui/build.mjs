@@ -14,7 +14,7 @@ await build({
   bundle: true,
   // What is imported when it is needed, such as the completer, is a file of its own.
   splitting: true,
-  chunkNames: "[name]",
+  chunkNames: "[name]-[hash]",
   minify: true,
   format: "esm",
   target: "es2022",

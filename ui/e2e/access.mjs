@@ -7,7 +7,7 @@ import { check } from "./lib.mjs";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export async function access(browser, base, traceId) {
-  const paths = ["/", "/dashboards", "/dashboards/gallery?last=15m", "/explore/metrics?query=up", "/explore/logs", "/explore/traces", `/trace/${traceId}`,
+  const paths = ["/", "/dashboards", "/dashboards/gallery?last=15m", "/dashboards/edited?edit=1&panel=1", "/dashboards/edited?edit=1&tab=settings", "/explore/metrics?query=up", "/explore/logs", "/explore/traces", `/trace/${traceId}`,
     "/services", "/correlate", "/alerts", "/slos", "/anomalies", "/ledger", "/targets"];
   for (const theme of ["dark", "light"]) {
     const page = await (await browser.newContext({ viewport: { width: 1280, height: 1600 }, colorScheme: theme })).newPage();

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { access } from "./access.mjs";
 import { dashboards } from "./dashboards.mjs";
+import { edit } from "./edit.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
 import { weight } from "./weight.mjs";
@@ -95,6 +96,7 @@ async function run(base) {
       if (verdict !== "ok") throw new Error(await page.locator("[data-check]").first().innerText());
     });
     await dashboards(browser, base);
+    await edit(browser, base);
     await explore(browser, base);
     await access(browser, base, traceId);
     await weight(browser, base);

@@ -17,7 +17,7 @@ export async function weight(browser, base) {
     const bytes = bodies.reduce((n, b) => n + gzipSync(b, { level: 9 }).length, 0);
     console.log(`first load: ${bytes} bytes of JavaScript, gzipped, in ${bodies.length} files`);
     if (bytes > FIRST_LOAD_BYTES_MAX) throw new Error(`${bytes} bytes`);
-    if (scripts.some((r) => r.url().includes("complete"))) throw new Error("the completer is loaded before it is needed");
+    if (scripts.some((r) => /complete|editor/.test(r.url()))) throw new Error("the completer or the editor is loaded before it is needed");
   });
   await check("100 000 points are drawn fast", async () => {
     const now = Math.floor(Date.now() / 1000);

@@ -1,5 +1,6 @@
 import "uplot/dist/uPlot.min.css";
 import "./styles/portal.css";
+import "./styles/edit.css";
 import { render, type JSX } from "preact";
 import { syncClock } from "./api/client";
 import { Page, Side } from "./components/shell";
@@ -7,7 +8,7 @@ import { serverNow } from "./lib/clock";
 import { Alerts } from "./pages/alerts";
 import { Anomalies } from "./pages/anomalies";
 import { Correlate } from "./pages/correlate";
-import { DashboardPage } from "./pages/dashboard";
+import { DashboardPage, EditPage } from "./pages/dashboard";
 import { Dashboards } from "./pages/dashboards";
 import { Ledger } from "./pages/ledger";
 import { LogsExplore } from "./pages/logs";
@@ -35,6 +36,7 @@ function Body(): JSX.Element {
     case "trace":
       return <TracePage key={second} id={second} />;
     case "dashboards":
+      if (second && query.value.get("edit") === "1") return <EditPage key={second} id={second === "new" ? "" : second} />;
       return second ? <DashboardPage key={second} id={second} /> : <Dashboards />;
     case "alerts":
       return <Alerts />;

@@ -185,6 +185,28 @@ export interface DashboardSummary {
   tags: string[];
   pack: string | null;
   panels: number;
+  origin: "pack" | "file" | "saved";
+  file: string | null;
+  provider: string | null;
+  editable: boolean;
+  version: number;
+  covers: boolean;
+}
+
+export interface DashboardProblem {
+  severity: string;
+  code: string;
+  path: string;
+  line: number;
+  message: string;
+  expected: string;
+  fatal: boolean;
+}
+
+export interface DashboardList {
+  dashboards: DashboardSummary[];
+  faulty: { file: string; older_shown: boolean; problems: DashboardProblem[] }[];
+  notices: string[];
 }
 
 export interface PanelQuery {
@@ -259,6 +281,11 @@ export interface Dashboard {
   annotations: Annotation[];
   variables: Variable[];
   panels: Panel[];
+  origin: string;
+  file: string | null;
+  editable: boolean;
+  version: number;
+  covers: boolean;
 }
 
 export interface DemoState {

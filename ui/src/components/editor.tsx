@@ -23,7 +23,7 @@ export function remember(language: string, text: string): void {
  * A query box: Enter runs, Shift+Enter breaks the line, Ctrl+Space and typing offer words, Ctrl+Up
  * brings back earlier queries. The completer is fetched with the first key.
  */
-export function QueryEditor(props: { id: string; language: string; value: string; rows?: number; input: (text: string) => void; run: (text: string) => void }): JSX.Element {
+export function QueryEditor(props: { id: string; label?: string; language: string; value: string; rows?: number; input: (text: string) => void; run: (text: string) => void }): JSX.Element {
   const area = useRef<HTMLTextAreaElement>(null);
   const [offers, setOffers] = useState<{ from: number; all: Offer[] } | null>(null);
   const [at, setAt] = useState(0);
@@ -95,7 +95,7 @@ export function QueryEditor(props: { id: string; language: string; value: string
   return (
     <div class="editor">
       <textarea ref={area} id={props.id} rows={props.rows ?? 2} spellcheck={false} value={props.value} autocomplete="off"
-        role="combobox" aria-expanded={offers !== null} aria-controls={`${props.id}-offers`} aria-autocomplete="list" aria-activedescendant={offers ? `${props.id}-${at}` : undefined}
+        role="combobox" aria-label={props.label} aria-expanded={offers !== null} aria-controls={`${props.id}-offers`} aria-autocomplete="list" aria-activedescendant={offers ? `${props.id}-${at}` : undefined}
         onInput={(e) => { props.input(e.currentTarget.value); void suggest(false); }} onKeyDown={key} onBlur={() => window.setTimeout(() => setOffers(null), 150)} />
       <ul class="offers" id={`${props.id}-offers`} role="listbox" aria-label="Suggestions" hidden={!offers}>
         {offers?.all.map((o, i) => (

@@ -33,8 +33,16 @@ async function marksOf(a: Annotation, scope: Scope, signal: AbortSignal): Promis
   return series.flatMap((s) => s.times.filter((_, i) => (s.values[i] ?? 0) > 0 && !((s.values[i - 1] ?? 0) > 0)).map((time) => ({ time, text: a.title?.replace(/\{\{(\w+)\}\}/g, (_, l: string) => s.labels[l] ?? "") || seriesName(s.labels), color })));
 }
 
+/** The editor is a file of its own that is fetched when somebody edits. */
+export function EditPage(props: { id: string }): JSX.Element {
+  const loaded = useLoad("editor", async () => (await import("../edit/editor")).default);
+  const Editor = loaded.data;
+  return Editor ? <Editor id={props.id} /> : <Page title="Edit"><View of={loaded}>{() => null}</View></Page>;
+}
+
 export function DashboardPage(props: { id: string }): JSX.Element {
-  const board = useLoad(props.id, (signal) => get<Dashboard>(`/obs/dashboards/${encodeURIComponent(props.id)}`, {}, signal));
+  const version = query.value.get("version") ?? "";
+  const board = useLoad(`${props.id}#${version}`, (signal) => get<Dashboard>(`/obs/dashboards/${encodeURIComponent(props.id)}`, { version }, signal));
   const d = board.data;
   useEffect(() => {
     const last = /^now-(\w+)$/.exec(d?.time.from ?? "")?.[1];
@@ -66,12 +74,14 @@ export function DashboardPage(props: { id: string }): JSX.Element {
       <>
         {d?.links.map((l) => <a key={l.url} href={scope ? interpolate(l.url, scope) : l.url}>{l.title || l.url}</a>)}
         {one > 0 && <button onClick={() => setQuery({ panel: null }, false)}>Back to the dashboard</button>}
+        <a class="button" href={`/dashboards/${encodeURIComponent(props.id)}?edit=1`}>Edit</a>
         <a href={`/obs/dashboards/${encodeURIComponent(props.id)}/grafana`} target="_blank" rel="noreferrer">Grafana JSON</a>
       </>
     }>
       <View of={board}>
         {(board_) => scope && (
           <div class="stack">
+            {version && <div class="banner">Version {version} as it was saved. <a href={`/dashboards/${encodeURIComponent(props.id)}`}>The one shown now</a></div>}
             <div class="row">
               <VariablesBar variables={scope.variables} values={scope.values} filters={filters}
                 change={(name, values) => setQuery({ [`var-${name}`]: values })}

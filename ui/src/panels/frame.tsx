@@ -5,7 +5,7 @@ import { View } from "../components/ui";
 import { interpolate, type Filter, type Scope } from "../lib/variables";
 import { formatDuration } from "../lib/time";
 import { useLoad } from "../state/load";
-import { setQuery } from "../state/route";
+import { path, setQuery } from "../state/route";
 import { loadPanel, windowOf, type PanelData } from "./data";
 import { PanelBody, TextBody } from "./panel";
 import { TablePanel } from "./table";
@@ -20,6 +20,8 @@ interface Props {
   /** Pixels for the body. */
   height: number;
   full: boolean;
+  /** Another one asks anew: what the panel is may change while it is edited. */
+  revision?: string;
 }
 
 const EXPLORE: Record<string, string> = { promql: "metrics", logql: "logs", traceql: "traces" };
@@ -45,7 +47,7 @@ export function PanelFrame(props: Props): JSX.Element {
   const [ref, seen] = useSeen();
   const title = interpolate(panel.title, scope);
   const text = panel.kind === "text";
-  const key = seen && !text ? JSON.stringify([panel.id, scope.values, props.filters, scope.start, scope.end, scope.step]) : "";
+  const key = seen && !text ? JSON.stringify([panel.id, scope.values, props.filters, scope.start, scope.end, scope.step, props.revision]) : "";
   const loaded = useLoad(key, async (signal): Promise<PanelData | null> => (key ? loadPanel(props, signal) : null));
   const [inspect, setInspect] = useState<"data" | "query" | "json" | null>(null);
   const data = loaded.data;
@@ -88,6 +90,7 @@ function Menu(props: { panel: Panel; scope: Scope; full: boolean; inspect: (what
       <div>
         <button onClick={close(() => setQuery({ panel: props.full ? null : String(panel.id) }, false))}>{props.full ? "Back to the dashboard" : "Full screen"}</button>
         {first && <a href={`/explore/${EXPLORE[first.language] ?? ""}?query=${encodeURIComponent(interpolate(first.expr, windowOf(panel, scope)))}&${range}`}>Explore</a>}
+        <a href={`${path.value}?edit=1&panel=${panel.id}`}>Edit</a>
         <button onClick={close(() => props.inspect("data"))}>Data</button>
         <button onClick={close(() => props.inspect("query"))}>Queries</button>
         <button onClick={close(() => props.inspect("json"))}>JSON</button>
