@@ -6,7 +6,6 @@
 
 mod bodies;
 mod http;
-mod load;
 mod process;
 mod seeded;
 mod sink;
@@ -14,8 +13,7 @@ mod sources;
 
 pub use bodies::{Labels, SeriesSamples, logs_push, remote_write, trace_export};
 pub use http::{Client, HttpError, Reply};
-pub use load::MetricLoad;
-pub use process::{Program, Usage, free_port, wait_until};
+pub use process::{Program, Usage, free_port, usage_of, wait_until};
 pub use seeded::Seeded;
 pub use sink::WebhookSink;
 pub use sources::{GivenLogs, GivenSeries, GivenTraces};

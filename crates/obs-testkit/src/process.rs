@@ -95,13 +95,17 @@ impl Program {
         }
     }
 
-    /// CPU time and peak memory from `/proc`; zeroes where the process is gone.
     pub fn usage(&self) -> Usage {
-        let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
-        Usage { cpu_seconds: cpu_seconds(&stat), peak_memory_bytes: peak_memory_bytes(&status) }
+        usage_of(self.id())
     }
+}
+
+/// CPU time and peak memory of a process from `/proc`; zeroes where it is gone.
+pub fn usage_of(process: u32) -> Usage {
+    let folder = PathBuf::from(format!("/proc/{process}"));
+    let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
+    Usage { cpu_seconds: cpu_seconds(&stat), peak_memory_bytes: peak_memory_bytes(&status) }
 }
 
 impl Drop for Program {

@@ -1,17 +1,40 @@
 //! One engine as a process on loopback with a folder of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use obs_disk::{Clock, ManualClock, RealDisk, SystemClock};
+use obs_disk::{BlockReader, Clock, ManualClock, RealDisk, SystemClock};
 use obs_metrics::{Limits, MetricsConfig, MetricsEngine, OpenMode};
 use obs_testkit::{Client, Program, Usage, free_port, wait_until};
 use obs_types::TimestampMs;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a fresh engine is watched doing nothing.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Seconds from a start after a kill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restart {
+    /// Until it says that it is ready.
+    pub(crate) ready: f64,
+    /// Until it answers every question as before; `None` if it does not come to that.
+    pub(crate) whole: Option<f64>,
+}
+
+/// What an engine leaves on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    /// After an ordered stop.
+    pub(crate) stopped: u64,
+    /// When everything is merged, without what only serves a restart; where that can be had.
+    pub(crate) merged: Option<u64>,
+    /// CPU seconds of that merging, where it was not the engine's own process that did it.
+    pub(crate) merge_cpu_seconds: f64,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,7 +63,7 @@ impl Kind {
                 "--web.enable-remote-write-receiver; default: WAL pages are written, not synced, before the answer"
             }
             Self::VictoriaMetrics => {
-                "-search.disableCache; default: samples stay in memory for up to 5 s before they are written; no WAL"
+                "-search.disableCache, sizes after a forced merge; default: samples stay in memory for up to 5 s before they are written; no WAL"
             }
         }
     }
@@ -128,19 +151,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Kills it and starts it again; seconds until `answers` says that it answers in full, `None`
-    /// if it does not come to that.
+    /// Kills it and starts it again, until `answers` says that it answers in full.
     pub(crate) fn restart_after_kill(
         &mut self,
         mut answers: impl FnMut(&str) -> bool,
-    ) -> anyhow::Result<Option<f64>> {
+    ) -> anyhow::Result<Restart> {
         self.program.kill()?;
         let begin = Instant::now();
         let output = self.folder.path().join("output");
         self.program = Program::start(&self.path, &self.arguments, &output)?;
         self.wait_ready()?;
+        let ready = begin.elapsed().as_secs_f64();
         let whole = wait_until(PATIENCE, || answers(&self.address).then_some(()));
-        Ok(whole.map(|()| begin.elapsed().as_secs_f64()))
+        Ok(Restart { ready, whole: whole.map(|()| begin.elapsed().as_secs_f64()) })
+    }
+
+    /// CPU seconds per second while nobody asks anything.
+    pub(crate) fn idle_load(&self) -> f64 {
+        let (before, begin) = (self.usage().cpu_seconds, Instant::now());
+        std::thread::sleep(IDLE);
+        (self.usage().cpu_seconds - before) / begin.elapsed().as_secs_f64()
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -174,7 +204,7 @@ impl Engine {
 
     /// Stops it in order and weighs its folder; then, where that can be had, as it is when
     /// everything is merged: blocks and index.
-    pub(crate) fn stop_and_weigh(&mut self) -> anyhow::Result<(u64, Option<u64>)> {
+    pub(crate) fn stop_and_weigh(&mut self) -> anyhow::Result<Weight> {
         let data = self.folder.path().join("data");
         if self.kind == Kind::VictoriaMetrics {
             let reply = Client::new(self.address.clone()).get("/internal/force_merge")?;
@@ -188,22 +218,34 @@ impl Engine {
             });
         }
         self.program.stop(PATIENCE)?;
+        // Written bytes may have no blocks yet.
+        Command::new("sync").arg("-f").arg(&data).status()?;
         let stopped = weigh(&data)?;
-        let merged = match self.kind {
-            Kind::VmObs => Some(merged_blocks(&data)?),
-            Kind::VictoriaMetrics => Some(stopped),
-            Kind::Prometheus => None,
+        let (merged, merge_cpu_seconds) = match self.kind {
+            Kind::VmObs => {
+                let before = own_cpu_seconds();
+                let bytes = merged_blocks(&data)?;
+                (Some(bytes), own_cpu_seconds() - before)
+            }
+            Kind::VictoriaMetrics => (Some(stopped), 0.0),
+            Kind::Prometheus => (None, 0.0),
         };
-        Ok((stopped, merged))
+        Ok(Weight { stopped, merged, merge_cpu_seconds })
     }
+}
+
+/// CPU seconds of this process.
+fn own_cpu_seconds() -> f64 {
+    obs_testkit::usage_of(std::process::id()).cpu_seconds
 }
 
 /// Bytes of vm-obs' metric blocks after days of waiting: the engine is opened on the folder, its
 /// clock set ahead, and asked for maintenance.
 fn merged_blocks(data: &Path) -> anyhow::Result<u64> {
     let later = SystemClock::new().now().0 + 3 * 24 * 3_600_000;
+    let dir = data.join("metrics");
     let engine = MetricsEngine::open(MetricsConfig {
-        dir: data.join("metrics"),
+        dir: dir.clone(),
         wal_dir: data.join("wal/metrics"),
         disk: Arc::new(RealDisk),
         clock: Arc::new(ManualClock::new(TimestampMs(later))),
@@ -211,7 +253,29 @@ fn merged_blocks(data: &Path) -> anyhow::Result<u64> {
         limits: Limits::standard(),
     })?;
     engine.maintain(TimestampMs(later))?;
+    // The first run wrote the hours; a day's hours are merged by the next.
+    engine.maintain(TimestampMs(later))?;
+    print_sections(&dir)?;
     Ok(engine.stats().block_bytes)
+}
+
+/// What the kinds of sections of the blocks in a folder take together.
+fn print_sections(dir: &Path) -> anyhow::Result<()> {
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|e| e != "blk") {
+            continue;
+        }
+        let Ok(block) = BlockReader::open(Arc::new(RealDisk), &path, *b"METR") else { continue };
+        for section in block.sections() {
+            let kind = section.name.trim_end_matches(|c: char| c.is_ascii_digit());
+            *sums.entry(kind.to_owned()).or_default() += section.len;
+        }
+    }
+    let shown: Vec<String> = sums.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    println!("bytes by kind of section: {}", shown.join(", "));
+    Ok(())
 }
 
 fn version(kind: Kind, program: &Path) -> String {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use obs_testkit::Client;
 
+use crate::workload::Wave;
+
 /// Each list goes over its own connection, in order; seconds until the last answer.
 /// A refusal by overload (429, 503) is tried again; any other error ends the run.
-pub(crate) fn send(address: &str, path: &str, bodies: &[Vec<Vec<u8>>]) -> anyhow::Result<f64> {
+pub(crate) fn send(address: &str, path: &str, bodies: &Wave) -> anyhow::Result<f64> {
     let started = Instant::now();
     let outcomes: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
         let senders: Vec<_> = bodies

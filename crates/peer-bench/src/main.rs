@@ -9,17 +9,22 @@
 mod engine;
 mod load;
 mod queries;
+mod questions;
 mod report;
+mod workload;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
-use obs_testkit::MetricLoad;
 
 use engine::{Engine, Kind};
 use report::{Measured, Report};
+use workload::{Shape, Size, Workload};
+
+/// Loads that peers take too are kept below this: prometheus needs seconds for each million.
+const SAMPLES_MAX: usize = 30_000_000;
 
 /// Benchmarks against real peers.
 #[derive(Debug, Parser)]
@@ -35,28 +40,25 @@ struct MetricsArgs {
     /// The vm-obs program
     #[arg(long, value_name = "PATH", default_value = "target/release/vm-obs")]
     vm_obs: PathBuf,
-    /// Number of series
-    #[arg(long, default_value_t = 5_000)]
-    series: usize,
-    /// Samples of each series
-    #[arg(long, default_value_t = 240)]
-    samples: usize,
-    /// Seconds between samples
-    #[arg(long, default_value_t = 15)]
-    step: i64,
+    /// What is sent
+    #[arg(long, value_enum, default_value_t = Shape::Load)]
+    workload: Shape,
+    #[command(flatten)]
+    size: Size,
     /// Connections that send side by side
     #[arg(long, default_value_t = 2)]
     senders: usize,
     /// Series in one request
     #[arg(long, default_value_t = 1_000)]
     batch: usize,
-    /// How often each query is asked
+    /// How often each query is asked at most
     #[arg(long, default_value_t = 50)]
     repeat: usize,
     /// Seed of the values
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Another program for a peer: prometheus=PATH or victoria-metrics=PATH; PATH `off` leaves it out
+    /// Another program for a peer: prometheus=PATH or victoria-metrics=PATH; PATH `off` leaves it
+    /// out. Workload d leaves prometheus out unless it is given here
     #[arg(long, value_name = "NAME=PATH")]
     peer: Vec<String>,
     /// Write the figures as JSON
@@ -69,30 +71,24 @@ struct MetricsArgs {
 
 fn main() -> anyhow::Result<()> {
     let Scenario::Metrics(args) = Scenario::parse();
-    anyhow::ensure!(args.series > 0 && args.samples > 1 && args.step > 0, "nothing to send");
     let programs = programs(&args)?;
-    let step_ms = args.step * 1000;
     // The load ends now, on the clock that every peer reads.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let span_ms = args.samples as i64 * step_ms;
-    let load = MetricLoad {
-        series: args.series,
-        samples: args.samples,
-        step_ms,
-        // Whole steps, so that range queries of all engines use the same instants.
-        start_ms: (i64::try_from(now)? - span_ms) / step_ms * step_ms,
-        seed: args.seed,
-    };
-    println!("making {} samples in {} series", load.sample_count(), load.series);
-    let bodies = load.bodies(args.senders, args.batch);
-    let queries = queries::queries(&load);
+    let load = Workload::new(args.workload, args.size, args.seed, i64::try_from(now)?);
+    anyhow::ensure!(
+        programs.len() == 1 || load.sample_count() <= SAMPLES_MAX,
+        "{} samples: at most {SAMPLES_MAX} where peers take part; `--peer NAME=off` leaves one out",
+        load.sample_count()
+    );
+    println!("{} samples in {} series", load.sample_count(), load.series_count());
+    let queries = questions::questions(&load);
 
     let mut measured: Vec<Measured> = Vec::new();
     for (kind, program) in programs {
         println!("{}: {}", kind.name(), program.display());
         let mut engine = Engine::start(kind, &program)
             .with_context(|| format!("cannot start {}", program.display()))?;
-        measured.push(measure(&mut engine, &bodies, &queries, &load, args.repeat)?);
+        measured.push(measure(&mut engine, &load, &queries, &args)?);
     }
     let report = Report::new(&load, args.senders, args.batch, &queries, measured);
     let markdown = report.markdown();
@@ -109,32 +105,41 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(
     engine: &mut Engine,
-    bodies: &[Vec<Vec<u8>>],
+    load: &Workload,
     queries: &[queries::Query],
-    load: &MetricLoad,
-    repeat: usize,
+    args: &MetricsArgs,
 ) -> anyhow::Result<Measured> {
+    let idle_load = engine.idle_load();
+    let begin = std::time::Instant::now();
     let before = engine.usage();
-    let seconds = load::send(engine.address(), engine.write_path(), bodies)?;
-    let after_load = engine.usage();
+    let mut seconds = 0.0;
+    for wave in load.feed(args.senders, args.batch) {
+        seconds += load::send(engine.address(), engine.write_path(), &wave)?;
+    }
     engine.make_visible()?;
-    let answers = queries::ask(engine.address(), queries, load, repeat)?;
+    let after_load = engine.usage();
+    // What it uses anyway, own telemetry above all, also while samples were being made here.
+    let idle = idle_load * begin.elapsed().as_secs_f64();
+    let answers = queries::ask(engine.address(), queries, args.repeat)?;
     let after_queries = engine.usage();
-    let peak = after_queries.peak_memory_bytes;
-    let restart_seconds =
+    let restart =
         engine.restart_after_kill(|address| queries::is_whole(address, queries, &answers))?;
-    let (bytes_on_disk, bytes_merged) = engine.stop_and_weigh()?;
+    let weight = engine.stop_and_weigh()?;
     Ok(Measured {
         name: engine.kind().name(),
         version: engine.version().to_owned(),
         settings: engine.kind().settings(),
         samples_per_second: load.sample_count() as f64 / seconds,
-        load_cpu_seconds: after_load.cpu_seconds - before.cpu_seconds,
+        idle_load,
+        load_cpu_seconds: after_load.cpu_seconds - before.cpu_seconds - idle,
+        merge_cpu_seconds: weight.merge_cpu_seconds,
         query_cpu_seconds: after_queries.cpu_seconds - after_load.cpu_seconds,
-        peak_memory_bytes: peak,
-        restart_seconds,
-        bytes_on_disk,
-        bytes_merged,
+        load_peak_memory_bytes: after_load.peak_memory_bytes,
+        peak_memory_bytes: after_queries.peak_memory_bytes,
+        ready_seconds: restart.ready,
+        restart_seconds: restart.whole,
+        bytes_on_disk: weight.stopped,
+        bytes_merged: weight.merged,
         answers,
     })
 }
@@ -164,7 +169,10 @@ fn programs(args: &MetricsArgs) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
                 path = PathBuf::from(value);
             }
         }
-        if path.exists() {
+        let unasked = !args.peer.iter().any(|given| given.starts_with(kind.name()));
+        if args.workload == Shape::D && kind == Kind::Prometheus && unasked {
+            println!("{}: left out of this workload", kind.name());
+        } else if path.exists() {
             out.push((kind, path));
         } else {
             println!("{}: skipped, {} is not there", kind.name(), path.display());

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use obs_testkit::MetricLoad;
 use serde_json::{Value, json};
 
 use crate::queries::{Answer, Query, same};
+use crate::workload::Workload;
 
 /// Figures of one engine.
 #[derive(Debug)]
@@ -14,9 +14,19 @@ pub(crate) struct Measured {
     pub(crate) version: String,
     pub(crate) settings: &'static str,
     pub(crate) samples_per_second: f64,
+    /// CPU seconds per second before anything was sent.
+    pub(crate) idle_load: f64,
+    /// Without what it would have used idle.
     pub(crate) load_cpu_seconds: f64,
+    /// Of writing blocks and merging them, where the engine has not done that by the end of the
+    /// load.
+    pub(crate) merge_cpu_seconds: f64,
     pub(crate) query_cpu_seconds: f64,
+    pub(crate) load_peak_memory_bytes: u64,
+    /// Of load and queries.
     pub(crate) peak_memory_bytes: u64,
+    /// From a kill until it says that it is ready.
+    pub(crate) ready_seconds: f64,
     /// From a kill until every query is answered as before; `None` where that never comes.
     pub(crate) restart_seconds: Option<f64>,
     /// After an ordered stop.
@@ -30,7 +40,7 @@ pub(crate) struct Measured {
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
-    load: &'a MetricLoad,
+    load: &'a Workload,
     senders: usize,
     batch: usize,
     queries: &'a [Query],
@@ -39,7 +49,7 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(
-        load: &'a MetricLoad,
+        load: &'a Workload,
         senders: usize,
         batch: usize,
         queries: &'a [Query],
@@ -73,9 +83,13 @@ impl<'a> Report<'a> {
                 json!({
                     "name": e.name, "version": e.version, "settings": e.settings,
                     "samples_per_second": e.samples_per_second,
+                    "idle_load": e.idle_load,
                     "load_cpu_seconds": e.load_cpu_seconds,
+                    "merge_cpu_seconds": e.merge_cpu_seconds,
                     "query_cpu_seconds": e.query_cpu_seconds,
+                    "load_peak_memory_bytes": e.load_peak_memory_bytes,
                     "peak_memory_bytes": e.peak_memory_bytes,
+                    "ready_seconds": e.ready_seconds,
                     "restart_seconds": e.restart_seconds,
                     "bytes_on_disk": e.bytes_on_disk,
                     "bytes_per_sample": e.bytes_on_disk as f64 / self.load.sample_count() as f64,
@@ -87,7 +101,9 @@ impl<'a> Report<'a> {
             .collect();
         json!({
             "scenario": "metrics",
-            "series": self.load.series, "samples_per_series": self.load.samples,
+            "workload": self.load.shape.name(), "targets": self.load.targets,
+            "series": self.load.series_count(), "active_series": self.load.active_series,
+            "samples_per_series": self.load.samples_per_series,
             "samples": self.load.sample_count(), "step_seconds": self.load.step_ms / 1000,
             "senders": self.senders, "batch": self.batch, "seed": self.load.seed,
             "cores": std::thread::available_parallelism().map_or(0, usize::from),
@@ -105,10 +121,12 @@ impl<'a> Report<'a> {
     fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "{} samples: {} series, {} samples each, every {} s; {} senders, {} series a request, {} cores.\n",
+            "Workload {}: {} samples of {} series, {} of them at a time, {} steps of {} s; {} senders, {} series a request, {} cores.\n",
+            self.load.shape.name(),
             self.load.sample_count(),
-            self.load.series,
-            self.load.samples,
+            self.load.series_count(),
+            self.load.active_series,
+            self.load.samples_per_series,
             self.load.step_ms / 1000,
             self.senders,
             self.batch,
@@ -125,12 +143,20 @@ impl<'a> Report<'a> {
         self.row(out, "CPU seconds per million samples, load", 2, |e| {
             Some(e.load_cpu_seconds / millions)
         })?;
-        self.row(out, "CPU seconds, queries", 2, |e| Some(e.query_cpu_seconds))?;
-        self.row(out, "peak memory, MiB", 1, |e| Some(mib(e.peak_memory_bytes)))?;
-        self.row(out, "peak memory per series, bytes", 0, |e| {
-            Some(e.peak_memory_bytes as f64 / self.load.series as f64)
+        self.row(out, "CPU seconds per million samples, blocks and merges after it", 2, |e| {
+            Some(e.merge_cpu_seconds / millions)
         })?;
-        self.row(out, "restart after a kill, s", 2, |e| e.restart_seconds)?;
+        self.row(out, "CPU seconds per second, idle (taken off the load)", 3, |e| {
+            Some(e.idle_load)
+        })?;
+        self.row(out, "CPU seconds, queries", 2, |e| Some(e.query_cpu_seconds))?;
+        self.row(out, "peak memory of the load, MiB", 1, |e| Some(mib(e.load_peak_memory_bytes)))?;
+        self.row(out, "the same per series, bytes", 0, |e| {
+            Some(e.load_peak_memory_bytes as f64 / self.load.series_count() as f64)
+        })?;
+        self.row(out, "peak memory with queries, MiB", 1, |e| Some(mib(e.peak_memory_bytes)))?;
+        self.row(out, "ready after a kill, s", 2, |e| Some(e.ready_seconds))?;
+        self.row(out, "all answers after a kill, s", 2, |e| e.restart_seconds)?;
         self.row(out, "bytes per sample, merged", 3, |e| {
             e.bytes_merged.map(|b| b as f64 / samples)
         })?;
@@ -190,6 +216,8 @@ impl<'a> Report<'a> {
 mod tests {
     use super::*;
     use crate::queries::Values;
+    use crate::questions::questions;
+    use crate::workload::{Shape, Size};
 
     fn engine(name: &'static str, speed: f64, value: f64) -> Measured {
         let values = Values::from([(String::new(), vec![(0, value)])]);
@@ -198,7 +226,11 @@ mod tests {
             version: "1".to_owned(),
             settings: "default",
             samples_per_second: speed,
+            idle_load: 0.0,
             load_cpu_seconds: 1.0,
+            merge_cpu_seconds: 0.0,
+            load_peak_memory_bytes: 1 << 20,
+            ready_seconds: 1.0,
             query_cpu_seconds: 1.0,
             peak_memory_bytes: 1 << 20,
             restart_seconds: Some(1.0),
@@ -210,8 +242,9 @@ mod tests {
 
     #[test]
     fn different_answers_are_not_compared() {
-        let load = MetricLoad { series: 2, samples: 2, step_ms: 15_000, start_ms: 0, seed: 1 };
-        let queries: Vec<Query> = crate::queries::queries(&load).into_iter().take(1).collect();
+        let size = Size { targets: Some(2), series: Some(2), samples: Some(2), step: None };
+        let load = Workload::new(Shape::Load, size, 1, 1_000_000_000);
+        let queries: Vec<Query> = questions(&load).into_iter().take(1).collect();
         let engines =
             vec![engine("vm-obs", 100.0, 1.0), engine("a", 50.0, 1.0), engine("b", 25.0, 2.0)];
         let report = Report::new(&load, 1, 1, &queries, engines);
