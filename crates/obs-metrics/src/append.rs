@@ -1,72 +1,35 @@
-//! The write path: check, log, apply. No lock is held over the sync but the shared gate, nothing
-//! is allocated per sample.
+//! The write path: check here, log and apply in `store`. No lock is held over the sync but the
+//! shared gate, nothing is allocated per sample.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_types::{
     IngestError, IngestOutcome, LabelSet, METRIC_NAME, MetricBatch, MetricMetadata, MetricSink,
-    NativeHistogram, RejectReason, SeriesSamples, TimestampMs,
+    RejectReason, SentBatch, SeriesSamples,
 };
 
 use crate::cardinality::LabelLimits;
 use crate::config::LabelLimit;
 use crate::engine::MetricsEngine;
-use crate::record::{RecordHead, RecordWriter};
-use crate::series::{Series, Stored};
-use crate::{hour_of, lock, read, write};
+use crate::record::RecordWriter;
+use crate::series::Series;
+use crate::store::{Accepted, Bounds};
+use crate::{lock, read, write};
 
 /// A batch is logged in records of about this many bytes before packing, well under the log's
 /// limit for one record.
-const PART_BYTES: usize = 2 << 20;
+pub(crate) const PART_BYTES: usize = 2 << 20;
 /// OpenMetrics allows 128 characters in the labels of an exemplar.
 const EXEMPLAR_LABEL_BYTES_MAX: usize = 1_024;
 /// A longer help text is not kept, nor its family.
 const HELP_BYTES_MAX: usize = 16 << 10;
 
-/// Times that are accepted now.
-#[derive(Clone, Copy)]
-struct Bounds {
-    floor: i64,
-    late_floor: i64,
-    ceiling: i64,
-}
-
-impl Bounds {
-    fn check(&self, t: i64) -> Result<(), RejectReason> {
-        if t < self.floor {
-            Err(RejectReason::TooOld)
-        } else if t > self.ceiling {
-            Err(RejectReason::TooFarInFuture)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// What of one series goes into the record. Whole columns are borrowed unless some of it is
-/// refused.
-struct Accepted<'a> {
-    series: Arc<Series>,
-    samples: Cow<'a, [(TimestampMs, f64)]>,
-    histograms: Vec<(TimestampMs, &'a Arc<NativeHistogram>)>,
-}
-
 impl MetricSink for MetricsEngine {
     /// Samples repeated with the same value count as accepted. Of two appends that run at the same
     /// time with different values for one series and time, either may win.
     fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
-        if let Some(reason) = self.refuse_writes() {
-            return Err(IngestError::Unavailable { reason: reason.to_owned() });
-        }
-        let (held, max) =
-            (self.head.bytes.load(Ordering::Relaxed), self.config.limits.head_bytes_max);
-        if held > max {
-            let reason = format!("the head holds {held} bytes, its limit is {max}");
-            return Err(IngestError::Overloaded { reason });
-        }
+        self.ready_for_writes()?;
         let mut outcome = IngestOutcome::default();
         let mut metadata = batch.metadata.as_slice();
         let mut rest = batch.series.as_slice();
@@ -84,54 +47,41 @@ impl MetricSink for MetricsEngine {
         self.count(&outcome);
         Ok(outcome)
     }
+
+    fn append_sent(&self, batch: &SentBatch<'_>) -> Result<IngestOutcome, IngestError> {
+        self.ready_for_writes()?;
+        let mut outcome = IngestOutcome::default();
+        self.append_sent_parts(batch, &mut outcome)?;
+        self.count(&outcome);
+        Ok(outcome)
+    }
 }
 
 impl MetricsEngine {
+    fn ready_for_writes(&self) -> Result<(), IngestError> {
+        if let Some(reason) = self.refuse_writes() {
+            return Err(IngestError::Unavailable { reason: reason.to_owned() });
+        }
+        let (held, max) =
+            (self.head.bytes.load(Ordering::Relaxed), self.config.limits.head_bytes_max);
+        if held > max {
+            let reason = format!("the head holds {held} bytes, its limit is {max}");
+            return Err(IngestError::Overloaded { reason });
+        }
+        Ok(())
+    }
+
     fn append_part(
         &self,
         part: &[SeriesSamples],
         metadata: &[MetricMetadata],
         outcome: &mut IngestOutcome,
     ) -> Result<(), IngestError> {
-        let Some(wal) = &self.wal else {
-            return Err(IngestError::Unavailable { reason: "no log is open".to_owned() });
-        };
-        if wal.is_poisoned() {
-            // What failed was never acknowledged, so the log may go on in a new segment.
-            wal.recover()?;
-        }
+        let wal = self.log()?;
         let line = read(&self.gate);
-        let now = self.config.clock.now().0;
-        let limits = &self.config.limits;
-        let bounds = Bounds {
-            floor: now.saturating_sub(limits.past_max_ms()),
-            late_floor: now.saturating_sub(limits.out_of_order_window.0),
-            ceiling: now.saturating_add(limits.future_max.0),
-        };
+        let bounds = self.bounds();
         let mut record = RecordWriter::default();
         let accepted = self.accept(part, bounds, outcome);
-        let mut hours = BTreeSet::new();
-        let mut max_t = i64::MIN;
-        for a in &accepted {
-            if a.series.logged_epoch.load(Ordering::Acquire) != line.epoch {
-                record.define(a.series.id, &a.series.labels);
-            }
-            let mut hour = None;
-            let mut note = |t: i64| {
-                max_t = max_t.max(t);
-                if hour.replace(hour_of(t)) != Some(hour_of(t)) {
-                    hours.insert(hour_of(t));
-                }
-            };
-            if !a.samples.is_empty() {
-                a.samples.iter().for_each(|(t, _)| note(t.0));
-                record.samples(a.series.id, a.samples.iter().map(|(t, v)| (t.0, *v)));
-            }
-            for (t, h) in &a.histograms {
-                note(t.0);
-                record.histogram(a.series.id, t.0, h);
-            }
-        }
         let exemplars: Vec<_> = part
             .iter()
             .filter(|s| !s.exemplars.is_empty() && self.check_labels(&s.labels).is_ok())
@@ -142,35 +92,7 @@ impl MetricsEngine {
         exemplars.iter().for_each(|(series, e)| record.exemplar(series, e));
         let metadata = self.changed_metadata(metadata);
         metadata.iter().for_each(|m| record.metadata(m));
-        if record.is_empty() {
-            return Ok(());
-        }
-        // A flush waits at the gate, so it cannot begin before the samples of these hours are in.
-        lock(&self.head_hours).extend(hours);
-        self.epoch_max_t.fetch_max(max_t, Ordering::AcqRel);
-        let head =
-            RecordHead { epoch: line.epoch, flush: line.flush, late_floor: bounds.late_floor };
-        wal.append(&record.finish(head))?;
-
-        let mut grown = 0;
-        for a in &accepted {
-            a.series.logged_epoch.store(line.epoch, Ordering::Release);
-            let mut state = lock(&a.series.state);
-            let mut tell = |t: i64, result: Result<Stored, RejectReason>| match result {
-                Ok(stored) => {
-                    outcome.accepted += 1;
-                    grown += if let Stored::New(bytes) = stored { bytes } else { 0 };
-                }
-                Err(reason) => outcome.reject(reason, || format!("{} at {t}", a.series.labels)),
-            };
-            for (t, v) in a.samples.iter() {
-                tell(t.0, state.push(t.0, *v, bounds.late_floor));
-            }
-            for (t, h) in &a.histograms {
-                tell(t.0, state.push_histogram(t.0, h, bounds.late_floor));
-            }
-        }
-        self.head.bytes.fetch_add(grown, Ordering::Relaxed);
+        self.store(wal, *line, bounds, record, &accepted, outcome)?;
         drop(line);
         if !exemplars.is_empty() {
             let mut ring = lock(&self.exemplars);
@@ -196,15 +118,7 @@ impl MetricsEngine {
         let mut label_limits = LabelLimits::new(&self.config.limits.series_max_by_label);
         let mut out = Vec::with_capacity(part.len());
         for (item, (hash, known)) in part.iter().zip(found) {
-            let late = |t: &TimestampMs| bounds.check(t.0).is_err();
-            let samples: Cow<'_, [(TimestampMs, f64)]> =
-                if item.samples.iter().any(|(t, _)| late(t)) {
-                    let mut kept = item.samples.clone();
-                    kept.retain(|(t, _)| refuse(outcome, &item.labels, t.0, bounds.check(t.0)));
-                    kept.into()
-                } else {
-                    item.samples.as_slice().into()
-                };
+            let samples = bounds.keep(&item.samples, &item.labels, outcome);
             let histograms: Vec<_> = item
                 .histograms
                 .iter()
@@ -222,29 +136,37 @@ impl MetricsEngine {
             }
             let series = match known {
                 Some(series) => Ok(series),
-                None => self.check_labels(&item.labels).map_err(|why| (why, None)).and_then(|()| {
-                    let over = |limit| (RejectReason::CardinalityLimit, limit);
-                    // An item before may have made it.
-                    if self.head.find(hash, &item.labels).is_none() {
-                        label_limits
-                            .admit(&self.head, &item.labels)
-                            .map_err(|limit| over(Some(limit)))?;
-                    }
-                    let max = self.config.limits.series_max;
-                    self.head.get_or_create(hash, &item.labels, max, &mut created).ok_or(over(None))
-                }),
+                None => self.create(hash, &item.labels, &mut label_limits, &mut created),
             };
             match series {
                 Ok(series) => out.push(Accepted { series, samples, histograms }),
                 Err((reason, limit)) => {
-                    for _ in 0..count {
-                        outcome.reject(reason, || self.explain(reason, &item.labels, limit));
-                    }
+                    let example = || self.explain(reason, &item.labels, limit);
+                    outcome.reject_many(reason, count as u64, example);
                 }
             }
         }
         self.head.index_new(&created);
         out
+    }
+
+    /// Makes a series if its labels and the limits allow it; the reason and the limit of one label
+    /// if not.
+    pub(crate) fn create<'l>(
+        &self,
+        hash: u64,
+        labels: &LabelSet,
+        label_limits: &mut LabelLimits<'l>,
+        created: &mut Vec<Arc<Series>>,
+    ) -> Result<Arc<Series>, (RejectReason, Option<&'l LabelLimit>)> {
+        self.check_labels(labels).map_err(|why| (why, None))?;
+        let over = |limit| (RejectReason::CardinalityLimit, limit);
+        // An item before may have made it.
+        if self.head.find(hash, labels).is_none() {
+            label_limits.admit(&self.head, labels).map_err(|limit| over(Some(limit)))?;
+        }
+        let max = self.config.limits.series_max;
+        self.head.get_or_create(hash, labels, max, created).ok_or(over(None))
     }
 
     fn check_labels(&self, labels: &LabelSet) -> Result<(), RejectReason> {
@@ -268,7 +190,7 @@ impl MetricsEngine {
         Ok(())
     }
 
-    fn explain(
+    pub(crate) fn explain(
         &self,
         reason: RejectReason,
         labels: &LabelSet,

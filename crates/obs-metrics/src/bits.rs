@@ -2,42 +2,46 @@
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitWriter {
+    /// Whole words.
     bytes: Vec<u8>,
-    /// Free bits in the last byte, 0 to 7.
-    free: u32,
+    /// The bits since, from the top.
+    word: u64,
+    /// How many, 0 to 63.
+    used: u32,
 }
 
 impl BitWriter {
     /// Writes the low `n` bits of `value`; `n` is at most 64.
+    #[inline]
     pub(crate) fn put(&mut self, value: u64, n: u32) {
         if n == 0 {
             return;
         }
         let value = value & (u64::MAX >> (64 - n));
-        if n <= self.free {
-            self.free -= n;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (value << self.free) as u8;
-            }
+        let room = 64 - self.used;
+        if n < room {
+            self.word |= value << (room - n);
+            self.used += n;
             return;
         }
-        // The rest of the last byte, then whole bytes at once.
-        let left = n - self.free;
-        if let Some(last) = self.bytes.last_mut() {
-            *last |= value.checked_shr(left).unwrap_or(0) as u8;
-        }
-        let count = left.div_ceil(8);
-        let bytes = (value << (64 - left)).to_be_bytes();
-        self.bytes.extend_from_slice(bytes.get(..count as usize).unwrap_or_default());
-        self.free = count * 8 - left;
+        let left = n - room;
+        let full = self.word | (value >> left);
+        self.bytes.extend_from_slice(&full.to_be_bytes());
+        self.word = if left == 0 { 0 } else { value << (64 - left) };
+        self.used = left;
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// All bits so far, the last byte filled up with zeroes.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        out.reserve_exact(self.len());
+        out.extend_from_slice(&self.bytes);
+        let tail = self.word.to_be_bytes();
+        out.extend_from_slice(tail.get(..self.used.div_ceil(8) as usize).unwrap_or_default());
     }
 
+    /// In bytes, begun ones included.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.used.div_ceil(8) as usize
     }
 }
 
@@ -96,7 +100,10 @@ mod tests {
             for (v, n) in &parts {
                 w.put(*v, *n);
             }
-            let mut r = BitReader::new(w.as_bytes());
+            let mut bytes = Vec::new();
+            w.append_to(&mut bytes);
+            prop_assert_eq!(bytes.len(), w.len());
+            let mut r = BitReader::new(&bytes);
             for (v, n) in &parts {
                 let mask = if *n == 0 { 0 } else { u64::MAX >> (64 - n) };
                 prop_assert_eq!(r.get(*n), Some(v & mask));

@@ -155,7 +155,9 @@ impl OpenChunk {
 
     pub(crate) fn snapshot(&self) -> Chunk {
         let (min_t, max_t, count) = (self.min_t, self.max_t, self.count);
-        let bytes = Arc::from(self.bits.as_bytes());
+        let mut bytes = Vec::new();
+        self.bits.append_to(&mut bytes);
+        let bytes = Arc::from(bytes);
         Chunk { min_t, max_t, count, form: Form::Gorilla, bytes }
     }
 

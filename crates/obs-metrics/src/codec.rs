@@ -35,13 +35,13 @@ pub fn put_values(out: &mut Vec<u8>, values: &[f64]) {
         }
     }
     out.push(XOR);
-    out.extend_from_slice(xor.as_bytes());
+    xor.append_to(out);
 }
 
 /// Appends the XOR bit stream alone.
 pub fn put_xor(out: &mut Vec<u8>, values: &[f64]) {
     if let Some((first, rest)) = values.split_first() {
-        out.extend_from_slice(xor_of(*first, rest).as_bytes());
+        xor_of(*first, rest).append_to(out);
     }
 }
 

@@ -1,22 +1,29 @@
 //! The series in memory: found by the hash of their label bytes, or through the index.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
-use obs_types::{LabelSet, Matcher};
+use obs_types::{LabelSet, Matcher, SentBatch};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::index::Index;
 use crate::series::Series;
 use crate::{lock, read, write};
 
 const SHARDS: usize = 32;
+/// Ways of writing the same labels that are remembered, on average over all series.
+const SENT_PER_SERIES: usize = 2;
+const SENT_MIN: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct Head {
     shards: Vec<RwLock<Shard>>,
+    /// Series by the hash of their labels as some sender writes them: a shortcut that may lack any
+    /// of them.
+    sent: RwLock<ByHash>,
     index: RwLock<HeadIndex>,
     next_id: AtomicU32,
     series_count: AtomicUsize,
@@ -24,9 +31,11 @@ pub(crate) struct Head {
 }
 
 /// The key is already a good hash.
+type ByHash = HashMap<u64, Arc<Series>, BuildHasherDefault<AlreadyHashed>>;
+
 #[derive(Debug, Default)]
 struct Shard {
-    by_hash: HashMap<u64, Arc<Series>, BuildHasherDefault<AlreadyHashed>>,
+    by_hash: ByHash,
     /// Series whose hash another one had first.
     collisions: Vec<Arc<Series>>,
 }
@@ -89,6 +98,7 @@ impl Head {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            sent: RwLock::default(),
             index: RwLock::default(),
             next_id: AtomicU32::new(1),
             series_count: AtomicUsize::new(0),
@@ -152,6 +162,32 @@ impl Head {
         out
     }
 
+    /// Looks up many series by their labels as the sender wrote them, with the hash of those bytes.
+    pub(crate) fn find_sent(&self, batch: &SentBatch<'_>) -> Vec<(u64, Option<Arc<Series>>)> {
+        let hashed = batch.series.iter().map(|s| xxh3_64(s.labels));
+        let mut out: Vec<_> = hashed.map(|hash| (hash, None)).collect();
+        let known = read(&self.sent);
+        for ((hash, found), s) in out.iter_mut().zip(&batch.series) {
+            *found =
+                known.get(hash).filter(|k| batch.form.same(s.labels, &k.labels)).map(Arc::clone);
+        }
+        out
+    }
+
+    /// Remembers how the labels of series were sent.
+    pub(crate) fn remember_sent(&self, new: Vec<(u64, Arc<Series>)>) {
+        if new.is_empty() {
+            return;
+        }
+        let max = self.series_count().saturating_mul(SENT_PER_SERIES).max(SENT_MIN);
+        let mut known = write(&self.sent);
+        if known.len() + new.len() > max {
+            // Senders that write the same labels in ever new ways.
+            known.clear();
+        }
+        known.extend(new);
+    }
+
     pub(crate) fn find(&self, hash: u64, labels: &LabelSet) -> Option<Arc<Series>> {
         read(self.shard(hash)?).find(hash, labels).cloned()
     }
@@ -201,6 +237,10 @@ impl Head {
     /// Takes series out; the caller keeps appends away meanwhile.
     pub(crate) fn remove(&self, gone: &[Arc<Series>]) {
         let mut labels = BTreeMap::new();
+        if !gone.is_empty() {
+            let ids: HashSet<u32> = gone.iter().map(|s| s.id).collect();
+            write(&self.sent).retain(|_, s| !ids.contains(&s.id));
+        }
         for series in gone {
             let hash = series.labels.stable_hash();
             let Some(shard) = self.shard(hash) else { continue };

@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod append;
+mod append_sent;
 mod bits;
 mod block;
 mod cardinality;
@@ -31,6 +32,7 @@ mod regex_hint;
 mod series;
 mod snapshot;
 mod stats;
+mod store;
 mod tombstones;
 
 pub use config::{LabelLimit, Limits, MetricsConfig, OpenMode};

@@ -4,6 +4,7 @@
 //! records of an epoch that use it. Each epoch therefore stands for itself, and a log can be cut
 //! between epochs without a checkpoint.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use obs_types::{
@@ -12,12 +13,14 @@ use obs_types::{
 
 use crate::histogram::{get_histogram, put_histogram};
 use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
+use zstd::bulk::Compressor;
 
 const VERSION: u8 = 1;
 /// Most bytes of an unpacked record; a limit against damaged lengths.
 const RAW_MAX: usize = 512 << 20;
 /// Shorter records are not worth packing.
 const PACK_MIN: usize = 1 << 10;
+const PACK_LEVEL: i32 = 1;
 
 /// Collects the columns of one record.
 #[derive(Debug, Default)]
@@ -74,15 +77,15 @@ impl RecordWriter {
         self.definition_count += 1;
     }
 
-    pub(crate) fn samples(&mut self, id: u32, samples: impl ExactSizeIterator<Item = (i64, f64)>) {
+    pub(crate) fn samples(&mut self, id: u32, samples: &[(TimestampMs, f64)]) {
         put_i64(&mut self.series, i64::from(id) - self.last_id);
         self.last_id = i64::from(id);
         put_u64(&mut self.series, samples.len() as u64);
         self.series_count += 1;
         for (t, v) in samples {
-            put_i64(&mut self.times, t.wrapping_sub(self.last_t));
-            self.last_t = t;
-            put_f64(&mut self.values, v);
+            put_i64(&mut self.times, t.0.wrapping_sub(self.last_t));
+            self.last_t = t.0;
+            put_f64(&mut self.values, *v);
         }
     }
 
@@ -133,7 +136,7 @@ impl RecordWriter {
             put_bytes(&mut body, column);
         }
         let mut out = vec![VERSION];
-        let packed = if body.len() < PACK_MIN { None } else { zstd::bulk::compress(&body, 1).ok() };
+        let packed = if body.len() < PACK_MIN { None } else { pack(&body) };
         match packed.filter(|p| p.len() < body.len()) {
             Some(packed) => {
                 out.push(1);
@@ -147,6 +150,20 @@ impl RecordWriter {
         }
         out
     }
+}
+
+/// `None` where packing fails, which it does only for lack of memory.
+fn pack(body: &[u8]) -> Option<Vec<u8>> {
+    thread_local! {
+        // Making a compressor costs more than packing a record.
+        static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    PACKER.with_borrow_mut(|packer| {
+        if packer.is_none() {
+            *packer = Compressor::new(PACK_LEVEL).ok();
+        }
+        packer.as_mut()?.compress(body).ok()
+    })
 }
 
 impl Record {
@@ -235,7 +252,10 @@ mod tests {
         let mut w = RecordWriter::default();
         for id in 1..=count {
             w.define(id, &LabelSet::from_pairs([("__name__", format!("m{id}"))]));
-            w.samples(id, [(1_000, 1.5), (2_000, obs_types::stale_nan())].into_iter());
+            w.samples(
+                id,
+                &[(TimestampMs(1_000), 1.5), (TimestampMs(2_000), obs_types::stale_nan())],
+            );
         }
         w.histogram(1, 3_000, &NativeHistogram { count: 4.0, ..NativeHistogram::default() });
         let exemplar = Exemplar {

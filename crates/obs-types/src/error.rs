@@ -121,6 +121,19 @@ impl IngestOutcome {
             .count += 1;
     }
 
+    /// As [`IngestOutcome::reject`] for `count` items of one kind; none where that is 0.
+    pub fn reject_many(
+        &mut self,
+        reason: RejectReason,
+        count: u64,
+        example: impl FnOnce() -> String,
+    ) {
+        if count > 0 {
+            let new = || Reject { count: 0, example: example() };
+            self.rejected.entry(reason).or_insert_with(new).count += count;
+        }
+    }
+
     pub fn rejected_count(&self) -> u64 {
         self.rejected.values().map(|r| r.count).sum()
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::{
     AggregateAnswer, IngestError, IngestOutcome, LabelSet, Matcher, NativeHistogram, QueryContext,
-    SourceError, SpanId, TimeRangeMs, TimestampMs, TraceId,
+    RejectReason, SourceError, SpanId, TimeRangeMs, TimestampMs, TraceId,
 };
 
 /// Bits of the NaN that marks the end of a series; compare by bits, every NaN is unequal as float.
@@ -211,4 +211,80 @@ pub trait SeriesSource: Send + Sync {
 /// Takes metrics in. When `append` returns `Ok`, what it accepted survives a crash.
 pub trait MetricSink: Send + Sync {
     fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError>;
+
+    /// As [`MetricSink::append`] of the same series. A sink that keeps series in memory knows most
+    /// of them by the bytes their sender wrote, and then no label set is built.
+    fn append_sent(&self, batch: &SentBatch<'_>) -> Result<IngestOutcome, IngestError> {
+        let (owned, mut refused) = batch.to_batch();
+        refused.merge(self.append(owned)?);
+        Ok(refused)
+    }
+}
+
+/// How a protocol writes labels down.
+pub trait SentLabels: Sync {
+    /// Whether these bytes say just these labels. A wrong `false` costs time only.
+    fn same(&self, sent: &[u8], labels: &LabelSet) -> bool;
+
+    /// The label set, or why there is none.
+    fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason>;
+
+    /// For messages about a series that is refused.
+    fn show(&self, sent: &[u8]) -> String;
+}
+
+/// Float samples of many series, with the labels as their sender wrote them.
+#[derive(Clone)]
+pub struct SentBatch<'b> {
+    pub form: &'b dyn SentLabels,
+    pub series: Vec<SentSeries<'b>>,
+    /// Of all series, in their order, end to end.
+    pub samples: Vec<(TimestampMs, f64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SentSeries<'b> {
+    pub labels: &'b [u8],
+    /// How many of the batch's samples are this series'.
+    pub samples: usize,
+}
+
+impl<'b> SentBatch<'b> {
+    pub fn new(form: &'b dyn SentLabels) -> Self {
+        Self { form, series: Vec::new(), samples: Vec::new() }
+    }
+
+    /// Series with their samples.
+    pub fn iter(&self) -> impl Iterator<Item = (&'b [u8], &[(TimestampMs, f64)])> {
+        let mut rest = self.samples.as_slice();
+        self.series.iter().map(move |s| {
+            let (own, later) = rest.split_at_checked(s.samples).unwrap_or((rest, &[]));
+            rest = later;
+            (s.labels, own)
+        })
+    }
+
+    /// The series with label sets of their own; what has none is refused and counted.
+    pub fn to_batch(&self) -> (MetricBatch, IngestOutcome) {
+        let (mut batch, mut refused) = (MetricBatch::default(), IngestOutcome::default());
+        for (sent, samples) in self.iter() {
+            match self.form.read(sent) {
+                Ok(labels) => batch.series.push(SeriesSamples {
+                    labels,
+                    samples: samples.to_vec(),
+                    ..SeriesSamples::default()
+                }),
+                Err(reason) => {
+                    refused.reject_many(reason, samples.len() as u64, || self.form.show(sent));
+                }
+            }
+        }
+        (batch, refused)
+    }
+}
+
+impl fmt::Debug for SentBatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SentBatch({} series, {} samples)", self.series.len(), self.samples.len())
+    }
 }

@@ -50,6 +50,26 @@ pub fn decompress<'a>(
     encoding: Encoding,
     caps: &WireCaps,
 ) -> Result<Cow<'a, [u8]>, WireError> {
+    match decompress_or_size(body, encoding, caps)? {
+        Plain::Ready(plain) => Ok(plain),
+        Plain::Snappy(_) => {
+            let malformed = |e: snap::Error| WireError::malformed(encoding.name(), e.to_string());
+            snap::raw::Decoder::new().decompress_vec(body).map(Cow::Owned).map_err(malformed)
+        }
+    }
+}
+
+enum Plain<'a> {
+    Ready(Cow<'a, [u8]>),
+    /// A snappy block still to be unpacked, of this plain size.
+    Snappy(usize),
+}
+
+fn decompress_or_size<'a>(
+    body: &'a [u8],
+    encoding: Encoding,
+    caps: &WireCaps,
+) -> Result<Plain<'a>, WireError> {
     let what = encoding.name();
     if body.len() > caps.compressed_bytes_max {
         return Err(WireError::TooLarge {
@@ -58,7 +78,7 @@ pub fn decompress<'a>(
             limit: caps.compressed_bytes_max as u64,
         });
     }
-    match encoding {
+    let plain = match encoding {
         Encoding::Identity if body.len() > caps.output_bytes_max => Err(WireError::TooLarge {
             what,
             got: body.len() as u64,
@@ -81,16 +101,39 @@ pub fn decompress<'a>(
                 other => Err(other),
             })
         }
-        Encoding::Snappy => snappy(body, what, caps),
+        Encoding::Snappy => return snappy_size(body, what, caps).map(Plain::Snappy),
+    };
+    plain.map(Plain::Ready)
+}
+
+/// As [`decompress`], into a buffer that callers keep between bodies; only snappy uses it. Its
+/// contents before and after are of no account.
+pub fn decompress_into<'a>(
+    body: &'a [u8],
+    encoding: Encoding,
+    caps: &WireCaps,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], WireError> {
+    match decompress_or_size(body, encoding, caps)? {
+        Plain::Ready(Cow::Borrowed(plain)) => Ok(plain),
+        Plain::Ready(Cow::Owned(plain)) => {
+            *buffer = plain;
+            Ok(buffer)
+        }
+        Plain::Snappy(size) => {
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            let out = buffer.get_mut(..size).unwrap_or_default();
+            let malformed = |e: snap::Error| WireError::malformed(encoding.name(), e.to_string());
+            snap::raw::Decoder::new().decompress(body, out).map_err(malformed)?;
+            Ok(out)
+        }
     }
 }
 
 /// A raw snappy block states its size first, so a bomb is refused before it is unpacked.
-fn snappy<'a>(
-    body: &[u8],
-    what: &'static str,
-    caps: &WireCaps,
-) -> Result<Cow<'a, [u8]>, WireError> {
+fn snappy_size(body: &[u8], what: &'static str, caps: &WireCaps) -> Result<usize, WireError> {
     let malformed = |e: snap::Error| WireError::malformed(what, e.to_string());
     let size = snap::raw::decompress_len(body).map_err(malformed)?;
     if size > caps.output_bytes_max {
@@ -101,7 +144,7 @@ fn snappy<'a>(
     if size > body.len().saturating_mul(64) {
         return Err(WireError::malformed(what, "stated size cannot be reached"));
     }
-    snap::raw::Decoder::new().decompress_vec(body).map(Cow::Owned).map_err(malformed)
+    Ok(size)
 }
 
 fn read_capped<'a>(
@@ -193,6 +236,10 @@ mod tests {
                 let packed = compress(&bytes, encoding);
                 let back = decompress(&packed, encoding, &WireCaps::default()).unwrap();
                 prop_assert_eq!(back.as_ref(), bytes.as_slice());
+                let mut buffer = vec![7; 100];
+                let kept =
+                    decompress_into(&packed, encoding, &WireCaps::default(), &mut buffer).unwrap();
+                prop_assert_eq!(kept, bytes.as_slice());
             }
         }
 
@@ -200,8 +247,14 @@ mod tests {
         fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let caps = WireCaps { output_bytes_max: 4096, ..WireCaps::default() };
             for encoding in ALL {
-                if let Ok(out) = decompress(&bytes, encoding, &caps) {
-                    prop_assert!(out.len() <= 4096);
+                let mut buffer = vec![7; 10];
+                let into = decompress_into(&bytes, encoding, &caps, &mut buffer).map(<[u8]>::to_vec);
+                match decompress(&bytes, encoding, &caps) {
+                    Ok(out) => {
+                        prop_assert!(out.len() <= 4096);
+                        prop_assert_eq!(into.unwrap(), out.into_owned());
+                    }
+                    Err(_) => prop_assert!(into.is_err()),
                 }
             }
         }

@@ -169,6 +169,10 @@ fn remote_write_and_read() {
     replay("remote write 1.0", std::slice::from_ref(&v1), |b| {
         size(decode_v1(b, &CAPS), of_metrics)
     });
+    replay("remote write 1.0, labels as sent", std::slice::from_ref(&v1), |b| {
+        let read = crate::remote_write::read_sent_v1(b, &CAPS);
+        read.map_or(0, |r| r.sent.samples.len() * 16 + of_metrics(&r.rest.batch))
+    });
     replay("remote write 2.0", std::slice::from_ref(&v2), |b| {
         size(decode_v2(b, &CAPS), of_metrics)
     });

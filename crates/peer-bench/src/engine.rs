@@ -235,28 +235,35 @@ impl Engine {
 }
 
 /// CPU seconds of this process.
-fn own_cpu_seconds() -> f64 {
+pub(crate) fn own_cpu_seconds() -> f64 {
     obs_testkit::usage_of(std::process::id()).cpu_seconds
 }
 
 /// Bytes of vm-obs' metric blocks after days of waiting: the engine is opened on the folder, its
 /// clock set ahead, and asked for maintenance.
-fn merged_blocks(data: &Path) -> anyhow::Result<u64> {
+pub(crate) fn merged_blocks(data: &Path) -> anyhow::Result<u64> {
     let later = SystemClock::new().now().0 + 3 * 24 * 3_600_000;
-    let dir = data.join("metrics");
-    let engine = MetricsEngine::open(MetricsConfig {
-        dir: dir.clone(),
-        wal_dir: data.join("wal/metrics"),
-        disk: Arc::new(RealDisk),
-        clock: Arc::new(ManualClock::new(TimestampMs(later))),
-        mode: OpenMode::ReadWrite,
-        limits: Limits::standard(),
-    })?;
+    let engine = open_metrics(data, Arc::new(ManualClock::new(TimestampMs(later))))?;
     engine.maintain(TimestampMs(later))?;
     // The first run wrote the hours; a day's hours are merged by the next.
     engine.maintain(TimestampMs(later))?;
-    print_sections(&dir)?;
+    print_sections(&data.join("metrics"))?;
     Ok(engine.stats().block_bytes)
+}
+
+/// The metrics engine of a data folder, in this process.
+pub(crate) fn open_metrics(
+    data: &Path,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Arc<MetricsEngine>> {
+    Ok(MetricsEngine::open(MetricsConfig {
+        dir: data.join("metrics"),
+        wal_dir: data.join("wal/metrics"),
+        disk: Arc::new(RealDisk),
+        clock,
+        mode: OpenMode::ReadWrite,
+        limits: Limits::standard(),
+    })?)
 }
 
 /// What the kinds of sections of the blocks in a folder take together.

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a tool that speaks to the terminal")]
 
 mod engine;
+mod inside;
 mod load;
 mod queries;
 mod questions;
@@ -32,14 +33,13 @@ const SAMPLES_MAX: usize = 30_000_000;
 enum Scenario {
     /// A remote-write load, then queries
     Metrics(MetricsArgs),
+    /// A remote-write load through vm-obs' receive path inside this program, without queries
+    Inside(LoadArgs),
 }
 
-/// What is sent and to whom.
+/// What is sent.
 #[derive(Debug, clap::Args)]
-struct MetricsArgs {
-    /// The vm-obs program
-    #[arg(long, value_name = "PATH", default_value = "target/release/vm-obs")]
-    vm_obs: PathBuf,
+struct LoadArgs {
     /// What is sent
     #[arg(long, value_enum, default_value_t = Shape::Load)]
     workload: Shape,
@@ -51,12 +51,32 @@ struct MetricsArgs {
     /// Series in one request
     #[arg(long, default_value_t = 1_000)]
     batch: usize,
-    /// How often each query is asked at most
-    #[arg(long, default_value_t = 50)]
-    repeat: usize,
     /// Seed of the values
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl LoadArgs {
+    /// Ends now, on the clock that every peer reads.
+    fn workload(&self) -> anyhow::Result<Workload> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let load = Workload::new(self.workload, self.size, self.seed, i64::try_from(now)?);
+        println!("{} samples in {} series", load.sample_count(), load.series_count());
+        Ok(load)
+    }
+}
+
+/// To whom it is sent, and what is asked then.
+#[derive(Debug, clap::Args)]
+struct MetricsArgs {
+    /// The vm-obs program
+    #[arg(long, value_name = "PATH", default_value = "target/release/vm-obs")]
+    vm_obs: PathBuf,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// How often each query is asked at most
+    #[arg(long, default_value_t = 50)]
+    repeat: usize,
     /// Another program for a peer: prometheus=PATH or victoria-metrics=PATH; PATH `off` leaves it
     /// out. Workload d leaves prometheus out unless it is given here
     #[arg(long, value_name = "NAME=PATH")]
@@ -70,17 +90,20 @@ struct MetricsArgs {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Scenario::Metrics(args) = Scenario::parse();
-    let programs = programs(&args)?;
-    // The load ends now, on the clock that every peer reads.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let load = Workload::new(args.workload, args.size, args.seed, i64::try_from(now)?);
+    match Scenario::parse() {
+        Scenario::Metrics(args) => compare(&args),
+        Scenario::Inside(args) => inside::run(&args.workload()?, args.senders, args.batch),
+    }
+}
+
+fn compare(args: &MetricsArgs) -> anyhow::Result<()> {
+    let programs = programs(args)?;
+    let load = args.load.workload()?;
     anyhow::ensure!(
         programs.len() == 1 || load.sample_count() <= SAMPLES_MAX,
         "{} samples: at most {SAMPLES_MAX} where peers take part; `--peer NAME=off` leaves one out",
         load.sample_count()
     );
-    println!("{} samples in {} series", load.sample_count(), load.series_count());
     let queries = questions::questions(&load);
 
     let mut measured: Vec<Measured> = Vec::new();
@@ -88,9 +111,9 @@ fn main() -> anyhow::Result<()> {
         println!("{}: {}", kind.name(), program.display());
         let mut engine = Engine::start(kind, &program)
             .with_context(|| format!("cannot start {}", program.display()))?;
-        measured.push(measure(&mut engine, &load, &queries, &args)?);
+        measured.push(measure(&mut engine, &load, &queries, args)?);
     }
-    let report = Report::new(&load, args.senders, args.batch, &queries, measured);
+    let report = Report::new(&load, args.load.senders, args.load.batch, &queries, measured);
     let markdown = report.markdown();
     println!("\n{markdown}");
     if let Some(path) = &args.markdown {
@@ -113,7 +136,7 @@ fn measure(
     let begin = std::time::Instant::now();
     let before = engine.usage();
     let mut seconds = 0.0;
-    for wave in load.feed(args.senders, args.batch) {
+    for wave in load.feed(args.load.senders, args.load.batch) {
         seconds += load::send(engine.address(), engine.write_path(), &wave)?;
     }
     engine.make_visible()?;
@@ -170,7 +193,7 @@ fn programs(args: &MetricsArgs) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
             }
         }
         let unasked = !args.peer.iter().any(|given| given.starts_with(kind.name()));
-        if args.workload == Shape::D && kind == Kind::Prometheus && unasked {
+        if args.load.workload == Shape::D && kind == Kind::Prometheus && unasked {
             println!("{}: left out of this workload", kind.name());
         } else if path.exists() {
             out.push((kind, path));

@@ -1,7 +1,7 @@
 //! What all receivers share: reading a body within limits, taking turns, running a decoder and a
 //! sink on a blocking thread.
 
-use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use obs_types::{IngestError, IngestOutcome, TimestampNs};
-use obs_wire::compression::{Encoding, decompress};
+use obs_wire::compression::{Encoding, decompress_into};
 use obs_wire::otlp::Signal;
 use obs_wire::{Decoded, WireCaps, WireError};
 
@@ -140,6 +140,30 @@ pub(super) fn plain_answer(done: Result<IngestOutcome, Failure>) -> Response {
     }
 }
 
+/// A thread keeps a buffer for plain bodies up to this size: fresh memory for each costs more than
+/// unpacking into it.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Unpacks a body for `work`.
+fn with_plain<R>(
+    body: &[u8],
+    encoding: Encoding,
+    caps: &WireCaps,
+    work: impl FnOnce(&[u8]) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    thread_local! {
+        static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut buffer = KEPT.take();
+    let done = decompress_into(body, encoding, caps, &mut buffer)
+        .map_err(Failure::Wire)
+        .and_then(|plain| work(plain));
+    if buffer.capacity() <= KEPT_BYTES_MAX {
+        KEPT.set(buffer);
+    }
+    done
+}
+
 /// One request on its way to a sink.
 pub(super) struct Intake<'s> {
     pub(super) shared: &'s Arc<Shared>,
@@ -190,6 +214,26 @@ impl Intake<'_> {
         D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
         S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
     {
+        self.run(input, encoding, move |plain, shared| {
+            let caps = &shared.limits.caps;
+            let decoded = decode(plain, caps, shared.clock.now_ns()).map_err(Failure::Wire)?;
+            let mut outcome = store(&shared.sinks, decoded.batch).map_err(Failure::Ingest)?;
+            outcome.merge(decoded.outcome);
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// As [`Intake::store`] for work that needs the plain body until all is stored.
+    pub(super) async fn run<W>(
+        &self,
+        input: Input,
+        encoding: Result<Encoding, WireError>,
+        work: W,
+    ) -> Result<IngestOutcome, Failure>
+    where
+        W: FnOnce(&[u8], &Shared) -> Result<IngestOutcome, Failure> + Send + 'static,
+    {
         let encoding = encoding.map_err(|e| self.refused(Failure::Wire(e)))?;
         let body = self.read(input).await.map_err(|e| self.refused(e))?;
         let (bytes, started) = (body.len(), self.shared.clock.monotonic());
@@ -197,15 +241,8 @@ impl Intake<'_> {
             tokio::time::timeout(self.shared.limits.queue_timeout, self.shared.turns.acquire());
         let Ok(Ok(_turn)) = turn.await else { return Err(self.refused(Failure::Overloaded)) };
         let shared = Arc::clone(self.shared);
-        let work = move || {
-            let caps = &shared.limits.caps;
-            let plain: Cow<'_, [u8]> = decompress(&body, encoding, caps).map_err(Failure::Wire)?;
-            let decoded = decode(&plain, caps, shared.clock.now_ns()).map_err(Failure::Wire)?;
-            drop(plain);
-            let mut outcome = store(&shared.sinks, decoded.batch).map_err(Failure::Ingest)?;
-            outcome.merge(decoded.outcome);
-            Ok(outcome)
-        };
+        let work =
+            move || with_plain(&body, encoding, &shared.limits.caps, |plain| work(plain, &shared));
         let done = match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(e) => {

@@ -6,13 +6,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use obs_types::MetricBatch;
+use obs_types::{IngestOutcome, MetricBatch};
 use obs_wire::compression::Encoding;
 use obs_wire::otlp::Signal;
-use obs_wire::remote_write::{RemoteWriteVersion, decode_v1, decode_v2};
+use obs_wire::remote_write::{RemoteWriteVersion, SentV1, decode_v2, read_sent_v1};
 
-use super::Shared;
 use super::intake::{Failure, Input, Intake, content_encoding};
+use super::{Shared, Sinks};
 
 /// What was stored of a request, for the headers of version 2.
 #[derive(Clone, Copy, Default)]
@@ -43,24 +43,24 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
     let encoding = content_encoding(&parts.headers, Encoding::Snappy);
     let counted = Arc::new(std::sync::Mutex::new(Written::default()));
     let counts = Arc::clone(&counted);
-    let done = intake
-        .store(
-            Input::Unread(body),
-            encoding,
-            move |plain, caps, _now| match version {
-                RemoteWriteVersion::V1 => decode_v1(plain, caps),
-                RemoteWriteVersion::V2 => decode_v2(plain, caps),
-            },
-            move |sinks, batch: MetricBatch| {
+    let tell = move |written: Written| {
+        if let Ok(mut counted) = counts.lock() {
+            *counted = written;
+        }
+    };
+    let input = Input::Unread(body);
+    let done = match version {
+        RemoteWriteVersion::V1 => intake.run(input, encoding, store_v1).await,
+        RemoteWriteVersion::V2 => {
+            let store = move |sinks: &Sinks, batch: MetricBatch| {
                 let sent = count(&batch);
                 let outcome = sinks.metrics.append(batch)?;
-                if let Ok(mut written) = counts.lock() {
-                    *written = sent.without(outcome.rejected_count());
-                }
+                tell(sent.without(outcome.rejected_count()));
                 Ok(outcome)
-            },
-        )
-        .await;
+            };
+            intake.store(input, encoding, |plain, caps, _now| decode_v2(plain, caps), store).await
+        }
+    };
     let mut response = match done {
         Err(f) => failure(&f),
         Ok(outcome) => match outcome.rejected_text() {
@@ -81,6 +81,20 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
         }
     }
     response
+}
+
+/// Plain series go to the sink as they are, all else as a batch of its own.
+fn store_v1(plain: &[u8], shared: &Shared) -> Result<IngestOutcome, Failure> {
+    let SentV1 { sent, rest } = read_sent_v1(plain, &shared.limits.caps).map_err(Failure::Wire)?;
+    let mut outcome = rest.outcome;
+    let sink = &shared.sinks.metrics;
+    if !sent.series.is_empty() {
+        outcome.merge(sink.append_sent(&sent).map_err(Failure::Ingest)?);
+    }
+    if !rest.batch.series.is_empty() || !rest.batch.metadata.is_empty() {
+        outcome.merge(sink.append(rest.batch).map_err(Failure::Ingest)?);
+    }
+    Ok(outcome)
 }
 
 fn count(batch: &MetricBatch) -> Written {

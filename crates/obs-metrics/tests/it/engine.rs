@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use obs_metrics::OpenMode;
 use obs_types::{
-    Exemplar, IngestError, MatchOp, Matcher, MetricBatch, MetricKind, MetricMetadata, MetricSink,
-    NativeHistogram, QueryContext, RejectReason, SeriesSamples, SeriesSelect, SeriesSource,
-    TimestampMs, TraceId, stale_nan,
+    Exemplar, IngestError, LabelSet, MatchOp, Matcher, MetricBatch, MetricKind, MetricMetadata,
+    MetricSink, NativeHistogram, QueryContext, RejectReason, SentBatch, SentSeries, SeriesSamples,
+    SeriesSelect, SeriesSource, TimestampMs, TraceId, stale_nan,
 };
 
-use crate::{HOUR, T0, World, batch, everything, labels, range, select};
+use crate::{HOUR, Spelled, T0, World, batch, everything, labels, range, select};
 
 fn hours(n: u64) -> Duration {
     Duration::from_secs(3_600 * n)
@@ -349,4 +349,36 @@ fn a_job_over_its_limit_gets_no_new_series_and_keeps_its_old_ones() {
     assert_eq!((out.accepted, out.rejected_count()), (9, 10));
     assert_eq!(engine.stats().rejected[&RejectReason::CardinalityLimit], 10);
     assert_eq!(engine.stats().head_series, 9);
+}
+
+#[test]
+fn sent_labels_that_are_none_cost_only_their_series() {
+    let world = World::new();
+    let engine = world.open();
+    let good = labels("m", &[("a", "1")]);
+    let mut sent = SentBatch::new(&Spelled);
+    let spelled = [&[1], good.as_bytes()].concat();
+    let nameless = [&[1], LabelSet::from_pairs([("a", "1")]).as_bytes()].concat();
+    for bytes in [spelled.as_slice(), &[1, 2, 3], nameless.as_slice(), spelled.as_slice()] {
+        sent.series.push(SentSeries { labels: bytes, samples: 2 });
+    }
+    let at = |n: i64| (TimestampMs(T0 + n), n as f64);
+    sent.samples = [1, 2, 1, 2, 1, 2, 3, 4].map(at).to_vec();
+    // Known after the first time, also under limits that leave no room for more.
+    for known in [false, true] {
+        let out = engine.append_sent(&sent).unwrap();
+        let count = |reason| out.rejected.get(&reason).map(|r| r.count);
+        assert_eq!(out.accepted, 4, "known: {known}");
+        assert_eq!(count(RejectReason::InvalidLabel), Some(2));
+        assert_eq!(count(RejectReason::MissingName), Some(2));
+    }
+    sent.samples[0].0 = TimestampMs(T0 + 2 * HOUR);
+    let out = engine.append_sent(&sent).unwrap();
+    assert_eq!(out.accepted, 3);
+    assert_eq!(out.rejected[&RejectReason::TooFarInFuture].count, 1);
+    let want: Vec<(i64, u64)> = (1..5).map(|n| (T0 + n, (n as f64).to_bits())).collect();
+    assert_eq!(select(&engine, &[], everything()), [(good.clone(), want.clone())]);
+    drop(engine);
+    world.disk.crash();
+    assert_eq!(select(&world.open(), &[], everything()), [(good, want)]);
 }

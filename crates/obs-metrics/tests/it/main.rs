@@ -16,8 +16,9 @@ use std::sync::Arc;
 use obs_disk::{FakeDisk, ManualClock};
 use obs_metrics::{Limits, MetricsConfig, MetricsEngine, MetricsError, OpenMode};
 use obs_types::{
-    LabelSet, Matcher, MetricBatch, QueryContext, SeriesSamples, SeriesSelect, SeriesSource,
-    TimeRangeMs, TimestampMs,
+    IngestOutcome, LabelSet, Matcher, MetricBatch, MetricSink, QueryContext, RejectReason,
+    SentBatch, SentLabels, SentSeries, SeriesSamples, SeriesSelect, SeriesSource, TimeRangeMs,
+    TimestampMs,
 };
 
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -71,6 +72,39 @@ pub(crate) fn batch(series: &[(LabelSet, Vec<(i64, f64)>)]) -> MetricBatch {
         ..SeriesSamples::default()
     });
     MetricBatch { series: series.collect(), metadata: Vec::new() }
+}
+
+/// Label bytes behind a byte of no meaning: a sender that writes the same in several ways.
+pub(crate) struct Spelled;
+
+impl SentLabels for Spelled {
+    fn same(&self, sent: &[u8], labels: &LabelSet) -> bool {
+        &sent[1..] == labels.as_bytes()
+    }
+
+    fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason> {
+        LabelSet::from_bytes(&sent[1..]).ok_or(RejectReason::InvalidLabel)
+    }
+
+    fn show(&self, sent: &[u8]) -> String {
+        format!("{sent:?}")
+    }
+}
+
+/// Appends a batch as a sender of that spelling would.
+pub(crate) fn append_sent(
+    engine: &MetricsEngine,
+    batch: &MetricBatch,
+    spelling: u8,
+) -> IngestOutcome {
+    let bytes: Vec<Vec<u8>> =
+        batch.series.iter().map(|s| [&[spelling], s.labels.as_bytes()].concat()).collect();
+    let mut sent = SentBatch::new(&Spelled);
+    for (series, labels) in batch.series.iter().zip(&bytes) {
+        sent.series.push(SentSeries { labels, samples: series.samples.len() });
+        sent.samples.extend(&series.samples);
+    }
+    engine.append_sent(&sent).unwrap()
 }
 
 pub(crate) fn range(start: i64, end: i64) -> TimeRangeMs {

@@ -9,12 +9,13 @@ use obs_types::{
 };
 use proptest::prelude::*;
 
-use crate::{Content, HOUR, T0, World, batch, labels, range, select};
+use crate::{Content, HOUR, T0, World, append_sent, batch, labels, range, select};
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Series number, offset from now in ms (mostly back), value number.
-    Append(Vec<(u8, i64, u8)>),
+    /// Series number, offset from now in ms (mostly back), value number; how labels are spelled,
+    /// 0 for label sets.
+    Append(Vec<(u8, i64, u8)>, u8),
     Advance(u64),
     Maintain,
     /// In order, or by a crash.
@@ -32,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let item = (0_u8..6, offset, 0_u8..6);
     prop_oneof![
-        8 => proptest::collection::vec(item, 1..8).prop_map(Step::Append),
+        8 => (proptest::collection::vec(item, 1..8), 0_u8..3).prop_map(|(all, spelling)| Step::Append(all, spelling)),
         5 => (1_u64..120).prop_map(|m| Step::Advance(m * 60)),
         3 => Just(Step::Maintain),
         2 => any::<bool>().prop_map(Step::Reopen),
@@ -130,7 +131,7 @@ proptest! {
         for step in steps {
             let now = world.clock.now();
             match step {
-                Step::Append(items) => {
+                Step::Append(items, spelling) => {
                     let all: Vec<_> = items
                         .iter()
                         .map(|(s, offset, v)| (series(*s), vec![(now.0 + offset, value(*v))]))
@@ -140,7 +141,10 @@ proptest! {
                         let (t, v) = samples[0];
                         accepted += u64::from(model.append(labels, t, v, now.0));
                     }
-                    let out = engine.append(batch(&all)).unwrap();
+                    let out = match spelling {
+                        0 => engine.append(batch(&all)).unwrap(),
+                        _ => append_sent(&engine, &batch(&all), spelling),
+                    };
                     prop_assert_eq!(out.accepted, accepted, "{:?}", out);
                     prop_assert_eq!(out.rejected_count(), all.len() as u64 - accepted);
                 }

@@ -48,9 +48,15 @@ pub struct Rest {
 pub(super) fn collect(
     read: impl FnOnce(&mut dyn FnMut(SeriesView<'_>)) -> Result<Rest, WireError>,
 ) -> Result<Decoded<MetricBatch>, WireError> {
-    let (mut series, mut buffer) = (Vec::new(), Vec::with_capacity(256));
-    let Rest { metadata, outcome } = read(&mut |view| series.push(view.into_samples(&mut buffer)))?;
+    let mut series = Vec::new();
+    let Rest { metadata, outcome } = read(&mut collector(&mut series))?;
     Ok(Decoded { batch: MetricBatch { series, metadata }, outcome })
+}
+
+/// Copies views to the end of `series`.
+pub(super) fn collector(series: &mut Vec<SeriesSamples>) -> impl FnMut(SeriesView<'_>) {
+    let mut buffer = Vec::with_capacity(256);
+    move |view| series.push(view.into_samples(&mut buffer))
 }
 
 /// Adds `count` rejected items.
@@ -100,7 +106,11 @@ impl<'b> Reader<'b> {
 
     /// One message of those that a body may have.
     pub(super) fn spend(&mut self) -> Result<(), WireError> {
-        let left = self.messages_left.checked_sub(1);
+        self.spend_many(1)
+    }
+
+    pub(super) fn spend_many(&mut self, count: usize) -> Result<(), WireError> {
+        let left = self.messages_left.checked_sub(count);
         let (what, limit) = (self.what, self.messages_max);
         self.messages_left = left.ok_or(WireError::TooManyMessages { what, limit })?;
         Ok(())
@@ -197,16 +207,24 @@ impl<'b> Reader<'b> {
     }
 }
 
+/// A sample as every sender writes it: value, then a time of 6 bytes.
+#[inline]
+pub(super) fn usual_sample(bytes: &[u8]) -> Option<(TimestampMs, f64)> {
+    let (&[9, a, b, c, d, e, f, g, h, 16], time) = bytes.split_first_chunk::<10>()? else {
+        return None;
+    };
+    let [x0, x1, x2, x3, x4, x5] = *time else { return None };
+    if x0 & x1 & x2 & x3 & x4 & 0x80 == 0 || x5 & 0x80 != 0 {
+        return None;
+    }
+    let bits = |byte: u8, place: u32| i64::from(byte & 0x7f) << (7 * place);
+    let at = bits(x0, 0) | bits(x1, 1) | bits(x2, 2) | bits(x3, 3) | bits(x4, 4) | bits(x5, 5);
+    Some((TimestampMs(at), f64::from_le_bytes([a, b, c, d, e, f, g, h])))
+}
+
 fn read_sample(what: &'static str, bytes: &[u8]) -> Result<(TimestampMs, f64), WireError> {
-    // What every sender writes: value, then a time of 6 bytes.
-    if let Some((&[9, a, b, c, d, e, f, g, h, 16], time)) = bytes.split_first_chunk::<10>()
-        && let [x0, x1, x2, x3, x4, x5] = *time
-        && x0 & x1 & x2 & x3 & x4 & 0x80 != 0
-        && x5 & 0x80 == 0
-    {
-        let bits = |byte: u8, place: u32| i64::from(byte & 0x7f) << (7 * place);
-        let at = bits(x0, 0) | bits(x1, 1) | bits(x2, 2) | bits(x3, 3) | bits(x4, 4) | bits(x5, 5);
-        return Ok((TimestampMs(at), f64::from_le_bytes([a, b, c, d, e, f, g, h])));
+    if let Some(sample) = usual_sample(bytes) {
+        return Ok(sample);
     }
     let (mut timestamp, mut value) = (0_i64, 0.0);
     for field in Fields::new(bytes) {
@@ -221,7 +239,7 @@ fn read_sample(what: &'static str, bytes: &[u8]) -> Result<(TimestampMs, f64), W
 }
 
 /// Sorts the pairs, leaves out empty values and says what is wrong.
-fn check_labels(pairs: &mut Vec<(&str, &str)>) -> Result<(), RejectReason> {
+pub(super) fn check_labels(pairs: &mut Vec<(&str, &str)>) -> Result<(), RejectReason> {
     if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
         pairs.sort_unstable_by(|a, b| a.0.cmp(b.0));
         if pairs.windows(2).any(|w| matches!(w, [a, b] if a.0 == b.0)) {
@@ -239,7 +257,7 @@ fn check_labels(pairs: &mut Vec<(&str, &str)>) -> Result<(), RejectReason> {
 }
 
 /// For the text of a rejected series.
-fn show_labels(pairs: &[(&str, &str)]) -> String {
+pub(super) fn show_labels(pairs: &[(&str, &str)]) -> String {
     let shown: Vec<String> = pairs.iter().take(8).map(|(n, v)| format!("{n}={v:?}")).collect();
     format!("{{{}}}", shown.join(", "))
 }

@@ -6,7 +6,7 @@ use super::{histogram, kind_from_number, messages, number_from_kind};
 use crate::protobuf::{Fields, Value, broken};
 use crate::{Decoded, WireCaps, WireError};
 
-const WHAT: &str = "remote write request";
+pub(super) const WHAT: &str = "remote write request";
 
 /// Reads a `prometheus.WriteRequest`. Series with bad labels and bad histograms are dropped and
 /// counted; broken protobuf refuses the whole body.
@@ -32,7 +32,7 @@ pub fn read_v1(
     Ok(reader.rest)
 }
 
-fn read_series<'b>(
+pub(super) fn read_series<'b>(
     reader: &mut Reader<'b>,
     bytes: &'b [u8],
     visit: &mut dyn FnMut(SeriesView<'_>),
@@ -79,7 +79,7 @@ fn read_exemplar<'b>(reader: &mut Reader<'b>, bytes: &'b [u8]) -> Result<(), Wir
     reader.exemplar(pairs, value, at)
 }
 
-fn read_metadata(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), WireError> {
+pub(super) fn read_metadata(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), WireError> {
     reader.spend()?;
     let mut kind = 0;
     let mut texts: [&[u8]; 3] = [&[]; 3];
@@ -108,7 +108,7 @@ fn read_metadata(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<(), WireError>
 }
 
 /// `None` when name or value is not UTF-8.
-fn label_pair(bytes: &[u8]) -> Result<Option<(&str, &str)>, WireError> {
+pub(super) fn label_pair(bytes: &[u8]) -> Result<Option<(&str, &str)>, WireError> {
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     // What every sender writes: name, then value, both shorter than 128 bytes.
     let short = || {

@@ -7,7 +7,8 @@ use obs_collect::registry::{Counter, Registry};
 use obs_collect::scrape::CollectionLog;
 use obs_disk::Clock;
 use obs_types::{
-    IngestError, IngestOutcome, LogRecord, LogSink, MetricBatch, MetricSink, SpanRecord, TraceSink,
+    IngestError, IngestOutcome, LogRecord, LogSink, MetricBatch, MetricSink, SentBatch, SpanRecord,
+    TraceSink,
 };
 
 use super::engines::Engines;
@@ -79,6 +80,10 @@ impl<T: ?Sized> Counted<T> {
 impl MetricSink for Counted<dyn MetricSink> {
     fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
         self.count(self.inner.append(batch))
+    }
+
+    fn append_sent(&self, batch: &SentBatch<'_>) -> Result<IngestOutcome, IngestError> {
+        self.count(self.inner.append_sent(batch))
     }
 }
 

@@ -1,0 +1,77 @@
+//! The way of a remote write through this program, without a server around it: unpack, read, log,
+//! store. For profiles, and for what a server adds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use obs_disk::SystemClock;
+use obs_metrics::MetricsEngine;
+use obs_types::MetricSink;
+use obs_wire::WireCaps;
+use obs_wire::compression::{Encoding, decompress_into};
+use obs_wire::remote_write::read_sent_v1;
+
+use crate::engine::{merged_blocks, open_metrics, own_cpu_seconds};
+use crate::workload::Workload;
+
+/// Prints what the load costs.
+pub(crate) fn run(load: &Workload, senders: usize, batch: usize) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path();
+    let engine = open_metrics(data, Arc::new(SystemClock::new()))?;
+    let (mut seconds, mut cpu) = (0.0, 0.0);
+    for wave in load.feed(senders, batch) {
+        let (begin, before) = (Instant::now(), own_cpu_seconds());
+        std::thread::scope(|scope| {
+            let sent: Vec<_> =
+                wave.iter().map(|bodies| scope.spawn(|| take(&engine, bodies))).collect();
+            sent.into_iter().try_for_each(|s| s.join().ok().context("a sender panicked")?)
+        })?;
+        seconds += begin.elapsed().as_secs_f64();
+        cpu += own_cpu_seconds() - before;
+    }
+    let millions = load.sample_count() as f64 / 1e6;
+    println!("{:.2} M samples/s, {:.3} CPU s per M", millions / seconds, cpu / millions);
+    let stats = engine.stats();
+    println!(
+        "head bytes per series, as estimated: {}",
+        stats.head_bytes / load.series_count() as u64
+    );
+    drop(engine);
+    reopen(data)?;
+    let before = own_cpu_seconds();
+    let bytes = merged_blocks(data)?;
+    let samples = load.sample_count() as f64;
+    println!(
+        "{:.4} bytes per sample in blocks, {:.3} CPU s per M to start, write and merge them",
+        bytes as f64 / samples,
+        (own_cpu_seconds() - before) / millions
+    );
+    Ok(())
+}
+
+fn take(engine: &MetricsEngine, bodies: &[Vec<u8>]) -> anyhow::Result<()> {
+    let (caps, mut buffer) = (WireCaps::default(), Vec::new());
+    for body in bodies {
+        let plain = decompress_into(body, Encoding::Snappy, &caps, &mut buffer)?;
+        let read = read_sent_v1(plain, &caps)?;
+        let outcome = engine.append_sent(&read.sent)?;
+        ensure!(outcome.rejected_count() == 0, "{:?}", outcome.rejected_text());
+    }
+    Ok(())
+}
+
+/// As after a kill: nothing was shut down.
+fn reopen(data: &Path) -> anyhow::Result<()> {
+    let (begin, before) = (Instant::now(), own_cpu_seconds());
+    let engine = open_metrics(data, Arc::new(SystemClock::new()))?;
+    println!(
+        "start: {:.2} s, {:.2} CPU s, {} series",
+        begin.elapsed().as_secs_f64(),
+        own_cpu_seconds() - before,
+        engine.stats().head_series
+    );
+    Ok(())
+}
