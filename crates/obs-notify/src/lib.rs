@@ -1,7 +1,7 @@
 //! Alert delivery.
 //!
 //! Lives here: routes and receivers, grouping, the queue on disk, sending with retries, the
-//! delivery log.
+//! delivery log, drills.
 //! Not here: what fires (`obs-rules`), the alert objects, silences and inhibition (`obs-rules`),
 //! receipts (`obs-ops`).
 //! Units: milliseconds since the Unix epoch.
@@ -9,6 +9,7 @@
 
 mod config;
 mod dispatch;
+mod drill;
 mod error;
 mod notifier;
 mod payload;
@@ -17,6 +18,7 @@ mod secret;
 
 pub use config::{NotifyConfig, Receiver, Route, Target};
 pub use dispatch::{Dispatcher, Notification};
+pub use drill::{Drilled, MARK, drill};
 pub use error::NotifyError;
 pub use notifier::{Host, Notifier, NotifyEvent};
 pub use payload::{slack_message, webhook_message};

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
-    Delivery, DeliveryStatus, Dispatcher, Notification, NotifyConfig, NotifyError, Queue, Target,
-    slack_message, webhook_message,
+    Delivery, DeliveryStatus, Dispatcher, Notification, NotifyConfig, NotifyError, Queue,
+    SecretUrl, Target, slack_message, webhook_message,
 };
 
 /// How often groups are looked at.
@@ -23,6 +23,8 @@ const BACKOFF_MS_MIN: i64 = 1_000;
 const BACKOFF_MS_MAX: i64 = 300_000;
 /// After this many attempts (about a day) a message is given up and logged as failed.
 const ATTEMPTS_MAX: u32 = 300;
+/// Headers in which providers name what they have taken.
+const MESSAGE_IDS: [&str; 3] = ["x-slack-req-id", "x-request-id", "x-message-id"];
 /// Most messages on their way at once.
 const IN_FLIGHT_MAX: usize = 16;
 
@@ -83,15 +85,7 @@ impl Notifier {
         for alert in known {
             dispatcher.alert(alert, host.now());
         }
-        // The process may have chosen a provider already; then that one is used.
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("a TLS provider is installed already");
-        }
-        let client = reqwest::Client::builder()
-            .timeout(SEND_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| NotifyError::Client(e.without_url().to_string()))?;
+        let client = client()?;
         let state = Arc::new(Mutex::new(State { dispatcher, queue, retry: BTreeMap::new() }));
         let stop = Arc::new(Notify::new());
         let run = Run { state: Arc::clone(&state), host: Arc::clone(&host), client };
@@ -124,6 +118,68 @@ impl Notifier {
     }
 }
 
+/// What sends messages: no redirects, so that a token goes nowhere else.
+pub(crate) fn client() -> Result<reqwest::Client, NotifyError> {
+    // The process may have chosen a provider already; then that one is used.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is installed already");
+    }
+    reqwest::Client::builder()
+        .timeout(SEND_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|e| NotifyError::Client(e.without_url().to_string()))
+}
+
+/// How a provider answered.
+pub(crate) enum Answer {
+    /// With its status and, where it names one, the message's id.
+    Taken(String),
+    /// Not now; the same may be taken later.
+    Again(String),
+    Refused(String),
+}
+
+/// One message, one answer.
+pub(crate) async fn post(
+    client: &reqwest::Client,
+    url: &SecretUrl,
+    body: &serde_json::Value,
+) -> Answer {
+    match client.post(url.expose()).json(body).send().await {
+        Ok(reply) if reply.status().is_success() => {
+            let mut said = reply.status().to_string();
+            let id = MESSAGE_IDS.iter().find_map(|h| reply.headers().get(*h)?.to_str().ok());
+            if let Some(id) = id {
+                said.push_str(&format!(", id {id}"));
+            }
+            Answer::Taken(said)
+        }
+        Ok(reply) => {
+            let code = reply.status();
+            let text = format!("answered {code}");
+            if code.is_server_error() || matches!(code.as_u16(), 408 | 425 | 429) {
+                Answer::Again(text)
+            } else {
+                Answer::Refused(text)
+            }
+        }
+        Err(e) => Answer::Again(reason(e)),
+    }
+}
+
+/// Without the address, which may hold a token, but with what lies beneath: refused, no such host.
+fn reason(e: reqwest::Error) -> String {
+    let e = e.without_url();
+    let mut text = e.to_string();
+    let mut source = std::error::Error::source(&e);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -134,17 +190,10 @@ struct Run {
     client: reqwest::Client,
 }
 
-/// How an attempt ended.
-enum Attempt {
-    Taken,
-    Again(String),
-    Refused(String),
-}
-
 impl Run {
     async fn run(self, stop: Arc<Notify>) {
         let run = Arc::new(self);
-        let mut sending: JoinSet<(u64, Attempt)> = JoinSet::new();
+        let mut sending: JoinSet<(u64, Answer)> = JoinSet::new();
         let mut in_flight = std::collections::BTreeSet::new();
         loop {
             tokio::select! {
@@ -215,7 +264,7 @@ impl Run {
         state.queue.waiting().filter(due).cloned().collect()
     }
 
-    async fn send(&self, delivery: &Delivery) -> Attempt {
+    async fn send(&self, delivery: &Delivery) -> Answer {
         let target = {
             let state = lock(&self.state);
             let receiver = state.dispatcher.config().receiver(&delivery.receiver);
@@ -223,32 +272,20 @@ impl Run {
         };
         let url = match &target {
             Some(Target::Webhook { url, .. } | Target::Slack { url, .. }) => url,
-            None => return Attempt::Refused("the receiver is no longer configured".to_owned()),
+            None => return Answer::Refused("the receiver is no longer configured".to_owned()),
         };
-        match self.client.post(url.expose()).json(&delivery.body).send().await {
-            Ok(reply) if reply.status().is_success() => Attempt::Taken,
-            Ok(reply) => {
-                let code = reply.status();
-                let text = format!("answered {code}");
-                if code.is_server_error() || matches!(code.as_u16(), 408 | 425 | 429) {
-                    Attempt::Again(text)
-                } else {
-                    Attempt::Refused(text)
-                }
-            }
-            Err(e) => Attempt::Again(e.without_url().to_string()),
-        }
+        post(&self.client, url, &delivery.body).await
     }
 
-    async fn settle(self: &Arc<Self>, id: u64, attempt: Attempt) {
+    async fn settle(self: &Arc<Self>, id: u64, answer: Answer) {
         let run = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || run.settle_now(id, &attempt));
+        let done = tokio::task::spawn_blocking(move || run.settle_now(id, &answer));
         if let Err(e) = done.await {
             tracing::error!(error = %e, "noting a delivery failed");
         }
     }
 
-    fn settle_now(&self, id: u64, attempt: &Attempt) {
+    fn settle_now(&self, id: u64, answer: &Answer) {
         let now = self.host.now();
         let (delivery, status) = {
             let mut state = lock(&self.state);
@@ -256,13 +293,13 @@ impl Run {
                 return;
             };
             let attempts = state.retry.get(&id).map_or(0, |(n, _)| *n).saturating_add(1);
-            let (status, detail) = match attempt {
-                Attempt::Taken => (DeliveryStatus::Sent, ""),
-                Attempt::Refused(why) => (DeliveryStatus::Failed, why.as_str()),
-                Attempt::Again(why) if attempts >= ATTEMPTS_MAX => {
+            let (status, detail) = match answer {
+                Answer::Taken(_) => (DeliveryStatus::Sent, ""),
+                Answer::Refused(why) => (DeliveryStatus::Failed, why.as_str()),
+                Answer::Again(why) if attempts >= ATTEMPTS_MAX => {
                     (DeliveryStatus::Failed, why.as_str())
                 }
-                Attempt::Again(why) => (DeliveryStatus::Queued, why.as_str()),
+                Answer::Again(why) => (DeliveryStatus::Queued, why.as_str()),
             };
             if status == DeliveryStatus::Queued {
                 let wait = BACKOFF_MS_MIN.saturating_mul(1 << (attempts - 1).min(16));

@@ -184,3 +184,29 @@ async fn a_silenced_alert_is_told_when_the_silence_ends() {
     until("told afterwards", || sink.bodies.lock().unwrap().len() == 2).await;
     notifier.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_drill_is_marked_told_twice_and_says_who_refuses() {
+    let (taken, url) = sink(0).await;
+    let (refusing, refused_url) = sink(9).await;
+    let yaml = format!(
+        "route: {{receiver: ops}}\nreceivers:\n\
+         - {{name: ops, webhook_configs: [{{url: '{url}'}}, {{url: '{url}', send_resolved: false}}]}}\n\
+         - {{name: night, slack_configs: [{{api_url: '{refused_url}', channel: '#night'}}]}}\n"
+    );
+    let config = NotifyConfig::parse("notify.yml", &yaml, "http://portal").unwrap();
+    let done = obs_notify::drill(&config, TimestampMs(1_000)).await.unwrap();
+    let names: Vec<&str> = done.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["webhook:ops", "webhook:ops", "slack:night"]);
+    assert!(done[0].outcome.as_ref().unwrap().starts_with("200"), "{done:?}");
+    let refused = done[2].outcome.as_ref().unwrap_err();
+    assert!(refused.contains("firing") && refused.contains("503"), "{refused}");
+    assert!(!refused.contains("s3cret"), "{refused}");
+    let bodies = taken.bodies.lock().unwrap();
+    let told: Vec<&str> = bodies.iter().map(|b| b["status"].as_str().unwrap()).collect();
+    assert_eq!(told, ["firing", "resolved", "firing"]);
+    for body in bodies.iter() {
+        assert!(body["alerts"][0]["labels"]["alertname"].as_str().unwrap().contains("[DRILL]"));
+    }
+    assert!(refusing.bodies.lock().unwrap().is_empty());
+}
