@@ -10,6 +10,6 @@ pub use daily::DailyReport;
 pub use definition::{Indicator, Slo, parse_slo_file};
 pub use evaluate::{
     AT_RISK_PERCENT, BURN_WINDOWS, BurnAlert, Events, InstantQuery, SloReport, SloStatus, Trend,
-    evaluate,
+    count_events, evaluate,
 };
 pub use events::{EventQueries, Part, event_queries};

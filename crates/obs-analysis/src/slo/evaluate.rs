@@ -96,7 +96,7 @@ pub fn evaluate(
     now: TimestampMs,
     query: &dyn InstantQuery,
 ) -> Result<SloReport, AnalysisError> {
-    let events = events(slo, slo.window, now, query)?;
+    let events = count_events(slo, slo.window, now, query)?;
     let budget = slo.budget();
     let achieved = events.ratio();
     let used = achieved.map_or(0.0, |a| (1.0 - a) / budget);
@@ -110,10 +110,10 @@ pub fn evaluate(
     };
     let mut burn_rates = Vec::with_capacity(BURN_WINDOWS.len());
     for window in BURN_WINDOWS {
-        let ratio = self::events(slo, window, now, query)?.ratio();
+        let ratio = count_events(slo, window, now, query)?.ratio();
         burn_rates.push((window, ratio.map(|r| rounded((1.0 - r) / budget))));
     }
-    let recent = self::events(slo, DurationMs(slo.window.0 / 4), now, query)?;
+    let recent = count_events(slo, DurationMs(slo.window.0 / 4), now, query)?;
     let total_minutes = rounded(budget * slo.window.0 as f64 / DurationMs::MINUTE.0 as f64);
     Ok(SloReport {
         slo: slo.clone(),
@@ -130,7 +130,8 @@ pub fn evaluate(
     })
 }
 
-fn events(
+/// Good and all events of the window that ends at `now`.
+pub fn count_events(
     slo: &Slo,
     window: DurationMs,
     now: TimestampMs,

@@ -6,8 +6,8 @@
 //!    or, if it is a `rate`, as events per second.
 //! 2. A plain counter selector (`requests_total{code="200"}`): its increase, summed over series.
 //! 3. An expression with `rate`: events per second, added up over the window in steps.
-//! 4. Anything else (`oracle_up == 1`, `count(oracle_requests)`): a number of good (all) things
-//!    at an instant, added up over the window in steps.
+//! 4. Anything else (`oracle_up == 1`, `count(oracle_requests)`, `sum(tests_total)` of a gauge): a
+//!    number of good (all) things at an instant, added up over the window in steps.
 
 use obs_types::DurationMs;
 
@@ -162,6 +162,9 @@ mod tests {
         let q = ratio("sum(rate(a_total[{{.window}}]))", "sum(rate(b_total[5m]))");
         assert_eq!(q.part, Part::Good("sum(sum(rate(a_total[30d]))) * 2592000".into()));
         assert_eq!(q.total, "sum(sum_over_time((sum(rate(b_total[5m])))[30d:5m])) * 300");
+        // A gauge with a counter's name is counted as it stands where it is summed.
+        let q = ratio("sum(tests_passed_total)", "sum(tests_total)");
+        assert_eq!(q.total, "sum(sum_over_time((sum(tests_total))[30d:5m]))");
         let q = ratio("oracle_up == 1", "count(oracle_requests)");
         assert_eq!(q.part, Part::Good("sum(sum_over_time((oracle_up == 1)[30d:5m]))".into()));
         assert_eq!(q.total, "sum(sum_over_time((count(oracle_requests))[30d:5m]))");
