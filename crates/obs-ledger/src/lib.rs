@@ -28,9 +28,10 @@ pub use error::LedgerError;
 pub use ledger::{Cosigned, Head, KeyPlan, Ledger, key_files};
 pub use receipt::{
     AlertAck, AlertFired, AlertResolved, AnchorReceipt, AnomalyDetected, Collection, CollectionGap,
-    ConfigChange, DeletedFile, Gap, LedgerRecovered, LogBatch, LogCounts, MetricSnapshot,
-    MissedScrapes, Receipt, ReceiptType, Records, Retention, SealFields, SealLink, SealRelation,
-    Silence, SloDefinition, SloReport, SloResult, TraceBatch, TraceComplete,
+    ConfigChange, DeletedFile, FiledReport, Gap, LedgerRecovered, LogBatch, LogCounts,
+    MetricSnapshot, MissedScrapes, Receipt, ReceiptType, Records, ReportKind, Retention,
+    SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TraceBatch,
+    TraceComplete,
 };
 pub use tiles::TilesWritten;
 pub use transport::Transport;

@@ -386,6 +386,11 @@ impl AlertService {
             .count()
     }
 
+    /// When rules were evaluated last; `None` before the first time and where there are none.
+    pub fn last_evaluation(&self) -> Option<TimestampMs> {
+        self.rules().groups().iter().filter_map(|g| g.last_evaluation).max()
+    }
+
     /// `data` of Prometheus' `/api/v1/rules`; `kind` is `alert` or `record`.
     pub fn prometheus_rules(&self, kind: Option<&str>) -> Value {
         let rules = self.rules();

@@ -2,6 +2,7 @@
 //!
 //! Lives here: sealing hours, acknowledging and silencing alerts, objectives and their daily
 //! report, recording anomalies, saving dashboards. Each does its work durably first and appends the receipt second,
+//! report, recording anomalies, keeping reports. Each does its work durably first and appends the receipt second,
 //! so that the ledger never speaks of something that is not there.
 //! Not here: when these run (`vm-obs`), HTTP (`obs-api`), what a receipt looks like (`obs-ledger`).
 
@@ -12,6 +13,7 @@ mod contracts;
 mod dashboards;
 mod error;
 mod ids;
+mod report;
 mod rule_json;
 mod seal;
 mod slo;
@@ -30,5 +32,6 @@ pub use dashboards::{
 };
 pub use error::OpsError;
 pub use ids::DayIds;
+pub use report::{RecordedReport, ReportService, ReportSubmission};
 pub use seal::{SealService, SealSettings};
 pub use slo::SloService;

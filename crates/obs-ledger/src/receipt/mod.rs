@@ -8,6 +8,7 @@ mod anchor;
 mod anomaly;
 mod fields;
 mod operations;
+mod report;
 mod seal;
 mod slo;
 mod trace;
@@ -19,6 +20,7 @@ pub use anomaly::AnomalyDetected;
 pub use operations::{
     AlertAck, ConfigChange, DeletedFile, Gap, LedgerRecovered, Retention, Silence, SloDefinition,
 };
+pub use report::{FiledReport, ReportKind};
 pub use seal::{
     Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, MissedScrapes, Records,
     SealFields, SealLink, SealRelation, TraceBatch,

@@ -22,10 +22,12 @@ pub enum ReceiptType {
     Anchor,
     KeyRotate,
     KeyRevoke,
+    Audit,
+    Doctor,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -44,6 +46,8 @@ impl ReceiptType {
         Self::Anchor,
         Self::KeyRotate,
         Self::KeyRevoke,
+        Self::Audit,
+        Self::Doctor,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -66,6 +70,8 @@ impl ReceiptType {
             Self::Anchor => "obs_anchor",
             Self::KeyRotate => obs_proof::keys::ROTATE,
             Self::KeyRevoke => obs_proof::keys::REVOKE,
+            Self::Audit => "obs_audit",
+            Self::Doctor => "obs_doctor",
         }
     }
 
@@ -128,6 +134,8 @@ impl ReceiptType {
             Self::KeyRevoke => {
                 include_str!("../../../../docs/format/schemas/obs_key_revoke.json")
             }
+            Self::Audit => include_str!("../../../../docs/format/schemas/obs_audit.json"),
+            Self::Doctor => include_str!("../../../../docs/format/schemas/obs_doctor.json"),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use obs_disk::FakeDisk;
 use obs_ledger::{
-    AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile, Gap,
-    Ledger, LedgerRecovered, Receipt, ReceiptType, Retention, SealLink, SealRelation, Silence,
-    SloDefinition, SloReport, SloResult, TraceBatch, TraceComplete,
+    AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile,
+    FiledReport, Gap, Ledger, LedgerRecovered, Receipt, ReceiptType, ReportKind, Retention,
+    SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TraceBatch,
+    TraceComplete,
 };
 use obs_types::{TimestampMs, TimestampNs, TraceId};
 use serde_json::{Map, Value, json};
@@ -89,6 +90,26 @@ fn samples() -> Vec<Receipt> {
             anchored_at: Some(t),
             proof_path: "receipts/observability/anchors/7-tsa.tsr".into(),
             content_hash: hash(b"token"),
+        }),
+        Receipt::filed_report(FiledReport {
+            kind: ReportKind::Audit,
+            operation_id: "obs-op-2025-12-06-004".into(),
+            report_id: "audit-2025-12-06-001".into(),
+            initiated_by: "did:vm:user:sovereign".into(),
+            subject: "host, vaultmesh".into(),
+            outcome: "8.5/10".into(),
+            summary: map(json!({"score": 8.5, "large": u64::MAX})),
+            report: Some(("reports/audit/audit-2025-12-06-001.json".into(), hash(b"audit"))),
+        }),
+        Receipt::filed_report(FiledReport {
+            kind: ReportKind::Doctor,
+            operation_id: "obs-op-2025-12-06-005".into(),
+            report_id: "doctor-2025-12-06-001".into(),
+            initiated_by: "did:vm:user:sovereign".into(),
+            subject: "http://127.0.0.1:9470".into(),
+            outcome: "0 findings".into(),
+            summary: map(json!({"findings": 0})),
+            report: None,
         }),
         alert(1),
         Receipt::alert_resolved(AlertResolved {
