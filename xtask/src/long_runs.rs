@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::check::cargo;
 
-/// Long runs that look for lost data.
+/// Long runs that look for lost data and for alerts that stay silent.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Soak {
     /// Kill the server at random moments while all signals are written; what was acknowledged must
@@ -27,6 +27,12 @@ pub(crate) enum Soak {
         /// Seed of the first; query N uses SEED + N
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Every fault of the demo world by itself: its alerts fire, are delivered, and resolve
+    Alerts {
+        /// How many times faster than real time
+        #[arg(long, default_value_t = 20)]
+        speed: u32,
     },
     /// Damage a small metrics store at every byte, with several patterns: noticed, set aside, the
     /// rest served
@@ -69,6 +75,11 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
                 ("VMOBS_DIFFERENTIAL_QUERIES", queries.to_string().as_str()),
                 ("VMOBS_DIFFERENTIAL_SEED", seed.to_string().as_str()),
             ],
+        ),
+        Soak::Alerts { speed } => cargo(
+            root,
+            &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "alerts::"],
+            &[("VMOBS_ALERTS", "all"), ("VMOBS_ALERT_SPEED", speed.to_string().as_str())],
         ),
         Soak::Corruption => cargo(
             root,

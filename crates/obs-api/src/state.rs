@@ -9,7 +9,7 @@ use obs_ledger::anchor::Scheduler;
 use obs_ledger::{Ledger, Witness};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DashboardService, SloService};
+use obs_ops::{AlertService, DashboardService, ReportService, SloService};
 use obs_query::QueryFront;
 use obs_traces::TracesEngine;
 use obs_types::{LabelSet, TimestampMs};
@@ -89,6 +89,9 @@ pub struct ApiState {
     pub alerts: Arc<AlertService>,
     pub slos: Arc<SloService>,
     pub dashboards: Arc<DashboardService>,
+    pub reports: Arc<ReportService>,
+    /// What each pack holds, as `GET /obs/packs` shows it.
+    pub packs: Vec<Value>,
     /// Sorted by id.
     pub runbooks: Vec<Runbook>,
     pub registry: Arc<Registry>,

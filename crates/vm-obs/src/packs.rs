@@ -6,9 +6,11 @@
 
 mod check;
 mod coverage;
+mod covers;
 mod declared;
 mod expressions;
 mod install;
+mod services;
 mod skeleton;
 
 #[cfg(test)]
@@ -31,8 +33,10 @@ use serde::Deserialize;
 use crate::config::WatchForm;
 
 pub(crate) use check::check;
+pub(crate) use covers::Covered;
 pub(crate) use declared::Declared;
 pub(crate) use install::{folder_in, install, run_tests};
+pub(crate) use services::{Service, contents};
 pub(crate) use skeleton::write_new;
 
 #[derive(Embed)]
@@ -61,6 +65,10 @@ pub(crate) struct Pack {
     pub watches: Vec<Watch>,
     /// What the services of the pack expose.
     pub metrics: Vec<Declared>,
+    /// Which service each part belongs to.
+    pub services: Vec<Service>,
+    /// What its documents name.
+    pub covers: Vec<Covered>,
     /// Every file as it was read, by path.
     pub texts: Vec<(String, String)>,
 }
@@ -190,6 +198,8 @@ impl Pack {
             jobs: Vec::new(),
             watches: Vec::new(),
             metrics: Vec::new(),
+            services: Vec::new(),
+            covers: Vec::new(),
             texts: Vec::new(),
         }
     }
@@ -201,6 +211,10 @@ impl Pack {
             self.jobs.extend(PrometheusConfig::parse(text, Path::new(&shown))?.jobs);
         } else if path == "metrics.yml" {
             self.metrics.extend(Declared::parse(&shown, text)?);
+        } else if path == "services.yml" {
+            self.services.extend(Service::parse(&shown, text)?);
+        } else if path == "covers.yml" {
+            self.covers.extend(Covered::parse(&shown, text)?);
         } else if path == "anomalies.yml" {
             let forms: Vec<WatchForm> =
                 serde_saphyr::from_str(text).map_err(|e| anyhow!("{shown}: {e}"))?;

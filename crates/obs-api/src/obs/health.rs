@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use obs_archive::Signal;
 use obs_promql::{SampleValue, Value as PromValue};
 use obs_types::{
     CancelToken, DurationMs, QueryContext, TimeRangeMs, TimeRangeNs, TimestampMs, TraceSelect,
@@ -183,6 +184,13 @@ fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
         put("rules", 0, "all rules evaluate".to_owned());
     }
     let uptime = (now.0 - s.info.started.0).max(0) as f64 / 1000.0;
+    let sealed_metrics = s.archive.sealed_span(Signal::Metrics).map(|(first, last)| {
+        json!({
+            "start": obs_query::format_time(first.start()),
+            "end": obs_query::format_time(last.end()),
+            "missing_hours": s.archive.gaps(Signal::Metrics, first, last).len(),
+        })
+    });
     let rate = |signal: &str| {
         instant(
             s,
@@ -209,6 +217,7 @@ fn build(s: &ApiState, memory: &HealthMemory, context: &QueryContext) -> Value {
             "traces": {"blocks": traces.blocks, "bytes": traces.block_bytes + traces.wal_bytes},
             "damaged_blocks": damaged,
             "sealed_files": archive.sealed_files,
+            "sealed_metrics": sealed_metrics,
             "unreadable_sealed_files": archive.unreadable_files,
             "free_bytes": free,
         },

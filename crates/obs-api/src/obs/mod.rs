@@ -9,8 +9,10 @@ mod health;
 mod ledger;
 mod logs;
 mod metrics;
+mod packs;
 mod proof;
 mod receipts;
+mod reports;
 mod runbooks;
 mod slos;
 mod targets;
@@ -51,6 +53,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/slos", get(slos::list).post(slos::create))
         .route("/slos/{id}", get(slos::show))
         .route("/slos/{id}/report", get(slos::show))
+        .route("/slos/{id}/recompute", get(slos::recompute))
         .route("/anomalies", get(anomalies::list))
         .route("/receipts", get(receipts::list))
         .route("/correlate", get(correlate::correlate))
@@ -75,6 +78,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/dashboards/{id}/grafana", get(dashboards::grafana))
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{id}", get(runbooks::show))
+        .route("/packs", get(packs::list))
+        .route("/reports/{kind}", post(reports::create))
         .route("/targets", get(targets::list))
         .route("/health", get(health::health))
         .route("/demo", get(targets::demo))

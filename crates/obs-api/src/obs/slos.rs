@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use obs_analysis::slo::evaluate;
+use obs_analysis::slo::{Events, count_events, evaluate};
+use obs_archive::Signal;
+use obs_query::{QueryFront, QueryLimits};
+use obs_types::{DurationMs, TimestampMs};
 use serde_json::{Value, json};
 
 use crate::params::Params;
@@ -40,6 +43,57 @@ pub(super) async fn show(
     })
     .await?;
     Ok(Json(report))
+}
+
+/// Most of an objective's window that is counted again.
+const RECOMPUTED_MS_MAX: i64 = 6 * 3_600_000;
+/// Instant selectors look so far back, which the first sealed hour cannot.
+const LOOKBACK_MS: i64 = 5 * 60_000;
+
+/// One objective's events over the sealed hours, once as every query sees them and once from the
+/// sealed files alone. `window` is `null` while nothing is sealed.
+pub(super) async fn recompute(
+    State(state): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let slo = state.slos.definition(&id);
+    let slo = slo.ok_or_else(|| ApiError::not_found(format!("there is no SLO {id:?}")))?;
+    let answer = run(&state, None, move |s, _context| {
+        let Some((from, to)) = sealed_window(s, slo.window.0) else {
+            return Ok(json!({"slo_id": slo.id, "window": null, "engine": null, "sealed": null}));
+        };
+        let files = QueryFront::new(
+            Arc::clone(&s.archive) as _,
+            Arc::clone(&s.archive) as _,
+            Arc::clone(&s.archive) as _,
+            Arc::clone(&s.clock),
+            QueryLimits::STANDARD,
+        );
+        let count = |front: &QueryFront| {
+            count_events(&slo, DurationMs(to.0 - from.0), to, &|q: &str, at| front.values(q, at))
+                .map_err(|e| ApiError::invalid(e.to_string()))
+        };
+        let (engine, sealed) = (count(&s.front)?, count(&files)?);
+        let shown = |e: Events| json!({"good": e.good, "total": e.total});
+        Ok(json!({
+            "slo_id": slo.id,
+            "window": {"start": obs_query::format_time(from), "end": obs_query::format_time(to)},
+            "engine": shown(engine),
+            "sealed": shown(sealed),
+        }))
+    })
+    .await?;
+    Ok(Json(answer))
+}
+
+/// The end of the sealed metrics and as much before it as the files hold without a hole, to whole
+/// minutes; the sample at the end itself belongs to the next hour.
+fn sealed_window(s: &ApiState, window_ms: i64) -> Option<(TimestampMs, TimestampMs)> {
+    let (first, last) = s.archive.sealed_span(Signal::Metrics)?;
+    let whole = s.archive.gaps(Signal::Metrics, first, last).last().map_or(first, |h| h.next());
+    let to = TimestampMs(last.end().0 - 1);
+    let from = (whole.start().0 + LOOKBACK_MS).max(last.end().0 - window_ms.min(RECOMPUTED_MS_MAX));
+    (from < to.0).then_some((TimestampMs(from - 1), to))
 }
 
 pub(super) async fn create(

@@ -54,6 +54,24 @@ pub(super) const ROUTES: &[Route] = &[
         .answer(&[("title", "string"), ("panels", "array")]),
     get("/obs/runbooks", "listRunbooks", "Runbooks of the packs").answer(&[("runbooks", "array")]),
     get("/obs/runbooks/{id}", "getRunbook", "One runbook, as markdown").parameters(&[&[ID]]),
+    get("/obs/packs", "listPacks", "What the packs hold that the server runs with")
+        .answer(&[("packs", "array")]),
+    post(
+        "/obs/reports/{kind}",
+        "recordReport",
+        "Keep a report of `audit` or `doctor` and record it",
+    )
+    .parameters(&[&[("kind", 'p', "string", "audit or doctor")]])
+    .body(&[
+        ("subject", "string"),
+        ("outcome", "string"),
+        ("summary", "object"),
+        ("report", "object"),
+        ("markdown", "string"),
+        ("html", "string"),
+        ("initiated_by", "string"),
+    ])
+    .answer(&[("report_id", "string"), ("report_path", "string"), ("receipt_seq", "integer")]),
     get("/obs/targets", "listTargets", "Scrape targets").answer(&[("targets", "array")]),
     get("/obs/health", "health", "Health of every part").answer(&[
         ("status", "string"),

@@ -23,6 +23,18 @@ pub(super) const ROUTES: &[Route] = &[
     get("/obs/slos/{id}/report", "getSloReport", "Report of one objective")
         .parameters(&[&[ID, PERIOD]])
         .answer(&SLO),
+    get(
+        "/obs/slos/{id}/recompute",
+        "recomputeSlo",
+        "Events of the sealed hours, by the engines and by the sealed files alone",
+    )
+    .parameters(&[&[ID]])
+    .answer(&[
+        ("slo_id", "string"),
+        ("window", "object"),
+        ("engine", "object"),
+        ("sealed", "object"),
+    ]),
     get("/obs/anomalies", "listAnomalies", "Recorded anomalies, newest first")
         .parameters(&[&[NODE], &WINDOW, &[LIMIT]])
         .answer(&[("anomalies", "array")]),

@@ -14,7 +14,7 @@ use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DashboardService, DayIds, SloService};
+use obs_ops::{AlertService, DashboardService, DayIds, ReportService, SloService};
 use obs_proof::note::VerifierKey;
 use obs_query::{QueryFront, QueryLimits};
 use obs_rules::{AlertRecord, GroupOptions, ReadOptions, RuleFile, StepContext};
@@ -370,6 +370,13 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         NOW,
     )
     .unwrap();
+    let reports = ReportService::open(
+        data.clone(),
+        Arc::clone(&disk),
+        Arc::clone(&ledger),
+        Arc::clone(&operations),
+    )
+    .unwrap();
     let dashboards = DashboardService::open(
         &data,
         Arc::clone(&disk),
@@ -420,6 +427,8 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         alerts: Arc::new(alerts),
         slos: Arc::new(slos),
         dashboards: Arc::new(dashboards),
+        reports: Arc::new(reports),
+        packs: vec![json!({"name": "host"})],
         runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),

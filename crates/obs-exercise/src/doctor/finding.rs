@@ -233,15 +233,17 @@ pub struct CheckOutcome {
     pub skipped: Option<String>,
     /// Parts that were left out, with the reason.
     pub left_out: Vec<String>,
+    /// What went well and is worth keeping: a provider's answer, a figure that was recomputed.
+    pub seen: Vec<String>,
 }
 
 impl CheckOutcome {
     pub fn ran(check: Check, subjects: usize) -> Self {
-        Self { check, subjects, skipped: None, left_out: Vec::new() }
+        Self { check, subjects, skipped: None, left_out: Vec::new(), seen: Vec::new() }
     }
 
     pub fn skipped(check: Check, why: impl Into<String>) -> Self {
-        Self { check, subjects: 0, skipped: Some(why.into()), left_out: Vec::new() }
+        Self { skipped: Some(why.into()), ..Self::ran(check, 0) }
     }
 
     pub fn leave_out(&mut self, what: impl Into<String>) {

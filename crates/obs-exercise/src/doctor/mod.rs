@@ -23,11 +23,11 @@ mod world;
 pub use finding::{Check, CheckOutcome, Evidence, Finding, Fix, Place, Report, Severity};
 pub use fix::{FixError, apply};
 pub use folder::{FolderError, own_data_sources, read_folder};
-pub use notify_file::read_notify;
+pub use notify_file::{drillable, read_notify};
 pub use world::{
     CanaryInput, DashboardInput, DataSource, DeliveryInput, HeadroomInput, Integration,
-    LedgerInput, NotifyInput, ObjectiveInput, Points, RuleInput, SilenceInput, StorageInput,
-    TargetInput, Telemetry, World,
+    LedgerInput, NotifyInput, ObjectiveInput, Points, Recomputed, RuleInput, SilenceInput,
+    StorageInput, TargetInput, Telemetry, World,
 };
 
 use probe::Probe;

@@ -40,6 +40,58 @@ pub fn read_notify(path: &str, text: &str) -> Result<NotifyInput, String> {
     })
 }
 
+/// What a delivery drill can send to: a configuration with the receivers' webhooks and Slack
+/// channels, and the ways out that vm-obs cannot use (`email of ops`). `Err` says which address is
+/// none.
+pub fn drillable(notify: &NotifyInput) -> Result<(NotifyConfig, Vec<String>), String> {
+    let yaml: Value = serde_saphyr::from_str(&notify.text)
+        .map_err(|e| e.to_string().lines().next().unwrap_or_default().to_owned())?;
+    let global = yaml.get("global").map(|g| text_of(g, "slack_api_url")).unwrap_or_default();
+    let mut left_out = Vec::new();
+    let mut receivers = Vec::new();
+    for receiver in list(&yaml, "receivers") {
+        let name = text_of(receiver, "name");
+        let mut plain = Map::new();
+        plain.insert("name".to_owned(), json!(name));
+        for (key, value) in receiver.as_object().into_iter().flatten() {
+            let Some(kind) = key.strip_suffix("_configs") else { continue };
+            let all = value.as_array().into_iter().flatten();
+            let own: Vec<Value> = match kind {
+                "webhook" => {
+                    all.map(|c| Value::Object(keep(c, &["url", "send_resolved"]))).collect()
+                }
+                "slack" => all
+                    .map(|c| {
+                        let mut c = keep(c, &["api_url", "channel", "send_resolved"]);
+                        // Alertmanager tells Slack of ends only where it is asked to.
+                        c.entry("send_resolved").or_insert_with(|| json!(false));
+                        c.entry("api_url").or_insert_with(|| json!(global));
+                        c
+                    })
+                    .map(Value::Object)
+                    .collect(),
+                _ => {
+                    left_out.push(format!("{kind} of {name}"));
+                    continue;
+                }
+            };
+            plain.insert(key.clone(), Value::Array(own));
+        }
+        receivers.push(Value::Object(plain));
+    }
+    let route = json!({"receiver": notify.config.route.receiver});
+    let plain = json!({"route": route, "receivers": receivers});
+    let config = NotifyConfig::parse(&notify.path, &plain.to_string(), "");
+    config.map(|c| (c, left_out)).map_err(|e| e.to_string())
+}
+
+fn keep(from: &Value, names: &[&str]) -> Map<String, Value> {
+    let all = from.as_object().into_iter().flatten();
+    all.filter(|(n, v)| names.contains(&n.as_str()) && !v.is_null())
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect()
+}
+
 fn list<'a>(from: &'a Value, name: &str) -> &'a [Value] {
     from.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

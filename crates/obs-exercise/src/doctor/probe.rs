@@ -19,6 +19,8 @@ type Vector = Result<Vec<(LabelSet, f64)>, String>;
 pub(super) struct Probe<'a> {
     telemetry: &'a dyn Telemetry,
     pub(super) now: TimestampMs,
+    /// Objectives whose first events are still to come, so that their series are missing by right.
+    young: BTreeSet<String>,
     instants: RefCell<BTreeMap<String, Vector>>,
     types: OnceCell<BTreeMap<String, String>>,
 }
@@ -44,6 +46,13 @@ impl<'a> Probe<'a> {
         Some(Self {
             telemetry: world.telemetry.as_deref()?,
             now: world.now,
+            young: world
+                .objectives
+                .iter()
+                .flatten()
+                .filter(|o| o.has_data.is_none())
+                .map(|o| o.id.clone())
+                .collect(),
             instants: RefCell::default(),
             types: OnceCell::new(),
         })
@@ -116,6 +125,10 @@ impl<'a> Probe<'a> {
         let bare = selected.metric.clone();
         // The server's own counters appear with the first event that they count.
         if bare.starts_with("vmobs_") && self.has("vmobs_build_info") {
+            return Some(Empty::Filtered);
+        }
+        let of_young = |m: &Matcher| m.name() == "slo" && self.young.contains(m.value());
+        if bare.starts_with("slo_") && selected.matchers.iter().any(of_young) {
             return Some(Empty::Filtered);
         }
         if !self.has(&bare) {

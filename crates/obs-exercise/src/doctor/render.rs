@@ -1,10 +1,11 @@
 //! The report as text and as JSON. Format of the JSON: `docs/doctor.md`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Evidence, Finding, Report};
+use super::{Evidence, Finding, Report, Severity};
 
 impl Report {
     /// For people: findings by check, then what was not checked, then one line that sums up.
@@ -23,6 +24,9 @@ impl Report {
             for finding in findings {
                 line(&mut out, "");
                 write_finding(&mut out, finding);
+            }
+            for what in &outcome.seen {
+                line(&mut out, &format!("{:16} seen: {what}", ""));
             }
             for what in &outcome.left_out {
                 line(&mut out, &format!("{:16} not checked: {what}", ""));
@@ -51,6 +55,24 @@ impl Report {
         )
     }
 
+    /// The figures for a receipt: counts, and how often each code was found.
+    pub fn figures(&self) -> Map<String, Value> {
+        let (ran, skipped) = self.counts();
+        let critical = self.findings.iter().filter(|f| f.severity == Severity::Critical).count();
+        let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
+        for finding in &self.findings {
+            *codes.entry(finding.code).or_default() += 1;
+        }
+        let figures = [
+            ("findings", json!(self.findings.len())),
+            ("critical", json!(critical)),
+            ("checks_ran", json!(ran)),
+            ("checks_skipped", json!(skipped)),
+            ("codes", json!(codes)),
+        ];
+        figures.into_iter().map(|(n, v)| (n.to_owned(), v)).collect()
+    }
+
     /// Version 1.
     pub fn to_json(&self) -> Value {
         let (ran, skipped) = self.counts();
@@ -66,6 +88,7 @@ impl Report {
                 "findings": self.findings.iter().filter(|f| f.check == c.check).count(),
                 "skipped": c.skipped,
                 "not_checked": c.left_out,
+                "seen": c.seen,
             })).collect::<Vec<_>>(),
             "findings": self.findings.iter().map(|f| json!({
                 "check": f.check.id(),

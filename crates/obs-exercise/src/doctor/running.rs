@@ -1,6 +1,6 @@
 //! The checks that need a running system: 1, 2, 7, 9, 10, 11 and 12. What it gave is in the world.
 
-use super::world::{HeadroomInput, World};
+use super::world::{HeadroomInput, ObjectiveInput, Recomputed, World};
 use super::{Check, CheckOutcome, Finding};
 
 /// A target is late after so many intervals without a sample.
@@ -79,7 +79,13 @@ pub(super) fn deliveries(world: &World, findings: &mut Vec<Finding>) -> CheckOut
     let Some(deliveries) = &world.deliveries else {
         return CheckOutcome::skipped(CHECK, world.why(CHECK.id()));
     };
+    let mut outcome = CheckOutcome::ran(CHECK, deliveries.len());
     for d in deliveries {
+        if let Ok(answer) = &d.outcome {
+            outcome
+                .seen
+                .push(format!("{} ({}) took the drill: {answer}", d.receiver, d.integration));
+        }
         if let Err(e) = &d.outcome {
             findings.push(
                 Finding::critical(CHECK, "receiver-refuses", format!("{} ({})", d.receiver, d.integration))
@@ -89,7 +95,10 @@ pub(super) fn deliveries(world: &World, findings: &mut Vec<Finding>) -> CheckOut
             );
         }
     }
-    CheckOutcome::ran(CHECK, deliveries.len())
+    if let Some(not_tried) = world.absent.get("ways-out") {
+        outcome.leave_out(not_tried.as_str());
+    }
+    outcome
 }
 
 pub(super) fn objectives(world: &World, findings: &mut Vec<Finding>) -> CheckOutcome {
@@ -101,7 +110,15 @@ pub(super) fn objectives(world: &World, findings: &mut Vec<Finding>) -> CheckOut
         return CheckOutcome::skipped(CHECK, "there is no objective");
     }
     let mut outcome = CheckOutcome::ran(CHECK, objectives.len());
+    let mut agree = 0;
     for o in objectives {
+        if let Some(r) = &o.recomputed {
+            if same(r.engine.0, r.sealed.0) && same(r.engine.1, r.sealed.1) {
+                agree += 1;
+            } else {
+                findings.push(differs(o, r));
+            }
+        }
         let finding = |code| Finding::critical(CHECK, code, o.id.as_str());
         if let Some(e) = &o.error {
             findings.push(
@@ -122,7 +139,33 @@ pub(super) fn objectives(world: &World, findings: &mut Vec<Finding>) -> CheckOut
             outcome.leave_out(format!("{}: the server has not run long enough", o.id));
         }
     }
+    if agree > 0 {
+        outcome.seen.push(format!("{agree} recomputed from sealed files, to the same events"));
+    } else if let Some(why) = world.absent.get("recomputed") {
+        outcome.leave_out(format!("recomputing from sealed files: {why}"));
+    }
     outcome
+}
+
+/// Sums of floats in another order differ in their last digits.
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+}
+
+fn differs(o: &ObjectiveInput, r: &Recomputed) -> Finding {
+    let events = |(good, total): (f64, f64)| format!("{good} of {total} good");
+    Finding::critical(Check::Objectives, "objective-differs", o.id.as_str())
+        .asked(
+            format!("GET /obs/slos/{}/recompute", o.id),
+            format!(
+                "{}: queries count {}, the sealed files {}",
+                r.window,
+                events(r.engine),
+                events(r.sealed)
+            ),
+        )
+        .cause("what is reported of this objective is not what was sealed: data came late, or somebody changed one of the two")
+        .mend("`vm-obs verify DIR` says whether the sealed files are those on record; late data gets a revision at the next seal")
 }
 
 pub(super) fn ledger(world: &World, findings: &mut Vec<Finding>) -> CheckOutcome {

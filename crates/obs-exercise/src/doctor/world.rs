@@ -136,6 +136,19 @@ pub struct ObjectiveInput {
     pub has_data: Option<bool>,
     /// Why it cannot be computed.
     pub error: Option<String>,
+    /// Its events counted twice over the sealed hours; `None` where nobody did.
+    pub recomputed: Option<Recomputed>,
+}
+
+/// Events of an objective over the same hours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recomputed {
+    /// Good and all, as queries see them.
+    pub engine: (f64, f64),
+    /// Good and all, from the sealed files alone.
+    pub sealed: (f64, f64),
+    /// The hours, in words.
+    pub window: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -193,7 +206,8 @@ pub struct World {
     pub ledger: Option<LedgerInput>,
     pub storage: Option<StorageInput>,
     pub headroom: Option<HeadroomInput>,
-    /// Why something is `None`, by the check's id or `telemetry`, `notify`.
+    /// Why something is `None`, by the check's id or `telemetry`, `notify`; `ways-out`: those of
+    /// receivers that the delivery drill could not use.
     pub absent: BTreeMap<&'static str, String>,
 }
 

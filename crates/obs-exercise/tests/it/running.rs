@@ -1,8 +1,8 @@
 //! Faults of a running system.
 
 use obs_exercise::doctor::{
-    CanaryInput, Check, DeliveryInput, HeadroomInput, LedgerInput, ObjectiveInput, SilenceInput,
-    StorageInput, TargetInput, World, examine,
+    CanaryInput, Check, DeliveryInput, HeadroomInput, LedgerInput, ObjectiveInput, Recomputed,
+    SilenceInput, StorageInput, TargetInput, World, examine,
 };
 use obs_types::TimestampMs;
 
@@ -32,6 +32,11 @@ fn healthy(dir: &std::path::Path) -> World {
         id: "slo-treaty".to_owned(),
         has_data: Some(true),
         error: None,
+        recomputed: Some(Recomputed {
+            engine: (99.0, 100.0),
+            sealed: (99.0, 100.000_000_000_01),
+            window: "two hours".to_owned(),
+        }),
     }]);
     world.ledger = Some(LedgerInput { size: 100, problems: Vec::new() });
     world.storage = Some(StorageInput {
@@ -74,6 +79,10 @@ const FAULTS: &[Seed] = &[
     }),
     ("objective that cannot be computed", "objective-fails", "slo-treaty", |w| {
         w.objectives.as_mut().unwrap()[0].error = Some("parse error".to_owned());
+    }),
+    ("sealed files that tell another story", "objective-differs", "slo-treaty", |w| {
+        let o = &mut w.objectives.as_mut().unwrap()[0];
+        o.recomputed.as_mut().unwrap().sealed = (97.0, 100.0);
     }),
     ("ledger that was edited", "ledger-does-not-verify", "ledger", |w| {
         w.ledger.as_mut().unwrap().problems = vec!["root differs at receipt 7".to_owned()];

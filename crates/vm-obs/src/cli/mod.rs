@@ -8,6 +8,7 @@
 mod actor;
 mod alert;
 mod args;
+mod audit;
 mod client;
 mod correlate;
 mod dashboard;
@@ -104,6 +105,8 @@ pub(crate) enum Command {
     Demo(demo::DemoCommand),
     /// Check that all of it works: dashboards, rules, alerts, delivery; a server or a folder
     Doctor(doctor::DoctorArgs),
+    /// Report on coverage, live values, gaps and maturity of the packs; leaves a receipt
+    Audit(audit::AuditArgs),
     /// Health of the server; exit 1 unless it is healthy
     Health(args::AskServer),
     /// What the server holds and how much comes in
@@ -175,6 +178,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Pack(command) => return pack::run(command, out).await,
         Command::Demo(command) => demo::run(command, out).await?,
         Command::Doctor(args) => return doctor::run(&args, out).await,
+        Command::Audit(args) => audit::run(&args, out).await?,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
         Command::Targets(command) => status::targets(command, out).await?,

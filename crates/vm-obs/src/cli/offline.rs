@@ -37,7 +37,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     engines.boundary.store(sealed_until(&engines.archive).0, Ordering::Release);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let node = NodeName::new("local");
-    let (alerts, slos) = open_services(
+    let (alerts, slos, reports) = open_services(
         &data,
         &disk,
         &ledger,
@@ -78,6 +78,8 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         alerts,
         slos,
         dashboards: Arc::new(dashboards),
+        reports,
+        packs: Vec::new(),
         runbooks: Vec::new(),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
 
-use super::{Config, LedgerSettings, McpAccess, Tail, address, duration, machine_name};
+use super::{Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration, machine_name};
 
 /// Queries that run at a time where nothing else is said.
 const QUERY_PLACES: usize = 8;
@@ -71,6 +71,10 @@ pub(crate) struct FileForm {
     query_concurrency_max: Option<usize>,
     /// Longest that a query may run. Example: `query_timeout: 2m`
     query_timeout: Option<String>,
+    /// Called with GET every interval while samples come back and rules are evaluated, so that
+    /// somebody outside notices silence. `url_file` holds the address where it is a secret.
+    /// Example: `heartbeat: {url_file: /etc/vm-obs/heartbeat.url, every: 1m}`
+    heartbeat: Option<HeartbeatForm>,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
     /// Who may use the MCP server at `/mcp`, and for what.
@@ -103,6 +107,40 @@ struct LedgerForm {
     require_signed_contracts: bool,
     /// How often witnesses are asked. Example: `witness_interval: 60s`
     witness_interval: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeartbeatForm {
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    #[serde(default)]
+    every: Option<String>,
+}
+
+impl HeartbeatForm {
+    fn check(self, folder: &Path) -> anyhow::Result<Heartbeat> {
+        let url = match (self.url, self.url_file) {
+            (Some(url), None) => url,
+            (None, Some(file)) => {
+                let file = folder.join(file);
+                let text = std::fs::read_to_string(&file).with_context(|| {
+                    format!("heartbeat.url_file: cannot read {}", file.display())
+                })?;
+                text.trim().to_owned()
+            }
+            _ => bail!("heartbeat: expected one of url and url_file"),
+        };
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if rest.is_none_or(|r| r.is_empty() || r.contains(char::is_whitespace)) {
+            // The text itself may be the secret.
+            bail!("heartbeat: the address is not an http or https address");
+        }
+        Ok(Heartbeat {
+            url,
+            every: duration("heartbeat.every", self.every.as_deref().unwrap_or("1m"))?,
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,6 +251,7 @@ impl FileForm {
                 "query_timeout",
                 self.query_timeout.as_deref().unwrap_or("2m"),
             )?,
+            heartbeat: self.heartbeat.map(|h| h.check(folder)).transpose()?,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             mcp: McpAccess {
                 token_file: self.mcp.token_file.map(here),
@@ -257,6 +296,8 @@ mod tests {
             ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
             ("query_concurrency_max: 0\n", ["query_concurrency_max", "1 to 1000"]),
             ("aggregate_retention: never\n", ["aggregate_retention", "a duration such as"]),
+            ("heartbeat: {every: 1m}\n", ["heartbeat", "url_file"]),
+            ("heartbeat: {url: 'ftp://x'}\n", ["heartbeat", "http"]),
             ("query_timeout: 0s\n", ["query_timeout", "longer than 0"]),
         ] {
             let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());

@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub query_timeout: DurationMs,
     pub watches: Vec<obs_ops::Watch>,
     pub mcp: McpAccess,
+    pub heartbeat: Option<Heartbeat>,
     /// The file as it was read, for the status page.
     pub yaml: String,
 }
@@ -68,6 +69,20 @@ pub(crate) struct McpAccess {
     pub allow_writes: bool,
     /// Names of the server beside its address.
     pub hosts: Vec<String>,
+}
+
+/// The dead man's switch.
+#[derive(Clone)]
+pub(crate) struct Heartbeat {
+    /// May hold a token.
+    pub url: String,
+    pub every: DurationMs,
+}
+
+impl std::fmt::Debug for Heartbeat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heartbeat").field("every", &self.every).finish_non_exhaustive()
+    }
 }
 
 /// Files to follow.

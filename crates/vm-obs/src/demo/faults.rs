@@ -36,6 +36,8 @@ pub(super) enum Fault {
     MeshSlow,
     MeshMemory,
     MeshAccuracy,
+    AuroraStopped,
+    SchedulerStopped,
 }
 
 /// Seconds until a break has its whole effect.
@@ -55,7 +57,7 @@ struct Facts {
 }
 
 /// In the order of [`Fault`].
-const FACTS: [Facts; 32] = [
+const FACTS: [Facts; 34] = [
     Facts {
         fault: Fault::PodDrift,
         name: "pod-drift",
@@ -90,7 +92,11 @@ const FACTS: [Facts; 32] = [
         name: "node-down",
         pack: "host",
         description: "brick-02 stops answering: psi-field-1, harbinger and its node exporter",
-        alerts: &[("host", "NodeDown"), ("vaultmesh", "PsiFieldDown")],
+        alerts: &[
+            ("host", "NodeDown"),
+            ("vaultmesh", "HarbingerDown"),
+            ("vaultmesh", "PsiFieldDown"),
+        ],
     },
     Facts {
         fault: Fault::HostMemory,
@@ -315,6 +321,20 @@ const FACTS: [Facts; 32] = [
         description: "the model's accuracy falls to 72 %",
         alerts: &[("agent-mesh", "ModelAccuracyDrop")],
     },
+    Facts {
+        fault: Fault::AuroraStopped,
+        name: "aurora-stopped",
+        pack: "vaultmesh",
+        description: "the exporter of the Aurora treaties stops",
+        alerts: &[("host", "NodeDown"), ("vaultmesh", "AuroraExporterDown")],
+    },
+    Facts {
+        fault: Fault::SchedulerStopped,
+        name: "scheduler-stopped",
+        pack: "vaultmesh",
+        description: "the scheduler stops",
+        alerts: &[("host", "NodeDown"), ("vaultmesh", "SchedulerDown")],
+    },
 ];
 
 impl Fault {
@@ -359,8 +379,14 @@ struct Progress {
 }
 
 /// Which faults are on, and how far.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Faults([Progress; Fault::COUNT]);
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self([Progress::default(); Fault::COUNT])
+    }
+}
 
 impl Faults {
     pub(super) fn start(&mut self, fault: Fault) {
@@ -393,7 +419,7 @@ impl Faults {
         healthy + (broken - healthy) * self.level(fault)
     }
 
-    /// `{name, pack, description, active, alerts}` of every fault that concerns these packs.
+    /// `{name, pack, description, active, alerts, fires}` of every fault that concerns these packs.
     pub(super) fn to_json(&self, packs: &[&str]) -> Vec<Value> {
         Fault::all()
             .filter(|f| packs.contains(&f.pack()))
@@ -402,7 +428,14 @@ impl Faults {
                     f.alerts().iter().filter(|a| packs.contains(&a.0)).map(|a| a.1).collect();
                 alerts.sort_unstable();
                 alerts.dedup();
+                let fires: Vec<Value> = f
+                    .alerts()
+                    .iter()
+                    .filter(|a| packs.contains(&a.0))
+                    .map(|(pack, alert)| json!({"pack": pack, "alert": alert}))
+                    .collect();
                 json!({
+                    "fires": fires,
                     "name": f.name(),
                     "pack": f.pack(),
                     "description": f.description(),

@@ -124,6 +124,8 @@ impl Model {
     pub(super) fn answers(&self, instance: &Instance) -> bool {
         let stopped_by = match instance.part {
             _ if instance.node == LOST_NODE => Some(Fault::NodeDown),
+            Part::Aurora => Some(Fault::AuroraStopped),
+            Part::Scheduler => Some(Fault::SchedulerStopped),
             Part::Genesis => Some(Fault::GenesisStopped),
             Part::Neuros => Some(Fault::AurenDown),
             Part::AgentMesh(STOPPED_MESH_NODE) => Some(Fault::MeshNodeDown),

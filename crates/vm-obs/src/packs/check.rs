@@ -93,20 +93,28 @@ fn readable(name: &str, files: &Files, found: &mut Findings) -> Option<(Pack, Co
                 found.add(path, line_of_error(&e), yaml_message(&e));
             }
         } else if let Err(e) = pack.add(path, text) {
-            unreadable(path, &e, found);
+            unreadable(path, text, &e, found);
         }
     }
     found.0.is_empty().then_some((pack, coverage))
 }
 
-const PARTS: &str = "pack.yaml, metrics.yml, scrape.yml, anomalies.yml, notify.yml, README.md, \
+const PARTS: &str = "pack.yaml, metrics.yml, services.yml, covers.yml, scrape.yml, anomalies.yml, notify.yml, README.md, \
                      rules/*.yml, tests/*.yml, slos/*.yml, dashboards/*.json, runbooks/*.md";
 
 /// Whether the loader or a reader looks at this file: a misspelt folder would be silence.
 fn belongs(path: &str) -> bool {
     match path.split_once('/') {
         None => {
-            let known = ["pack.yaml", "metrics.yml", "scrape.yml", "anomalies.yml", "notify.yml"];
+            let known = [
+                "pack.yaml",
+                "metrics.yml",
+                "services.yml",
+                "covers.yml",
+                "scrape.yml",
+                "anomalies.yml",
+                "notify.yml",
+            ];
             known.contains(&path) || path.ends_with(".md")
         }
         Some(("rules" | "tests" | "slos", _)) => is_yaml(path),
@@ -116,7 +124,7 @@ fn belongs(path: &str) -> bool {
     }
 }
 
-fn unreadable(path: &str, error: &anyhow::Error, found: &mut Findings) {
+fn unreadable(path: &str, text: &str, error: &anyhow::Error, found: &mut Findings) {
     if let Some(RulesError::File(errors)) = error.downcast_ref::<RulesError>() {
         for e in errors {
             found.add(path, e.line, e.message.clone());
@@ -124,7 +132,11 @@ fn unreadable(path: &str, error: &anyhow::Error, found: &mut Findings) {
         return;
     }
     let message = format!("{error:#}");
-    found.add(path, line_in(&message), message);
+    // Where the format knows no line the message quotes what it is about.
+    let quoted = message.split('"').skip(1).step_by(2);
+    let line = std::iter::once(line_in(&message)).chain(quoted.map(|q| line_of(text, q)));
+    let line = line.into_iter().find(|l| *l > 0).unwrap_or(0);
+    found.add(path, line, message);
 }
 
 /// The packs that this one counts on, with those that they require.
@@ -180,6 +192,11 @@ fn sound(pack: &Pack, required: &[Pack], coverage: &Coverage, files: &Files, fou
         if !alerts.contains(name) {
             found.add(path, 0, format!("the pack has no alert {name:?}"));
         }
+    }
+    services_belong_to_the_pack(pack, &known, files, found);
+    let covers = files.get("covers.yml").map_or("", String::as_str);
+    for (name, message) in super::covers::missing(pack) {
+        found.add("covers.yml", line_of(covers, &name), message);
     }
     slos_read_known_metrics(pack, &known, files, found);
     for watch in &pack.watches {
@@ -237,6 +254,28 @@ fn alert_is_whole(
             "{name}: expected `exp_alerts: []` at a later time of the test: it must resolve"
         );
         found.add(path, line, message);
+    }
+}
+
+fn services_belong_to_the_pack(
+    pack: &Pack,
+    known: &Known<'_>,
+    files: &Files,
+    found: &mut Findings,
+) {
+    const FILE: &str = "services.yml";
+    let text = files.get(FILE).map_or("", String::as_str);
+    for (service, pattern) in super::services::idle_patterns(pack) {
+        let message = format!("{service}: nothing of the pack is called {pattern}");
+        found.add(FILE, line_of(text, &pattern), message);
+    }
+    for service in &pack.services {
+        let values = service.values.iter().map(|v| &v.query);
+        for query in values.chain([&service.targets]) {
+            for mistake in mistakes(query, known) {
+                found.add(FILE, line_of(text, query), format!("{}: {mistake}", service.name));
+            }
+        }
     }
 }
 

@@ -23,6 +23,25 @@ impl MetricType {
     }
 }
 
+/// Two bounds, each of which may be left open as `null`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub(crate) struct Limits(pub Option<f64>, pub Option<f64>);
+
+impl Limits {
+    /// `[low, high]`
+    pub(crate) fn to_json(self) -> serde_json::Value {
+        serde_json::json!([self.0, self.1])
+    }
+
+    fn is_sound(self) -> bool {
+        match self {
+            Self(None, None) => false,
+            Self(Some(low), Some(high)) => low < high,
+            Self(..) => true,
+        }
+    }
+}
+
 /// A metric that rules and dashboards may read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +58,15 @@ pub(crate) struct Declared {
     /// Least and greatest value that is possible.
     #[serde(default)]
     pub range: Option<(f64, f64)>,
+    /// Where the value should lie; the audit holds live values against it.
+    #[serde(default)]
+    pub target: Option<Limits>,
+    /// By how much instances may differ.
+    #[serde(default)]
+    pub drift: Option<f64>,
+    /// The series appear with the first event that they count, so that none is no gap.
+    #[serde(default)]
+    pub on_event: bool,
     pub help: String,
     /// Where the metric is described.
     #[serde(default)]
@@ -61,6 +89,20 @@ impl Declared {
             ensure!(
                 metric.range.is_none_or(|(low, high)| low < high),
                 "{file}: range of {name}: expected [least, greatest]"
+            );
+            ensure!(
+                metric.target.is_none_or(Limits::is_sound),
+                "{file}: target of {name}: expected [least, greatest], one of them may be null"
+            );
+            let possible = metric.range.is_none_or(|(low, high)| {
+                metric.target.is_none_or(|Limits(from, to)| {
+                    from.is_none_or(|f| f <= high) && to.is_none_or(|t| t >= low)
+                })
+            });
+            ensure!(possible, "{file}: target of {name}: no value of its range lies in it");
+            ensure!(
+                metric.drift.is_none_or(|d| d > 0.0 && d.is_finite()),
+                "{file}: drift of {name}: expected a number above 0"
             );
             ensure!(
                 list.iter().take(index).all(|m| m.name != *name),

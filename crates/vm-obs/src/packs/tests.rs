@@ -75,6 +75,37 @@ fn the_readme_of_a_pack_names_its_metrics_alerts_and_dashboards() {
     }
 }
 
+/// The documents' own lists stand in `covers.yml`, and `check` goes through them.
+#[test]
+fn the_packs_list_what_the_documents_name_and_give_all_of_it_to_services() {
+    let mut named: BTreeMap<String, [usize; 5]> = BTreeMap::new();
+    for (name, files) in every_pack() {
+        let pack = Pack::parse(&name, &files).unwrap();
+        for doc in &pack.covers {
+            let panels: usize = doc.dashboards.iter().map(|d| d.panels.len()).sum();
+            let more =
+                [doc.metrics.len(), doc.alerts.len(), doc.records.len(), doc.slos.len(), panels];
+            let sums = named.entry(doc.document.clone()).or_default();
+            sums.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
+        }
+        let shown = contents(&pack);
+        let services = shown["services"].as_array().unwrap();
+        assert!(!pack.services.is_empty(), "{name}");
+        assert_eq!(services.len(), pack.services.len(), "{name}: {:#}", services.last().unwrap());
+    }
+    // Metrics, alerts, recorded series, objectives, panels of each document.
+    let want = [
+        ("AGENT-MESH", [22, 6, 0, 2, 31]),
+        ("AUREN", [8, 5, 0, 2, 6]),
+        ("ENGINE", [2, 4, 6, 2, 0]),
+        ("GENESIS", [7, 13, 0, 4, 14]),
+        ("VAULTMESH-KPI", [28, 9, 6, 8, 23]),
+    ];
+    let want: BTreeMap<String, [usize; 5]> =
+        want.into_iter().map(|(d, n)| (d.to_owned(), n)).collect();
+    assert_eq!(named, want);
+}
+
 #[test]
 fn alerts_dashboards_and_series_of_all_packs_can_run_together() {
     let packs = load_all(&shipped(), &[]).unwrap();
@@ -277,6 +308,42 @@ fn every_mistake_is_named_with_its_file_and_line() {
         ("rule/more.yml", "groups: []", "is no part of a pack"),
         ("runbooks/ShopOpen.md", "# ShopOpen", "no alert \"ShopOpen\""),
         ("notify.yml", "route: {receiver: nobody}\nreceivers: []", "nobody"),
+        (
+            "services.yml",
+            "- {name: shop, title: Shop, targets: 'up{job=\"shop\"}', metrics: [shop_*, till_*]}\n",
+            "shop: nothing of the pack is called till_*",
+        ),
+        (
+            "services.yml",
+            "- {name: shop, title: Shop, targets: 'up{'}\n",
+            "targets: expected PromQL",
+        ),
+        (
+            "services.yml",
+            "- {name: shop, title: Shop, targets: up, values: [{name: Load, query: shop_lode}]}\n",
+            "nobody exposes shop_lode",
+        ),
+        (
+            "covers.yml",
+            "- {document: SHOP, metrics: [shop_till]}\n",
+            "SHOP: metric shop_till is missing",
+        ),
+        (
+            "covers.yml",
+            "- {document: SHOP, alerts: [ShopOpen]}\n",
+            "SHOP: alert ShopOpen is missing",
+        ),
+        (
+            "covers.yml",
+            "- {document: SHOP, slos: [{id: 'slo:shop-success', burn: [5m/1h]}]}\n",
+            "burn-rate alert over 5m/1h of slo:shop-success is missing",
+        ),
+        (
+            "covers.yml",
+            "- {document: SHOP, dashboards: [{id: shop, panels: [Tills]}]}\n",
+            "panel of shop: Tills is missing",
+        ),
+        ("covers.yml", "- {document: SHOP, panels: [Tills]}\n", "panels"),
     ] {
         let mut files = good.clone();
         files.insert(path.to_owned(), text.to_owned());

@@ -96,8 +96,10 @@ impl ServeArgs {
     pub(super) fn shown(&self) -> Vec<(String, String)> {
         let text =
             |p: &Option<PathBuf>| p.as_ref().map_or(String::new(), |p| p.display().to_string());
+        // Whoever reads the file beside this one must not depend on where the server was started.
+        let config = self.config.as_ref().map(|p| p.canonicalize().unwrap_or_else(|_| p.clone()));
         vec![
-            ("config".to_owned(), text(&self.config)),
+            ("config".to_owned(), text(&config)),
             ("demo".to_owned(), self.demo.to_string()),
             ("pack".to_owned(), self.pack.join(",")),
             ("prometheus-config".to_owned(), text(&self.prometheus_config)),

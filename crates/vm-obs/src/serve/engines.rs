@@ -11,7 +11,7 @@ use obs_disk::{Clock, Disk, WalConfig};
 use obs_ledger::Ledger;
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DayIds, SloService};
+use obs_ops::{AlertService, DayIds, ReportService, SloService};
 use obs_query::{QueryFront, QueryLimits, TieredLogs, TieredMetrics, TieredTraces};
 use obs_rules::{GroupOptions, InhibitRule, RuleFile};
 use obs_traces::TracesEngine;
@@ -142,14 +142,14 @@ pub(crate) struct ServiceSettings<'a> {
     pub now: TimestampMs,
 }
 
-/// Alerts and objectives with the state that the data folder holds of them.
+/// Alerts, objectives and reports with the state that the data folder holds of them.
 pub(crate) fn open_services(
     data: &Path,
     disk: &Arc<dyn Disk>,
     ledger: &Arc<Ledger>,
     operations: Arc<DayIds>,
     settings: ServiceSettings<'_>,
-) -> anyhow::Result<(Arc<AlertService>, Arc<SloService>)> {
+) -> anyhow::Result<(Arc<AlertService>, Arc<SloService>, Arc<ReportService>)> {
     let alerts = AlertService::open(
         data.to_owned(),
         Arc::clone(disk),
@@ -165,11 +165,13 @@ pub(crate) fn open_services(
         data.to_owned(),
         Arc::clone(disk),
         Arc::clone(ledger),
-        operations,
+        Arc::clone(&operations),
         settings.slos,
         settings.now,
     )?;
-    Ok((Arc::new(alerts), Arc::new(slos)))
+    let reports =
+        ReportService::open(data.to_owned(), Arc::clone(disk), Arc::clone(ledger), operations)?;
+    Ok((Arc::new(alerts), Arc::new(slos), Arc::new(reports)))
 }
 
 /// The secret that salts record trees; made at the first start. A reader without it can still read

@@ -7,6 +7,7 @@
 mod anchors;
 mod args;
 mod engines;
+mod heartbeat;
 mod held;
 mod notify;
 mod own_metrics;
@@ -107,6 +108,8 @@ struct Loaded {
     scrape: PrometheusConfig,
     watches: Vec<obs_ops::Watch>,
     packs: Vec<String>,
+    /// What each of them holds.
+    pack_contents: Vec<serde_json::Value>,
     /// What counts as the configuration, for its receipt.
     texts: Vec<(String, String)>,
 }
@@ -121,6 +124,7 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         scrape: PrometheusConfig::default(),
         watches: config.watches.clone(),
         packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
+        pack_contents: packs.iter().map(packs::contents).collect(),
         texts: vec![("vm-obs.yaml".to_owned(), config.yaml.clone())],
     };
     let files = config
@@ -264,7 +268,7 @@ async fn serve(
     record_config(&ledger, &operations, &std::mem::take(&mut loaded.texts), &summary, started)?;
     let external_url = format!("http://{}", http.local_addr()?);
     let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
-    let (alerts, slos) = engines::open_services(
+    let (alerts, slos, reports) = engines::open_services(
         &data,
         &disk,
         &ledger,
@@ -368,6 +372,8 @@ async fn serve(
         alerts: Arc::clone(&alerts),
         slos,
         dashboards: Arc::clone(&dashboards),
+        reports,
+        packs: std::mem::take(&mut loaded.pack_contents),
         runbooks: std::mem::take(&mut loaded.runbooks),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
@@ -448,6 +454,10 @@ async fn serve(
         anchors,
         tiled: Arc::new(AtomicU64::new(tasks::NOTHING_TILED)),
     };
+    if let Some(settings) = config.heartbeat.clone() {
+        let (state, registry) = (Arc::clone(&work.state), Arc::clone(&registry));
+        tokio::spawn(heartbeat::run(settings, state, registry, stopped.clone()));
+    }
     let mut tasks = start_tasks(&config, &data, &work, drain, &http_address)?;
     if !provisioning.is_empty() {
         tasks.every("dashboards", DASHBOARD_PERIOD, move || provisioning.scan(&dashboards))?;

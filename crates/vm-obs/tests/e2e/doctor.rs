@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Server, run};
-use obs_testkit::wait_until;
+use obs_testkit::{WebhookSink, free_port, wait_until};
 
 fn report(server: &Server, more: &[&str]) -> (i32, Value) {
     let (code, text) = server.verb(&[&["doctor", "--json"], more].concat());
@@ -18,10 +18,24 @@ fn codes(report: &Value) -> Vec<String> {
     all.iter().map(|f| format!("{} {}", f["code"].as_str().unwrap(), f["subject"])).collect()
 }
 
+fn notify(url: &str) -> String {
+    format!(
+        "route: {{receiver: ops, group_wait: 1s}}\n\
+         receivers: [{{name: ops, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}]\n"
+    )
+}
+
 #[test]
 fn the_demo_world_is_healthy_until_a_node_is_down() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"), &["--demo"]);
+    let sink = WebhookSink::start().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    std::fs::write(file("notify.yml"), notify(&sink.url("/alerts"))).unwrap();
+    std::fs::write(file("beat"), sink.url("/beat")).unwrap();
+    let config = "notify: notify.yml\nheartbeat: {url_file: beat, every: 1s}\n";
+    std::fs::write(file("vm-obs.yaml"), config).unwrap();
+    let config = file("vm-obs.yaml").display().to_string();
+    let server = Server::start(&file("data"), &["--demo", "--config", &config]);
     // The first samples and rule evaluations take a while, objectives some minutes.
     let mut last = Vec::new();
     let clean = wait_until(PATIENCE * 5, || {
@@ -32,7 +46,7 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
     assert!(clean.is_some(), "{last:#?}");
 
     let start = Instant::now();
-    let (_, json) = report(&server, &[]);
+    let (_, json) = report(&server, &["--deliver"]);
     assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
     assert_eq!(codes(&json), Vec::<String>::new());
     let ran = |check: &str| {
@@ -46,12 +60,35 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
         "recording-rules",
         "alerts",
         "fire-drill",
+        "delivery-drill",
         "resolve-path",
         "objectives",
         "ledger",
     ] {
         assert!(ran(check), "{check}: {json:#}");
     }
+
+    let drills: Vec<String> = sink
+        .received()
+        .iter()
+        .filter(|(_, body)| body.to_string().contains("[DRILL]"))
+        .map(|(_, body)| body["status"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(drills, ["firing", "resolved"]);
+    assert!(json.to_string().contains("took the drill: 200 OK"), "{json:#}");
+    // Read-only runs leave nothing behind, this one did.
+    let receipts = server.verb_ok(&["query", "--type", "obs_doctor", "--format", "json"]);
+    let receipts: Value = serde_json::from_str(&receipts).unwrap();
+    let receipts = receipts["receipts"].as_array().unwrap();
+    assert_eq!(receipts.len(), 1, "{receipts:#?}");
+    assert_eq!(receipts[0]["outcome"], "0 findings");
+    let kept = server.data.join(receipts[0]["report_path"].as_str().unwrap());
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
+    assert_eq!(kept["clean"], true);
+    // The dead man's switch is called while all of this works.
+    let beat =
+        wait_until(PATIENCE, || sink.received().iter().any(|(p, _)| p == "/beat").then_some(()));
+    assert!(beat.is_some(), "the heartbeat is not sent");
 
     server.verb_ok(&["demo", "break", "node-down"]);
     let found = wait_until(PATIENCE, || {
@@ -79,4 +116,23 @@ fn a_folder_gives_its_exit_codes() {
     let (code, text) = run(&["doctor", empty.path().to_str().unwrap()]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("alert-cannot-fire: A") && text.contains("rules.yml:4"), "{text}");
+
+    // A receiver that nobody listens at is found only where a message is sent.
+    let port = free_port().unwrap();
+    std::fs::write(
+        empty.path().join("alertmanager.yml"),
+        notify(&format!("http://127.0.0.1:{port}/")),
+    )
+    .unwrap();
+    std::fs::write(
+        empty.path().join("rules.yml"),
+        "groups:\n- name: g\n  rules:\n  - {alert: A, expr: up == 0}\n",
+    )
+    .unwrap();
+    let folder = empty.path().to_str().unwrap();
+    let (_, text) = run(&["doctor", folder]);
+    assert!(!text.contains("receiver-refuses"), "{text}");
+    let (code, text) = run(&["doctor", folder, "--deliver"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("receiver-refuses: ops (webhook:ops)"), "{text}");
 }

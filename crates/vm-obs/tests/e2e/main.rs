@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod alerts;
+mod audit;
 mod bad_input;
 mod config_mistakes;
 mod crash;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use obs_exercise::doctor::{
-    Check, DashboardInput, Finding, HeadroomInput, LedgerInput, ObjectiveInput, RuleInput,
-    SilenceInput, StorageInput, TargetInput, World, own_data_sources, read_notify,
+    Check, DashboardInput, Finding, HeadroomInput, LedgerInput, ObjectiveInput, Recomputed,
+    RuleInput, SilenceInput, StorageInput, TargetInput, World, own_data_sources, read_notify,
 };
 use obs_rules::{AlertSpec, GroupSpec, RuleFile, RuleKind, RuleSpec, parse_duration, parse_time};
 use obs_types::{DurationMs, TimestampMs};
@@ -18,15 +18,19 @@ use crate::cli::human;
 
 /// Objectives over slices of minutes have nothing to count before.
 const OBJECTIVES_AFTER_SECONDS: f64 = 900.0;
+/// How long objectives are counted again; the others wait for the next run.
+const RECOMPUTING: Duration = Duration::from_secs(20);
+/// Sealing may take so long beyond its delay.
+const SEALING_MS: i64 = 10 * 60_000;
 const LARGEST_METRICS: &str = "5";
 
 /// When the server thinks that it is.
-pub(super) async fn server_time(client: &Client) -> anyhow::Result<TimestampMs> {
+pub(in crate::cli) async fn server_time(client: &Client) -> anyhow::Result<TimestampMs> {
     let health = client.get("/obs/health", &Parameters::new()).await?.json;
     parse_time(human::text(&health, "now")).context("the server does not tell its time")
 }
 
-pub(super) async fn world(client: &Client) -> anyhow::Result<World> {
+pub(in crate::cli) async fn world(client: &Client) -> anyhow::Result<World> {
     let none = Parameters::new();
     let before = jiff::Timestamp::now().as_millisecond();
     let health = client.get("/obs/health", &none).await?.json;
@@ -42,16 +46,19 @@ pub(super) async fn world(client: &Client) -> anyhow::Result<World> {
     world.silences = human::list(&silences, "silences").iter().filter_map(silence).collect();
     let uptime = health.get("uptime_seconds").and_then(Value::as_f64).unwrap_or(0.0);
     let slos = client.get("/obs/slos", &none).await?.json;
-    world.objectives =
-        Some(human::list(&slos, "slos").iter().map(|s| objective(s, uptime)).collect());
+    let mut objectives: Vec<ObjectiveInput> =
+        human::list(&slos, "slos").iter().map(|s| objective(s, uptime)).collect();
+    if let Err(why) = recompute(client, &mut objectives).await {
+        world.absent.insert("recomputed", why);
+    }
+    world.objectives = Some(objectives);
     world.ledger = Some(ledger(client, &health).await?);
-    world.storage = Some(storage(&health));
+    let config = config(client).await;
+    world.storage = Some(storage(&health, config.as_ref(), now));
     world.headroom = Some(headroom(client, &health, now, (before + after) / 2).await);
-    notify(client, &health, &mut world).await;
-    world.absent.insert(
-        Check::DeliveryDrill.id(),
-        "messages to real receivers are not sent from here".to_owned(),
-    );
+    let flags = client.get("/api/v1/status/flags", &none).await.ok().map(|a| a.json);
+    let file = flags.as_ref().and_then(|f| f.pointer("/data/config")?.as_str()).unwrap_or("");
+    notify(client, &health, config.as_ref(), Path::new(file).parent(), &mut world);
     Ok(world)
 }
 
@@ -172,6 +179,35 @@ fn objective(json: &Value, uptime_seconds: f64) -> ObjectiveInput {
         id: human::text(json, "slo_id").to_owned(),
         has_data: if no_data && young { None } else { Some(!no_data) },
         error: json.get("error").and_then(Value::as_str).map(str::to_owned),
+        recomputed: None,
+    }
+}
+
+/// Counts events again, as long as [`RECOMPUTING`] lasts. `Err` says why none was.
+async fn recompute(client: &Client, objectives: &mut [ObjectiveInput]) -> Result<(), String> {
+    let start = std::time::Instant::now();
+    for o in objectives.iter_mut().filter(|o| o.has_data == Some(true)) {
+        if start.elapsed() > RECOMPUTING {
+            break;
+        }
+        let path = format!("/obs/slos/{}/recompute", encoded(&o.id));
+        let json = client.get(&path, &Parameters::new()).await.map_err(|e| format!("{e:#}"))?.json;
+        let Some(window) = json.get("window").filter(|w| w.is_object()) else {
+            return Err("nothing is sealed yet".to_owned());
+        };
+        let events = |name: &str| {
+            let part = |of: &str| json.pointer(&format!("/{name}/{of}")).and_then(Value::as_f64);
+            Some((part("good")?, part("total")?))
+        };
+        if let (Some(engine), Some(sealed)) = (events("engine"), events("sealed")) {
+            let window =
+                format!("{} to {}", human::text(window, "start"), human::text(window, "end"));
+            o.recomputed = Some(Recomputed { engine, sealed, window });
+        }
+    }
+    match objectives.iter().any(|o| o.recomputed.is_some()) {
+        true => Ok(()),
+        false => Err("no objective counts events yet".to_owned()),
     }
 }
 
@@ -189,7 +225,30 @@ async fn ledger(client: &Client, health: &Value) -> anyhow::Result<LedgerInput> 
     Ok(LedgerInput { size, problems })
 }
 
-fn storage(health: &Value) -> StorageInput {
+/// The server's configuration file, where it has one.
+async fn config(client: &Client) -> Option<Value> {
+    let answer = client.get("/api/v1/status/config", &Parameters::new()).await.ok()?;
+    let text = answer.json.pointer("/data/yaml")?.as_str()?.to_owned();
+    serde_saphyr::from_str(&text).ok()
+}
+
+/// Hours that are over for long enough and have no seal.
+fn unsealed_hours(health: &Value, config: Option<&Value>, now: TimestampMs) -> Option<u64> {
+    let delay = config.and_then(|c| c.get("seal_delay")?.as_str());
+    let delay = delay.map_or(Ok(DurationMs(300_000)), parse_duration).ok()?;
+    let time = |json: &Value, name: &str| parse_time(human::text(json, name)).map(|t| t.0);
+    let sealed = health.pointer("/storage/sealed_metrics")?;
+    let (end, missing) = if sealed.is_object() {
+        (time(sealed, "end")?, sealed.get("missing_hours")?.as_u64()?)
+    } else {
+        let up = health.get("uptime_seconds")?.as_f64()? * 1000.0;
+        ((now.0 - up as i64).div_euclid(DurationMs::HOUR.0) * DurationMs::HOUR.0, 0)
+    };
+    let late = (now.0 - delay.0 - SEALING_MS - end).div_euclid(DurationMs::HOUR.0).max(0);
+    Some(missing + late.unsigned_abs())
+}
+
+fn storage(health: &Value, config: Option<&Value>, now: TimestampMs) -> StorageInput {
     let number = |name: &str| {
         let found = health.get("storage").and_then(|s| s.get(name));
         found.and_then(Value::as_u64).unwrap_or(0)
@@ -197,7 +256,7 @@ fn storage(health: &Value) -> StorageInput {
     StorageInput {
         sealed_files: number("sealed_files"),
         unreadable_files: number("unreadable_sealed_files"),
-        unsealed_hours: None,
+        unsealed_hours: unsealed_hours(health, config, now),
         damaged_blocks: number("damaged_blocks"),
         restore: None,
     }
@@ -233,11 +292,14 @@ async fn headroom(
 }
 
 /// The routes, where this machine can read the file that the server's configuration names.
-async fn notify(client: &Client, health: &Value, world: &mut World) {
-    let config = client.get("/api/v1/status/config", &Parameters::new()).await;
-    let text = config.ok().and_then(|a| Some(a.json.pointer("/data/yaml")?.as_str()?.to_owned()));
-    let yaml: Option<Value> = text.and_then(|t| serde_saphyr::from_str(&t).ok());
-    let named = yaml.as_ref().and_then(|y| y.get("notify")?.as_str().map(str::to_owned));
+fn notify(
+    client: &Client,
+    health: &Value,
+    config: Option<&Value>,
+    config_folder: Option<&Path>,
+    world: &mut World,
+) {
+    let named = config.and_then(|y| y.get("notify")?.as_str().map(str::to_owned));
     let Some(path) = named else {
         if health.get("demo").and_then(Value::as_bool) == Some(true) {
             let why = "the demo world notifies nobody; `notify:` in the configuration names routes";
@@ -253,7 +315,8 @@ async fn notify(client: &Client, health: &Value, world: &mut World) {
         }
         return;
     };
-    let read = std::fs::read_to_string(Path::new(&path)).map_err(|e| e.to_string());
+    let here = config_folder.unwrap_or(Path::new(".")).join(&path);
+    let read = std::fs::read_to_string(here).map_err(|e| e.to_string());
     match read.and_then(|text| read_notify(&path, &text)) {
         Ok(input) => world.notify = Some(input),
         Err(e) => {

@@ -2,7 +2,9 @@
 //! against a server's data.
 
 mod canary;
+mod deliver;
 mod live;
+mod record;
 mod telemetry;
 mod watch;
 
@@ -17,7 +19,9 @@ use obs_types::TimestampMs;
 use super::args::ServerArgs;
 use super::client::Client;
 use super::out::Out;
-use telemetry::Remote;
+pub(super) use live::world;
+pub(super) use record::{Record, record};
+pub(super) use telemetry::Remote;
 
 /// Could not run.
 const EXIT_FAILED: u8 = 2;
@@ -39,6 +43,12 @@ pub(crate) struct DoctorArgs {
     /// Send nothing to the server: leave the ingest canary out
     #[arg(long)]
     read_only: bool,
+    /// Send a message marked [DRILL] to every real receiver, and one that it is over
+    #[arg(long, conflicts_with = "read_only")]
+    deliver: bool,
+    /// Leave no receipt of this run on the server
+    #[arg(long)]
+    no_receipt: bool,
     /// Repeat, and store the outcome as doctor_* series on the server
     #[arg(long, conflicts_with = "fix")]
     watch: bool,
@@ -78,7 +88,45 @@ async fn once(args: &DoctorArgs, out: &mut Out) -> anyhow::Result<bool> {
         }
     }
     write(args, &report, out)?;
+    leave_receipt(args, &report, true).await;
     Ok(report.is_clean())
+}
+
+/// A run over a server, or over files and what a server stores, is on that server's record. A
+/// report that says nothing but the counts is kept only where `whole` asks for it.
+async fn leave_receipt(args: &DoctorArgs, report: &Report, whole: bool) {
+    let no_server = args.folder.is_some() && args.server.url.is_none();
+    if args.no_receipt || args.read_only || no_server {
+        return;
+    }
+    let done = match Client::server(&args.server) {
+        Ok(client) => {
+            let subject = match &args.folder {
+                Some(folder) => folder.display().to_string(),
+                None => client.to_string(),
+            };
+            let count = report.findings.len();
+            let outcome = format!("{count} finding{}", if count == 1 { "" } else { "s" });
+            record(
+                &client,
+                "doctor",
+                Record {
+                    subject,
+                    outcome,
+                    summary: report.figures(),
+                    report: (whole || !report.is_clean()).then(|| report.to_json()),
+                    ..Record::default()
+                },
+            )
+            .await
+        }
+        Err(e) => Err(e),
+    };
+    match done {
+        Ok(line) if !args.json => eprintln!("vm-obs: {line}"),
+        Ok(_) => {}
+        Err(e) => eprintln!("vm-obs: no receipt of this run: {e:#}; --no-receipt asks for none"),
+    }
 }
 
 fn write(args: &DoctorArgs, report: &Report, out: &mut Out) -> anyhow::Result<()> {
@@ -102,10 +150,12 @@ async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
         } else {
             world.canaries = Some(canary::run(&client, world.now).await);
         }
+        deliver::run(args.deliver, &mut world).await;
         return examine_with(world, Some(client)).await;
     };
     let now = TimestampMs(jiff::Timestamp::now().as_millisecond());
     let mut world = read_folder(&folder, now)?;
+    deliver::run(args.deliver, &mut world).await;
     if args.server.url.is_none() {
         return examine_with(world, None).await;
     }
@@ -121,12 +171,16 @@ async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
 /// The checks over a server, without anything sent to it.
 pub(crate) async fn examine_server(client: &Client) -> anyhow::Result<Report> {
     let mut world = live::world(client).await?;
+    deliver::run(false, &mut world).await;
     world.absent.insert("ingest", "read only".to_owned());
     examine_with(world, Some(client.clone())).await
 }
 
 /// The checks ask as they go, so they run beside the runtime.
-async fn examine_with(mut world: World, client: Option<Client>) -> anyhow::Result<Report> {
+pub(super) async fn examine_with(
+    mut world: World,
+    client: Option<Client>,
+) -> anyhow::Result<Report> {
     let handle = tokio::runtime::Handle::current();
     let task = tokio::task::spawn_blocking(move || {
         if let Some(client) = client {

@@ -10,10 +10,10 @@ use tokio::runtime::Handle;
 use crate::cli::client::{Answer, Client, Parameters, encoded};
 use crate::cli::human;
 
-pub(super) struct Remote {
-    pub(super) client: Client,
+pub(in crate::cli) struct Remote {
+    pub(in crate::cli) client: Client,
     /// The runtime drives the connection; the checks run in a thread beside it.
-    pub(super) handle: Handle,
+    pub(in crate::cli) handle: Handle,
 }
 
 impl Remote {

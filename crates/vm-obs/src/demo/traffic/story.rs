@@ -11,10 +11,16 @@ use crate::demo::model::View;
 const DEPTH_CLEARED: f64 = 30.0;
 
 /// What has been told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Story {
     /// By fault: told that it began, and not yet that it is over.
     open: [bool; Fault::COUNT],
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Self { open: [false; Fault::COUNT] }
+    }
 }
 
 impl Story {
@@ -131,6 +137,7 @@ fn note(w: &mut Writer<'_>, fault: Fault, level: Level, line: &str) {
         (Fault::AurenDown, _) => origin::PWA,
         (_, "auren") => origin::NEUROS,
         (_, "agent-mesh") => origin::MESH_NODES[0],
+        (Fault::AuroraStopped | Fault::SchedulerStopped, _) => origin::MESH,
         (Fault::HostMemory | Fault::HostDisk | Fault::HostClock, _) => origin::HOST,
         _ => origin::PEER,
     };

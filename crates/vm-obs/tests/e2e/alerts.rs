@@ -1,0 +1,210 @@
+//! Every alert end to end: its fault in the demo world makes it fire, a receiver is told, and told
+//! again when it is over. `cargo xtask soak alerts` takes every fault by itself; the test takes some
+//! of them together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Server};
+use obs_testkit::{WebhookSink, wait_until};
+
+/// How many times faster than real time the world runs; `VMOBS_ALERT_SPEED` changes it.
+const SPEED: u32 = 20;
+/// An alert over six hours fires at most so long after its fault began.
+const MINUTES_MAX: u64 = 240;
+/// What the test breaks: short waits, of every pack, none in another's way.
+const SLICE: [&str; 8] = [
+    "pod-drift",
+    "treaty-drops",
+    "scheduler-stopped",
+    "host-disk",
+    "peer-disk",
+    "genesis-tests",
+    "auren-hrv",
+    "mesh-partition",
+];
+/// These wait for shares of six hours, which take the longer the longer all was well.
+const FIRST: [&str; 3] = ["genesis-slow", "mesh-slow", "auren-slow"];
+
+/// An alert's name and the label `component` that tells it from another pack's.
+type Alert = (String, String);
+
+struct World {
+    server: Server,
+    sink: WebhookSink,
+    speed: u32,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    fn start() -> Self {
+        let speed = std::env::var("VMOBS_ALERT_SPEED").ok().and_then(|s| s.parse().ok());
+        let speed = speed.unwrap_or(SPEED);
+        let dir = tempfile::tempdir().unwrap();
+        let sink = WebhookSink::start().unwrap();
+        let notify = format!(
+            "route: {{receiver: sink, group_by: ['...'], group_wait: 1s, group_interval: 5s, repeat_interval: 7d}}\n\
+             receivers: [{{name: sink, webhook_configs: [{{url: '{}', send_resolved: true}}]}}]\n",
+            sink.url("/alerts")
+        );
+        std::fs::write(dir.path().join("notify.yml"), notify).unwrap();
+        let config = dir.path().join("vm-obs.yaml");
+        // This machine's own load is no part of the world.
+        std::fs::write(&config, "notify: notify.yml\nhost_metrics: off\n").unwrap();
+        let (config, speed_text) = (config.display().to_string(), speed.to_string());
+        let more = ["--demo", "--config", &config, "--clock-speed", &speed_text];
+        let server = Server::start(&dir.path().join("data"), &more);
+        Self { server, sink, speed, _dir: dir }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.server.eventually(path, "an answer", |_| true)
+    }
+
+    /// Alerting rules that the server evaluates.
+    fn rules(&self) -> BTreeSet<Alert> {
+        let rules = self.get("/api/v1/rules?type=alert");
+        let groups = rules["data"]["groups"].as_array().unwrap().iter();
+        groups
+            .flat_map(|g| g["rules"].as_array().unwrap())
+            .map(|r| (text(&r["name"]), text(&r["labels"]["component"])))
+            .collect()
+    }
+
+    /// Faults, and the alerts that each promises.
+    fn faults(&self) -> BTreeMap<String, BTreeSet<Alert>> {
+        let rules = self.rules();
+        let faults = self.get("/obs/demo");
+        let all = faults["faults"].as_array().unwrap().iter();
+        all.map(|fault| {
+            let fires = fault["fires"].as_array().unwrap().iter();
+            let alerts = fires.map(|f| {
+                let (pack, name) = (text(&f["pack"]), text(&f["alert"]));
+                // Packs that share names of alerts have a component.
+                let of_pack = (name.clone(), pack);
+                if rules.contains(&of_pack) { of_pack } else { (name, String::new()) }
+            });
+            (text(&fault["name"]), alerts.collect())
+        })
+        .collect()
+    }
+
+    /// Breaks, waits until all of them were told as firing, heals, and waits for the end of each.
+    fn round(&self, faults: &[&str], alerts: &BTreeSet<Alert>) -> Result<String, String> {
+        let before = self.sink.received().len();
+        for fault in faults {
+            self.server.verb_ok(&["demo", "break", fault]);
+        }
+        let start = Instant::now();
+        let fired = self.until(alerts, "fire", |messages| told(messages, before, "firing"))?;
+        let firing = start.elapsed();
+        let healed = self.sink.received().len();
+        self.server.verb_ok(&["demo", "heal"]);
+        let start = Instant::now();
+        self.until(alerts, "resolve", |messages| {
+            // Of those that began here: an objective's budget of an earlier round may last.
+            let over = told(messages, healed, "resolved");
+            over.into_iter().filter(|o| fired.contains(o)).collect()
+        })?;
+        let minutes =
+            |d: Duration| format!("{:.0} min", d.as_secs_f64() * f64::from(self.speed) / 60.0);
+        Ok(format!(
+            "{}: {} alerts told after {}, over {} later",
+            faults.join(", "),
+            alerts.len(),
+            minutes(firing),
+            minutes(start.elapsed())
+        ))
+    }
+
+    /// Series of alerts that `seen` finds once every alert has one.
+    fn until(
+        &self,
+        alerts: &BTreeSet<Alert>,
+        what: &str,
+        seen: impl Fn(&[(String, Value)]) -> BTreeSet<(Alert, String)>,
+    ) -> Result<BTreeSet<(Alert, String)>, String> {
+        let patience = Duration::from_secs(MINUTES_MAX * 60) / self.speed + PATIENCE;
+        let mut missing = alerts.clone();
+        let found = wait_until(patience, || {
+            let found = seen(&self.sink.received());
+            missing = alerts.clone();
+            found.iter().for_each(|(alert, _)| {
+                missing.remove(alert);
+            });
+            missing.is_empty().then_some(found)
+        });
+        found.ok_or_else(|| format!("did not {what}, or nobody was told: {missing:?}"))
+    }
+}
+
+fn text(json: &Value) -> String {
+    json.as_str().unwrap_or_default().to_owned()
+}
+
+/// Alerts of messages from `from` on, with the labels of each.
+fn told(messages: &[(String, Value)], from: usize, status: &str) -> BTreeSet<(Alert, String)> {
+    let bodies = messages.iter().skip(from).map(|(_, body)| body);
+    bodies
+        .flat_map(|body| body["alerts"].as_array().into_iter().flatten())
+        .filter(|alert| alert["status"] == status)
+        .map(|alert| {
+            let labels = &alert["labels"];
+            let name = (text(&labels["alertname"]), text(&labels["component"]));
+            (name, labels.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn faults_make_alerts_fire_reach_a_receiver_and_resolve() {
+    let one_by_one = std::env::var("VMOBS_ALERTS").is_ok_and(|v| v == "all");
+    let world = World::start();
+    let rules = world.rules();
+    let faults = world.faults();
+    let covered: BTreeSet<Alert> = faults.values().flatten().cloned().collect();
+    let without: Vec<&Alert> = rules.difference(&covered).collect();
+    assert!(without.is_empty(), "no fault makes these fire: {without:?}");
+    let unknown: Vec<&Alert> = covered.difference(&rules).collect();
+    assert!(unknown.is_empty(), "faults promise alerts that no pack has: {unknown:?}");
+    // Ranges need some samples before something changes in them.
+    world.server.eventually("/api/v1/query?query=min(up)", "all is scraped", |j| {
+        j.pointer("/data/result/0/value/1").is_some_and(|v| v == "1")
+    });
+
+    if !one_by_one {
+        let alerts: BTreeSet<Alert> = SLICE.iter().flat_map(|f| faults[*f].clone()).collect();
+        match world.round(&SLICE, &alerts) {
+            Ok(line) => println!("{line}"),
+            Err(e) => panic!("{e}"),
+        }
+        return;
+    }
+    let first = FIRST.iter().map(|f| (*f).to_owned());
+    let rest = faults.keys().filter(|f| !FIRST.contains(&f.as_str())).cloned();
+    let mut good: BTreeSet<Alert> = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for fault in first.chain(rest) {
+        match world.round(&[&fault], &faults[&fault]) {
+            Ok(line) => {
+                println!("{line}");
+                good.extend(faults[&fault].iter().cloned());
+            }
+            Err(e) => {
+                println!("{fault}: {e}");
+                wrong.push(format!("{fault}: {e}"));
+                world.server.verb_ok(&["demo", "heal"]);
+            }
+        }
+    }
+    println!(
+        "alerts: {} of {} fired, were delivered and resolved; faults: {} of {}",
+        good.len(),
+        rules.len(),
+        faults.len() - wrong.len(),
+        faults.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
