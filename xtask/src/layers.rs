@@ -12,9 +12,9 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// Runtime and HTTP: only from this layer up.
 const SOCKET_LAYER: u64 = 3;
 const SOCKET_CRATES: [&str; 6] = ["tokio", "hyper", "axum", "tonic", "reqwest", "tower"];
-/// Columns and their files: only in this crate.
-const COLUMN_CRATE: &str = "obs-archive";
-const COLUMN_CRATES: [&str; 2] = ["arrow", "parquet"];
+/// Columns and their files, and clients of object stores: only in these crates.
+const ONLY_IN: [(&str, &[&str]); 2] =
+    [("obs-archive", &["arrow", "parquet"]), ("obs-remote", &["object_store"])];
 
 /// A crate of the workspace as the check sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,9 +88,9 @@ pub(crate) fn problems(workspace: &Workspace) -> Vec<String> {
         if layer < SOCKET_LAYER {
             fence(workspace, name, &SOCKET_CRATES, "layer 3 and above", &mut out);
         }
-        if name != COLUMN_CRATE {
-            for used in member.foreign.iter().filter(|f| belongs(f, &COLUMN_CRATES)) {
-                out.push(format!("{name} -> {used}: only {COLUMN_CRATE} may use it"));
+        for (home, fenced) in ONLY_IN.iter().filter(|(home, _)| name != home) {
+            for used in member.foreign.iter().filter(|f| belongs(f, fenced)) {
+                out.push(format!("{name} -> {used}: only {home} may use it"));
             }
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     fn a_fenced_crate_is_found_through_our_own() {
         let workspace = Workspace::from([
             ("engine".to_owned(), member(2, &["wire"], &["tokio-util"])),
-            ("wire".to_owned(), member(1, &[], &["tower-http", "arrow-array"])),
+            ("wire".to_owned(), member(1, &[], &["tower-http", "arrow-array", "object_store"])),
             ("obs-archive".to_owned(), member(2, &[], &["parquet"])),
             ("api".to_owned(), member(4, &["wire"], &["axum"])),
         ]);
@@ -175,6 +175,7 @@ mod tests {
                 "engine -> tokio-util: only layer 3 and above may use it",
                 "engine -> wire -> tower-http: only layer 3 and above may use it",
                 "wire -> arrow-array: only obs-archive may use it",
+                "wire -> object_store: only obs-remote may use it",
                 "wire -> tower-http: only layer 3 and above may use it",
             ]
         );

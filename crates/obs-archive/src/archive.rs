@@ -3,12 +3,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_disk::{Disk, write_durable};
-use obs_types::{LabelSet, LogSource, SeriesSource, TraceSource};
+use obs_types::{LabelSet, LogSource, QueryContext, SeriesSource, TraceSource};
 
 use crate::logs_file::LogsFile;
 use crate::metrics_read::MetricsFile;
 use crate::records::{HourKey, content_hash};
 use crate::seal::{Records, Seal, SealDetails};
+use crate::tier::{ColdTier, TierDisk};
 use crate::traces_file::TracesFile;
 use crate::verify::{VerifiedSeal, verify_seal};
 use crate::{ArchiveError, Hour, SealName, Signal, seal_logs, seal_metrics, seal_traces};
@@ -30,7 +31,9 @@ const INTERNED_MAX: usize = 2_000_000;
 #[derive(Debug)]
 pub struct Archive {
     data_dir: PathBuf,
+    /// Reads cold files as if they were local.
     disk: Arc<dyn Disk>,
+    cold: Option<Arc<ColdTier>>,
     seal_key: SealKey,
     state: Mutex<State>,
 }
@@ -47,6 +50,8 @@ impl std::fmt::Debug for SealKey {
 #[derive(Default)]
 struct State {
     names: BTreeSet<SealName>,
+    /// Deleted by policy: their numbers are not used again, and nobody looks for them.
+    retired: BTreeSet<SealName>,
     metrics: BTreeMap<SealName, Arc<MetricsFile>>,
     logs: BTreeMap<SealName, Arc<LogsFile>>,
     traces: BTreeMap<SealName, Arc<TracesFile>>,
@@ -88,20 +93,51 @@ impl Archive {
         disk: Arc<dyn Disk>,
         seal_key: [u8; 32],
     ) -> Result<Self, ArchiveError> {
-        let archive = Self {
-            data_dir: data_dir.into(),
-            disk,
-            seal_key: SealKey(seal_key),
-            state: Mutex::new(State::default()),
-        };
+        Self::start(data_dir.into(), disk, None, seal_key)
+    }
+
+    /// [`Archive::open`] with files that were moved to a store: what `cold` knows is listed and
+    /// read like the local ones, also what it gets to know after a [`Archive::refresh`].
+    pub fn open_tiered(
+        data_dir: impl Into<PathBuf>,
+        disk: Arc<dyn Disk>,
+        seal_key: [u8; 32],
+        cold: Arc<ColdTier>,
+    ) -> Result<Self, ArchiveError> {
+        let data_dir = data_dir.into();
+        let tiers = TierDisk::new(disk, data_dir.clone(), Arc::clone(&cold));
+        Self::start(data_dir, Arc::new(tiers), Some(cold), seal_key)
+    }
+
+    fn start(
+        data_dir: PathBuf,
+        disk: Arc<dyn Disk>,
+        cold: Option<Arc<ColdTier>>,
+        seal_key: [u8; 32],
+    ) -> Result<Self, ArchiveError> {
+        let state = Mutex::new(State::default());
+        let archive = Self { data_dir, disk, cold, seal_key: SealKey(seal_key), state };
         archive.refresh()?;
         Ok(archive)
     }
 
+    /// The cold files, where there is a cold tier.
+    pub fn cold(&self) -> Option<&Arc<ColdTier>> {
+        self.cold.as_ref()
+    }
+
+    /// A disk that reads cold files like local ones, for whoever verifies them.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// Looks at the folders again, for files that another process sealed or that were removed.
     pub fn refresh(&self) -> Result<(), ArchiveError> {
-        let names = list_seals(self.disk.as_ref(), &self.data_dir)?;
+        let mut names = list_seals(self.disk.as_ref(), &self.data_dir)?;
+        let cold = self.cold.iter().flat_map(|cold| cold.paths());
+        names.extend(cold.filter_map(|path| SealName::from_storage_path(&path)));
         let mut state = self.lock();
+        names.retain(|name| !state.retired.contains(name));
         state.metrics.retain(|name, _| names.contains(name));
         state.logs.retain(|name, _| names.contains(name));
         state.traces.retain(|name, _| names.contains(name));
@@ -173,6 +209,49 @@ impl Archive {
         self.backfill(Signal::Traces, hour, |name| seal_traces::build(self, name, source))
     }
 
+    /// Writes what retention keeps longer of some files of one hour, as the hour's next revision:
+    /// log lines of level error and above; traces with an error, slow or sensitive ones. Queries
+    /// do not see it before [`Archive::replace`]. `Err` if any of the files cannot be read whole,
+    /// or if they are metrics, of which nothing is kept longer.
+    pub fn extract_errors(&self, files: &[SealName]) -> Result<Seal, ArchiveError> {
+        let (Some(first), Some(last)) = (files.first(), self.last_revision(files)) else {
+            return Err(ArchiveError::NotASeal { path: String::new() });
+        };
+        let name = SealName::new(first.signal, first.hour, last.saturating_add(1));
+        if self.disk.exists(&self.data_dir.join(name.storage_path())) {
+            return Err(ArchiveError::AlreadySealed { path: name.storage_path() });
+        }
+        let built = match first.signal {
+            Signal::Metrics => {
+                return Err(ArchiveError::NotASeal { path: first.storage_path() });
+            }
+            Signal::Logs => seal_logs::extract(self, name, files)?,
+            Signal::Traces => seal_traces::extract(self, name, files)?,
+        };
+        self.write_seal(name, built)
+    }
+
+    /// The highest revision of the files' hour, retired ones included.
+    fn last_revision(&self, files: &[SealName]) -> Option<u32> {
+        let hour = files.first()?;
+        let state = self.lock();
+        let all = state.names.iter().chain(&state.retired);
+        all.filter(|n| (n.signal, n.hour) == (hour.signal, hour.hour)).map(|n| n.revision).max()
+    }
+
+    /// From one moment to the next queries read `new` and no longer `old`.
+    pub fn replace(&self, old: &[SealName], new: Option<SealName>) {
+        let mut state = self.lock();
+        for name in old {
+            state.names.remove(name);
+            state.metrics.remove(name);
+            state.logs.remove(name);
+            state.traces.remove(name);
+            state.retired.insert(*name);
+        }
+        state.names.extend(new);
+    }
+
     /// Every sealed file of a signal, by hour, then revision.
     pub fn sealed(&self, signal: Signal) -> Vec<SealName> {
         self.lock().names.iter().filter(|n| n.signal == signal).copied().collect()
@@ -228,9 +307,13 @@ impl Archive {
         HourKey::derive(&self.seal_key.0, name)
     }
 
-    /// Revisions below `name`'s own, in order.
-    pub(crate) fn earlier(&self, name: SealName) -> impl Iterator<Item = SealName> {
-        (0..name.revision).map(move |r| SealName::new(name.signal, name.hour, r))
+    /// Revisions below `name`'s own that are still there, in order.
+    pub(crate) fn earlier(&self, name: SealName) -> Vec<SealName> {
+        let state = self.lock();
+        (0..name.revision)
+            .map(|r| SealName::new(name.signal, name.hour, r))
+            .filter(|n| !state.retired.contains(n))
+            .collect()
     }
 
     /// Names of a signal whose hour lies in `[from, to]` (either side open if `None`), in order.
@@ -282,13 +365,19 @@ impl Archive {
     }
 
     /// Turns an unreadable file into `None`, so that the other hours are still served; the loss
-    /// is logged, counted and listed.
-    pub(crate) fn or_skip<T>(&self, name: SealName, result: Result<T, ArchiveError>) -> Option<T> {
+    /// is logged, counted, listed and said in the answer.
+    pub(crate) fn or_skip<T>(
+        &self,
+        context: &QueryContext,
+        name: SealName,
+        result: Result<T, ArchiveError>,
+    ) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(e) => {
                 let path = name.storage_path();
                 let reason = e.into_source().message;
+                context.warnings.add(format!("{path} is left out: {reason}"));
                 let mut state = self.lock();
                 state.problem_count += 1;
                 if state.problems.insert(path.clone(), reason.clone()).is_none() {
@@ -331,7 +420,7 @@ impl Archive {
         hour: Hour,
         build: impl FnOnce(SealName) -> Result<Built, ArchiveError>,
     ) -> Result<Option<Seal>, ArchiveError> {
-        let last = self.names_between(signal, Some(hour), Some(hour)).last().map(|n| n.revision);
+        let last = self.last_revision(&[SealName::new(signal, hour, 0)]);
         let name = SealName::new(signal, hour, last.unwrap_or(0).saturating_add(1));
         self.check_next(name)?;
         match build(name)? {
@@ -346,7 +435,7 @@ impl Archive {
         if exists(name) {
             return Err(ArchiveError::AlreadySealed { path: name.storage_path() });
         }
-        match self.earlier(name).find(|earlier| !exists(*earlier)) {
+        match self.earlier(name).into_iter().find(|earlier| !exists(*earlier)) {
             Some(missing) => Err(ArchiveError::RevisionOrder {
                 signal: name.signal,
                 hour: name.hour,
@@ -357,10 +446,16 @@ impl Archive {
         }
     }
 
+    fn commit(&self, name: SealName, built: Built) -> Result<Seal, ArchiveError> {
+        let seal = self.write_seal(name, built)?;
+        self.lock().names.insert(name);
+        Ok(seal)
+    }
+
     /// 1. The side file, so that a sealed file never lacks it. 2. The sealed file: temporary name,
     ///    sync, rename, sync of the folder. 3. Read back and compare, so that no receipt is
     ///    written for bytes that are not there.
-    fn commit(&self, name: SealName, built: Built) -> Result<Seal, ArchiveError> {
+    fn write_seal(&self, name: SealName, built: Built) -> Result<Seal, ArchiveError> {
         let storage_path = name.storage_path();
         let path = self.data_dir.join(&storage_path);
         self.make_folder(&name.folder())?;
@@ -375,7 +470,6 @@ impl Archive {
         if hash != content_hash(&built.bytes) {
             return Err(ArchiveError::ReadBack { path: storage_path });
         }
-        self.lock().names.insert(name);
         tracing::info!(
             path = storage_path,
             bytes = back.len(),

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use obs_disk::DiskError;
-use obs_types::{ErrorKind, SourceError};
+use obs_types::{BlobError, ErrorKind, SourceError};
 
 use crate::{Hour, Signal};
 
@@ -31,6 +31,10 @@ pub enum ArchiveError {
     Disk { action: &'static str, path: PathBuf, source: DiskError },
     #[error("cannot read the {signal} of hour {hour} to seal them")]
     Source { signal: Signal, hour: Hour, source: SourceError },
+    #[error("{path} in the cold store: {source}")]
+    Store { path: String, source: BlobError },
+    #[error("{path} was moved to a cold store, and no cold store is configured")]
+    NoColdStore { path: String },
     #[error("query stopped")]
     Stopped(#[source] SourceError),
 }
@@ -44,7 +48,8 @@ impl ArchiveError {
                 ErrorKind::Corrupt
             }
             Self::Encode { .. } => ErrorKind::Bug,
-            Self::Disk { .. } => ErrorKind::Unavailable,
+            Self::Store { source, .. } => source.kind(),
+            Self::Disk { .. } | Self::NoColdStore { .. } => ErrorKind::Unavailable,
             Self::Source { source, .. } | Self::Stopped(source) => source.kind(),
         }
     }
@@ -53,6 +58,7 @@ impl ArchiveError {
     pub fn retry(&self) -> bool {
         match self {
             Self::Disk { .. } => true,
+            Self::Store { source, .. } => source.retry(),
             Self::Source { source, .. } | Self::Stopped(source) => source.retry(),
             _ => false,
         }
@@ -71,7 +77,10 @@ impl ArchiveError {
         match self {
             Self::Stopped(source) => source,
             other => {
-                let cause = std::error::Error::source(&other).map(|s| format!(": {s}"));
+                // An error of the store says all in its own text.
+                let cause = std::error::Error::source(&other)
+                    .filter(|_| !matches!(other, Self::Store { .. }))
+                    .map(|s| format!(": {s}"));
                 SourceError::new(other.kind(), format!("{other}{}", cause.unwrap_or_default()))
             }
         }

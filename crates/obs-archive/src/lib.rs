@@ -3,7 +3,8 @@
 //! Lives here: `telemetry/{metrics,logs,traces}/DATE/hour-HH.*` and their `.mt` side files,
 //! written once in canonical order ([`Archive`]); the source traits over them; the check of a
 //! sealed file from its own bytes ([`verify_seal`]); one record with its path to the sealed root
-//! ([`Archive::prove_log`]); receipts as Parquet.
+//! ([`Archive::prove_log`]); receipts as Parquet; the cold tier (sealed files in an object store, read
+//! part by part) and what retention asks for ([`plan`]).
 //! Not here: when an hour is sealed (`vm-obs`), receipts and the ledger (`obs-ledger`), hot blocks
 //! (the engines), proof files and their verification (`obs-proof`).
 //! Units: an hour is named by the instant it ends; metric time is milliseconds, log and span time
@@ -12,6 +13,7 @@
 
 mod archive;
 mod error;
+mod folder_store;
 mod gzip;
 mod hour;
 mod log_line;
@@ -30,11 +32,13 @@ mod seal_traces;
 mod source_logs;
 mod source_metrics;
 mod source_traces;
+mod tier;
 mod traces_file;
 mod verify;
 
 pub use archive::{Archive, ArchiveStats, SealedRecord};
 pub use error::ArchiveError;
+pub use folder_store::FolderStore;
 pub use hour::{Hour, SealName, Signal};
 pub use metrics_export::MetricsExport;
 pub use receipts::receipts_to_parquet;
@@ -43,4 +47,7 @@ pub use seal::{
     SignificantTrace, TracesSummary,
 };
 pub use seal_traces::significant;
+pub use tier::{
+    ColdFile, ColdTier, Kept, RetentionPolicy, SealedFile, SignalPolicy, Step, Tier, plan,
+};
 pub use verify::{VerifiedSeal, verify_seal};

@@ -58,6 +58,11 @@ impl Level {
         first(&LEVEL_NAMES, &[&entry.metadata, stream], Self::from_text).unwrap_or(Self::Info)
     }
 
+    /// Whether ENGINE's table keeps it longer than the rest.
+    pub(crate) fn is_error(self) -> bool {
+        matches!(self, Self::Error | Self::Fatal)
+    }
+
     pub(crate) fn count_in(self, counts: &mut LogCounts) {
         let slot = match self {
             Self::Trace => &mut counts.trace,

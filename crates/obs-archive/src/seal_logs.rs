@@ -8,6 +8,7 @@ use obs_types::{
 };
 
 use crate::archive::{Archive, Built};
+use crate::log_line::Level;
 use crate::logs_file::{LogsFile, LogsWriter, comment};
 use crate::records::RecordTree;
 use crate::seal::SealDetails;
@@ -53,6 +54,33 @@ pub(crate) fn build(
     Ok(Built { bytes, tree, records, details: SealDetails::Logs(summary) })
 }
 
+/// The lines of level error and above in some files of the hour, in canonical order.
+pub(crate) fn extract(
+    archive: &Archive,
+    name: SealName,
+    files: &[SealName],
+) -> Result<Built, ArchiveError> {
+    let mut entries = Vec::new();
+    for file in files {
+        let file = archive.open_logs(*file)?;
+        for member in file.members() {
+            let kept = file.entries(member)?.into_iter();
+            entries.extend(kept.filter(|(s, e)| Level::of(s, e).is_error()));
+        }
+    }
+    sort(&mut entries);
+    let key = archive.hour_key(name);
+    let mut records = RecordTree::new(&key, name);
+    let text = comment(name.hour, name.revision, &key.text());
+    let mut writer = LogsWriter::new(&name.storage_path(), text);
+    for (stream, entry) in &entries {
+        records.push(writer.push(stream, entry)?.as_bytes());
+    }
+    let (records, tree) = records.finish();
+    let (bytes, summary) = writer.finish()?;
+    Ok(Built { bytes, tree, records, details: SealDetails::Logs(summary) })
+}
+
 /// By time, then stream; what is equal in both stays in order of arrival.
 fn collect(
     source: &dyn LogSource,
@@ -72,10 +100,14 @@ fn collect(
         let inside = run.entries.into_iter().filter(|e| range.contains(e.timestamp));
         entries.extend(inside.map(|e| (run.labels.clone(), e)));
     }
+    sort(&mut entries);
+    Ok(entries)
+}
+
+fn sort(entries: &mut [(LabelSet, LogEntry)]) {
     entries.sort_by(|(a_stream, a), (b_stream, b)| {
         a.timestamp.cmp(&b.timestamp).then_with(|| a_stream.cmp(b_stream))
     });
-    Ok(entries)
 }
 
 /// Removes as many copies of each entry as are sealed already.

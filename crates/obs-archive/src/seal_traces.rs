@@ -30,7 +30,6 @@ pub(crate) fn build(
     name: SealName,
     source: &dyn TraceSource,
 ) -> Result<Built, ArchiveError> {
-    let path = name.storage_path();
     let failed = |source| ArchiveError::Source { signal: name.signal, hour: name.hour, source };
     let hour = name.hour.range_ns();
     let mut sealed: BTreeSet<(TraceId, SpanId)> = BTreeSet::new();
@@ -69,11 +68,68 @@ pub(crate) fn build(
             summary.significant.extend(significant(&trace));
         }
     }
-    spans.sort_by_key(|s| (s.span.trace_id, s.span.span_id));
-    summary.spans = spans.len() as u64;
     summary.services_reporting = services.into_iter().collect();
     summary.significant.sort_by_key(|t| (t.timestamp, t.trace_id));
+    write(archive, name, spans, summary)
+}
 
+/// The spans in some files of the hour whose trace has an error, is slow or sensitive, as far as
+/// the hour before and the hour after know of it.
+pub(crate) fn extract(
+    archive: &Archive,
+    name: SealName,
+    files: &[SealName],
+) -> Result<Built, ArchiveError> {
+    let mut traces: BTreeMap<TraceId, Trace> = BTreeMap::new();
+    for file in files {
+        for span in archive.open_traces(*file)?.read(None)? {
+            let span = span?;
+            let id = span.span.trace_id;
+            let trace = traces.entry(id).or_insert_with(|| Trace { id, spans: Vec::new() });
+            trace.spans.push(span);
+        }
+    }
+    let around = (name.hour.previous(), name.hour.next());
+    let mut neighbours = Vec::new();
+    for other in archive.names_between(name.signal, Some(around.0), Some(around.1)) {
+        if other.hour != name.hour {
+            neighbours.push(archive.open_traces(other)?);
+        }
+    }
+    let mut spans = Vec::new();
+    let mut summary = TracesSummary::default();
+    let mut services = BTreeSet::new();
+    for (id, trace) in traces {
+        let mut whole = trace.clone();
+        for file in &neighbours {
+            if let Some(found) = file.find(id) {
+                for span in file.read(Some(&[found]))? {
+                    whole.spans.push(span?);
+                }
+            }
+        }
+        if significant(&whole).is_none() {
+            continue;
+        }
+        summary.traces += 1;
+        summary.error_traces += u64::from(whole.has_error());
+        services.extend(trace.services().into_iter().map(str::to_owned));
+        spans.extend(trace.spans);
+    }
+    summary.services_reporting = services.into_iter().collect();
+    write(archive, name, spans, summary)
+}
+
+/// The file, in canonical order.
+fn write(
+    archive: &Archive,
+    name: SealName,
+    mut spans: Vec<SpanRecord>,
+    mut summary: TracesSummary,
+) -> Result<Built, ArchiveError> {
+    let path = name.storage_path();
+    spans.sort_by_key(|s| (s.span.trace_id, s.span.span_id));
+    summary.spans = spans.len() as u64;
     let key = archive.hour_key(name);
     let mut records = RecordTree::new(&key, name);
     let mut writer = TracesWriter::new(&path)?;

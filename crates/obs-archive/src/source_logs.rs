@@ -31,10 +31,12 @@ impl Archive {
         each: &mut dyn FnMut(LabelSet, LogEntry),
     ) -> Result<(), SourceError> {
         for name in self.log_names(range) {
-            let Some(file) = self.or_skip(name, self.open_logs(name)) else { continue };
+            let Some(file) = self.or_skip(context, name, self.open_logs(name)) else { continue };
             for member in file.members().iter().filter(|m| m.overlaps(range.start, range.end)) {
                 context.check()?;
-                let Some(entries) = self.or_skip(name, file.entries(member)) else { continue };
+                let Some(entries) = self.or_skip(context, name, file.entries(member)) else {
+                    continue;
+                };
                 for (stream, entry) in entries {
                     if range.contains(entry.timestamp) {
                         each(stream, entry);
@@ -109,7 +111,7 @@ impl LogSource for Archive {
         })?;
         stats.streams = streams.len() as u64;
         for name in self.log_names(range) {
-            if let Some(file) = self.or_skip(name, self.open_logs(name)) {
+            if let Some(file) = self.or_skip(context, name, self.open_logs(name)) {
                 stats.chunks +=
                     file.members().iter().filter(|m| m.overlaps(range.start, range.end)).count()
                         as u64;
@@ -155,7 +157,8 @@ impl Runs<'_> {
         if hour_changes && self.limit.is_some_and(|limit| self.taken >= limit) {
             return false;
         }
-        if let Some(file) = self.archive.or_skip(name, self.archive.open_logs(name)) {
+        if let Some(file) = self.archive.or_skip(&self.context, name, self.archive.open_logs(name))
+        {
             let mut members: Vec<Member> = file
                 .members()
                 .iter()
@@ -173,7 +176,7 @@ impl Runs<'_> {
 
     fn read(&mut self, member: &Member) -> Vec<LogStream> {
         let Some((name, file)) = &self.file else { return Vec::new() };
-        let Some(entries) = self.archive.or_skip(*name, file.entries(member)) else {
+        let Some(entries) = self.archive.or_skip(&self.context, *name, file.entries(member)) else {
             return Vec::new();
         };
         let mut runs: BTreeMap<LabelSet, Vec<LogEntry>> = BTreeMap::new();

@@ -15,7 +15,11 @@ use crate::metrics_write::series_order;
 use crate::{Hour, SealName, Signal};
 
 impl Archive {
-    fn metric_files(&self, range: TimeRangeMs) -> Vec<(SealName, Arc<MetricsFile>)> {
+    fn metric_files(
+        &self,
+        range: TimeRangeMs,
+        context: &QueryContext,
+    ) -> Vec<(SealName, Arc<MetricsFile>)> {
         if range.is_empty() {
             return Vec::new();
         }
@@ -24,7 +28,7 @@ impl Archive {
         self.names_between(Signal::Metrics, from, to)
             .into_iter()
             .filter(|name| name.hour.range_ms().overlaps(&range))
-            .filter_map(|name| Some((name, self.or_skip(name, self.open_metrics(name))?)))
+            .filter_map(|name| Some((name, self.or_skip(context, name, self.open_metrics(name))?)))
             .collect()
     }
 
@@ -37,7 +41,7 @@ impl Archive {
         context: &QueryContext,
     ) -> Result<BTreeSet<LabelSet>, SourceError> {
         let mut found = BTreeSet::new();
-        for (name, file) in self.metric_files(range) {
+        for (name, file) in self.metric_files(range, context) {
             context.check()?;
             let hour = name.hour.range_ms();
             let whole = range.start <= hour.start && hour.end <= range.end;
@@ -58,9 +62,11 @@ impl Archive {
                 );
                 continue;
             }
-            let Some(rows) = self.or_skip(name, file.read(chosen, range)) else { continue };
+            let Some(rows) = self.or_skip(context, name, file.read(chosen, range)) else {
+                continue;
+            };
             for series in rows {
-                let Some(series) = self.or_skip(name, series) else { break };
+                let Some(series) = self.or_skip(context, name, series) else { break };
                 if series.sample_count() > 0 {
                     found.insert(series.labels);
                 }
@@ -97,7 +103,7 @@ impl SeriesSource for Archive {
     ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
     {
         let mut files = Vec::new();
-        for (name, file) in self.metric_files(select.range) {
+        for (name, file) in self.metric_files(select.range, context) {
             context.check()?;
             let chosen: Vec<usize> = file
                 .series()
@@ -158,11 +164,15 @@ impl SeriesSource for Archive {
     /// As the newest sealed hour that has the family says.
     fn metadata(&self, family: Option<&str>) -> Result<Vec<MetricMetadata>, SourceError> {
         let mut families: BTreeMap<String, MetricMetadata> = BTreeMap::new();
+        // Nobody asks a context here; what cannot be read is logged and counted.
+        let context = QueryContext::unlimited();
         let names = self.names_between(Signal::Metrics, None, None);
         // A day of hours names what a stack exports; older ones would be opened for nothing.
         for name in names.into_iter().rev().take(24) {
-            let file = self.or_skip(name, self.open_metrics(name));
-            let Some(rows) = file.and_then(|f| self.or_skip(name, f.metadata())) else { continue };
+            let file = self.or_skip(&context, name, self.open_metrics(name));
+            let Some(rows) = file.and_then(|f| self.or_skip(&context, name, f.metadata())) else {
+                continue;
+            };
             for row in rows.into_iter().filter(|r| family.is_none_or(|f| r.family == f)) {
                 families.entry(row.family.clone()).or_insert(row);
             }
@@ -241,14 +251,14 @@ impl<'a> MergedSeries<'a> {
 
     /// The samples of the next series of one file; `None` drops the rest of a damaged file.
     fn read(&mut self, at: usize) -> Option<SeriesData> {
-        let (archive, range) = (self.archive, self.range);
+        let (archive, range, context) = (self.archive, self.range, self.context.clone());
         let cursor = self.cursors.get_mut(at)?;
         let name = cursor.name;
         if cursor.rows.is_none() {
             let chosen = cursor.chosen.clone();
-            cursor.rows = Some(archive.or_skip(name, cursor.file.read(chosen, range))?);
+            cursor.rows = Some(archive.or_skip(&context, name, cursor.file.read(chosen, range))?);
         }
-        let series = archive.or_skip(name, cursor.rows.as_mut()?.next()?)?;
+        let series = archive.or_skip(&context, name, cursor.rows.as_mut()?.next()?)?;
         cursor.next += 1;
         if let Some(labels) = cursor.labels() {
             self.heads.push(Head { labels: labels.clone(), cursor: at });

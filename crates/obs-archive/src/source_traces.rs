@@ -19,25 +19,34 @@ const AROUND_NS: i64 = 24 * 3_600_000_000_000;
 impl Archive {
     /// Files that may hold spans overlapping the range. A span lies in the hour of its end, so
     /// later files count too if they hold one that began early enough.
-    fn trace_files(&self, range: TimeRangeNs) -> Vec<(SealName, Arc<TracesFile>)> {
+    fn trace_files(
+        &self,
+        range: TimeRangeNs,
+        context: &QueryContext,
+    ) -> Vec<(SealName, Arc<TracesFile>)> {
         if range.is_empty() {
             return Vec::new();
         }
         self.names_between(Signal::Traces, Hour::containing_ns(range.start), None)
             .into_iter()
-            .filter_map(|name| Some((name, self.or_skip(name, self.open_traces(name))?)))
+            .filter_map(|name| Some((name, self.or_skip(context, name, self.open_traces(name))?)))
             .filter(|(_, file)| file.start_min() < range.end)
             .collect()
     }
 
     /// The known spans of one trace in the given files, put together.
-    fn load_trace(&self, id: TraceId, files: &[(SealName, Arc<TracesFile>)]) -> Option<Trace> {
+    fn load_trace(
+        &self,
+        id: TraceId,
+        files: &[(SealName, Arc<TracesFile>)],
+        context: &QueryContext,
+    ) -> Option<Trace> {
         let mut spans: BTreeMap<_, SpanRecord> = BTreeMap::new();
         for (name, file) in files {
             let Some(indexed) = file.find(id) else { continue };
-            let rows = self.or_skip(*name, file.read(Some(&[indexed])));
+            let rows = self.or_skip(context, *name, file.read(Some(&[indexed])));
             for span in rows.into_iter().flatten() {
-                let Some(span) = self.or_skip(*name, span) else { break };
+                let Some(span) = self.or_skip(context, *name, span) else { break };
                 spans.entry(span.span.span_id).or_insert(span);
             }
         }
@@ -52,13 +61,13 @@ impl Archive {
         context: &QueryContext,
         each: &mut dyn FnMut(&SpanRecord),
     ) -> Result<(), SourceError> {
-        for (name, file) in self.trace_files(range) {
+        for (name, file) in self.trace_files(range, context) {
             context.check()?;
             let wanted: Vec<_> =
                 file.traces().iter().filter(|t| overlaps(range, t.start, t.end)).copied().collect();
-            let rows = self.or_skip(name, file.read(Some(&wanted)));
+            let rows = self.or_skip(context, name, file.read(Some(&wanted)));
             for span in rows.into_iter().flatten() {
-                let Some(span) = self.or_skip(name, span) else { break };
+                let Some(span) = self.or_skip(context, name, span) else { break };
                 if overlaps(range, span.span.start, span.span.end) {
                     each(&span);
                 }
@@ -78,9 +87,11 @@ impl TraceSource for Archive {
         let mut files = Vec::new();
         for name in self.names_between(Signal::Traces, None, None) {
             context.check()?;
-            files.extend(self.or_skip(name, self.open_traces(name)).map(|file| (name, file)));
+            files.extend(
+                self.or_skip(context, name, self.open_traces(name)).map(|file| (name, file)),
+            );
         }
-        Ok(self.load_trace(id, &files))
+        Ok(self.load_trace(id, &files, context))
     }
 
     fn select<'a>(
@@ -90,7 +101,7 @@ impl TraceSource for Archive {
     ) -> Result<Box<dyn Iterator<Item = Result<Trace, SourceError>> + Send + 'a>, SourceError> {
         let range = select.range;
         let mut hits: BTreeSet<TraceId> = BTreeSet::new();
-        for (name, file) in self.trace_files(range) {
+        for (name, file) in self.trace_files(range, context) {
             context.check()?;
             // The index knows the bounds of a trace, which may have a hole where the range is.
             let hit = |t: &&crate::traces_file::IndexedTrace| overlaps(range, t.start, t.end);
@@ -108,9 +119,9 @@ impl TraceSource for Archive {
                     .filter(|t| range.contains(t.start) || range.contains(t.end))
                     .map(|t| t.id),
             );
-            let rows = self.or_skip(name, file.read(Some(&unsure)));
+            let rows = self.or_skip(context, name, file.read(Some(&unsure)));
             for span in rows.into_iter().flatten() {
-                let Some(span) = self.or_skip(name, span) else { break };
+                let Some(span) = self.or_skip(context, name, span) else { break };
                 if overlaps(range, span.span.start, span.span.end) {
                     hits.insert(span.span.trace_id);
                 }
@@ -122,7 +133,7 @@ impl TraceSource for Archive {
         );
         let to = Hour::containing_ns(around.end);
         let files: Vec<(SealName, Arc<TracesFile>)> = self
-            .trace_files(around)
+            .trace_files(around, context)
             .into_iter()
             .filter(|(name, _)| to.is_none_or(|to| name.hour <= to))
             .collect();
@@ -136,7 +147,7 @@ impl TraceSource for Archive {
         order.sort();
         let context = context.clone();
         Ok(Box::new(order.into_iter().filter_map(move |(_, id)| {
-            context.check().map(|()| self.load_trace(id, &files)).transpose()
+            context.check().map(|()| self.load_trace(id, &files, &context)).transpose()
         })))
     }
 

@@ -50,6 +50,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 
     /// Bytes an unprivileged writer may still use on the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError>;
+
+    /// Bytes of the whole file system that holds `path`.
+    fn total_bytes(&self, path: &Path) -> Result<u64, DiskError>;
 }
 
 /// A file open for appending. Shared: one thread may sync while another appends.

@@ -416,6 +416,12 @@ impl Disk for FakeDisk {
         s.power("measure free space of", path)?;
         Ok(s.budget.map_or(u64::MAX / 2, |b| b.saturating_sub(s.used())))
     }
+
+    fn total_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        let s = self.lock();
+        s.power("measure free space of", path)?;
+        Ok(s.budget.unwrap_or(u64::MAX / 2))
+    }
 }
 
 impl FakeFile {

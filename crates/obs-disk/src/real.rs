@@ -118,12 +118,20 @@ impl Disk for RealDisk {
     }
 
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
-        // A folder that is still to be created lies where its first existing parent lies.
-        let at = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
-        let stat = rustix::fs::statvfs(at)
-            .map_err(|e| DiskError::io("measure free space of", path, e.into()))?;
+        let stat = file_system(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn total_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        let stat = file_system(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// A folder that is still to be created lies where its first existing parent lies.
+fn file_system(path: &Path) -> Result<rustix::fs::StatVfs, DiskError> {
+    let at = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    rustix::fs::statvfs(at).map_err(|e| DiskError::io("measure free space of", path, e.into()))
 }
 
 impl DiskFile for RealFile {
@@ -179,7 +187,9 @@ mod tests {
         let listed = disk.list(&dir.path().join("x")).unwrap();
         assert_eq!(listed, [DiskEntry { name: "b".into(), is_dir: false, len: 9 }]);
         assert!(disk.read(&a).unwrap_err().is_not_found());
-        assert!(disk.free_bytes(&dir.path().join("not/yet")).unwrap() > 0);
+        let place = dir.path().join("not/yet");
+        let free = disk.free_bytes(&place).unwrap();
+        assert!(free > 0 && disk.total_bytes(&place).unwrap() >= free);
         disk.remove(&b).unwrap();
         disk.remove_dir(&dir.path().join("x")).unwrap();
         assert!(!disk.exists(&b));

@@ -6,7 +6,7 @@ use obs_disk::Clock;
 use obs_promql::{Engine as PromEngine, EngineError, EngineOptions, QueryResult, Value};
 use obs_types::{
     CancelToken, DurationMs, LabelSet, LogSource, MemoryTracker, QueryContext, SeriesSource,
-    TimestampMs, TraceSource,
+    TimestampMs, TraceSource, Warnings,
 };
 
 use crate::ReceiptCounts;
@@ -77,6 +77,7 @@ impl QueryFront {
             cancel,
             memory: MemoryTracker::new(self.limits.memory_bytes_max),
             samples_max: self.limits.samples_max,
+            warnings: Warnings::default(),
         }
     }
 

@@ -1,5 +1,6 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::{ErrorKind, SourceError};
@@ -66,6 +67,27 @@ impl MemoryTracker {
     }
 }
 
+/// What an answer lacks, said while it is being found. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<BTreeSet<String>>>);
+
+impl Warnings {
+    /// Most different texts that are kept; further ones add nothing for a reader.
+    const COUNT_MAX: usize = 100;
+
+    pub fn add(&self, text: impl Into<String>) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.len() < Self::COUNT_MAX {
+            texts.insert(text.into());
+        }
+    }
+
+    /// Sorted, each once.
+    pub fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 /// What a query carries through every layer: deadline, cancellation, memory and sample limits.
 #[derive(Clone, Debug)]
 pub struct QueryContext {
@@ -74,6 +96,8 @@ pub struct QueryContext {
     pub memory: MemoryTracker,
     /// Most samples, log entries or spans that may be loaded at once.
     pub samples_max: usize,
+    /// Filled by sources that had to leave something out.
+    pub warnings: Warnings,
 }
 
 impl QueryContext {
@@ -84,6 +108,7 @@ impl QueryContext {
             cancel: CancelToken::default(),
             memory: MemoryTracker::new(usize::MAX / 2),
             samples_max: usize::MAX,
+            warnings: Warnings::default(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The words that every other crate speaks.
 //!
 //! Lives here: labels and matchers, samples and native histograms, log entries, spans, time and id
-//! newtypes, the source and sink traits of each signal, the context that a query carries.
+//! newtypes, the source and sink traits of each signal, the context that a query carries, the trait of object stores.
 //! Not here: storage, query languages, wire formats, clocks, I/O of any kind.
 //! Units: metric time is milliseconds, log and span time nanoseconds, since the Unix epoch, UTC.
 
 mod aggregates;
+mod blob;
 mod context;
 mod error;
 mod histogram;
@@ -21,7 +22,8 @@ mod traces;
 pub use aggregates::{
     AggregateAnswer, HistogramHour, HourAggregate, SeriesAggregates, hour_end, kahan,
 };
-pub use context::{CancelToken, MemoryTracker, QueryContext};
+pub use blob::{BlobEntry, BlobError, BlobStore, is_blob_name};
+pub use context::{CancelToken, MemoryTracker, QueryContext, Warnings};
 pub use error::{ErrorKind, IngestError, IngestOutcome, Reject, RejectReason, SourceError};
 pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, NativeHistogram, Span as BucketSpan};
 pub use ids::{ContentHash, ParseIdError, SpanId, TraceId};
