@@ -4,7 +4,7 @@ vmproof.md alone.
 
     verify.py [DIR|FILE.vmproof] [--policy F] [--log-key VKEY|F]... [--require-witness] [--state F]
               [--actors F] [--from T] [--to T] [--expect-until T] [--receipts-only] [--files]
-              [--cosigned-within 10m]
+              [--cosigned-within 10m] [--cold DIR]
 
 Python 3.11 and its standard library are enough. The PyPI module `blake3`, where installed, only
 makes it faster (the code below hashes about 0.3 MB/s). It writes nothing, the --state file
@@ -20,7 +20,7 @@ for _exit, _names in {
        "KEY_CHAIN_BROKEN KEY_NOT_VALID CONTRACT_INVALID ACTOR_REVOKED CONTENT_MISMATCH SIZE_MISMATCH DUPLICATE_SEAL SEAL_LINK_BROKEN SEALED_TOO_EARLY BAD_PATH "
        "PROOF_MALFORMED PROOF_MISMATCH RECORDS_MISMATCH",
     2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
-       "SEAL_INCOMPLETE UNKNOWN_VERSION ACTOR_UNKNOWN",
+       "SEAL_INCOMPLETE UNKNOWN_VERSION ACTOR_UNKNOWN COLD_NOT_CHECKED",
     3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE WITNESS_STALE", 5: "IO_ERROR"}.items():
     CLASS.update(dict.fromkeys(_names.split(), _exit))
 FOUND = []  # (code, detail); codes that are not in CLASS are notes
@@ -322,7 +322,7 @@ def period_of(r):
     return (a, b) if a is not None and b is not None and a < b else None
 
 class Seals:
-    def __init__(self): self.files, self.streams, self.known, self.gone, self.gaps = [], {}, {}, set(), {}
+    def __init__(self): self.files, self.streams, self.known, self.gone, self.gaps, self.moved = [], {}, {}, set(), {}, set()
     def cover(self, stream, start, end):
         s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": []})
         if start > s["until"]: s["holes"].append((s["until"], start))
@@ -360,6 +360,8 @@ class Seals:
         elif kind == "obs_retention":
             deleted = r.get("deleted") if isinstance(r.get("deleted"), list) else []
             for d in (d for d in deleted if isinstance(d, dict)): self.gone.add((str(d.get("path") or d.get("storage_path")), str(d.get("content_hash"))))
+        elif kind == "obs_tier_move":
+            for m in (m for m in r.get("moved") or [] if isinstance(m, dict)): self.moved.add((str(m.get("path")), str(m.get("content_hash"))))
         else:
             path = r.get("report_path", r.get("proof_path"))
             if isinstance(path, str) and isinstance(r.get("content_hash"), str):
@@ -371,13 +373,16 @@ class Seals:
             if start > -1e18 and start < s["from"]: find("PERIOD_GAP", name)
             if expect is not None and expect > s["until"]: find("PERIOD_GAP", name)
         if not self.streams and (expect is not None or start > -1e18): find("PERIOD_GAP", "no stream")
-    def check_files(self, data, start, end):
+    def check_files(self, data, start, end, cold):
         for path, digest, size, period in self.files:
             if period and (period[1] <= start or period[0] >= end): continue
             if os.path.isabs(path) or ".." in path.split("/"): find("BAD_PATH", path); continue
-            try: raw = open(os.path.join(data, path), "rb").read()
+            told, place = (path, digest) in self.gone or digest in self.gone, os.path.join(data, path)
+            if (path, digest) in self.moved and not told and not os.path.exists(place):
+                if not cold: find("COLD_NOT_CHECKED", path); continue
+                place = os.path.join(cold, path)
+            try: raw = open(place, "rb").read()
             except FileNotFoundError:
-                told = (path, digest) in self.gone or digest in self.gone
                 find("DECLARED_DELETION" if told else "FILE_MISSING", path); continue
             except OSError as e: find("IO_ERROR", str(e)); continue
             if "blake3:" + blake3(raw).hex() != digest: find("CONTENT_MISMATCH", path)
@@ -556,7 +561,7 @@ def verify(o):
     start = o["--from"] if o["--from"] is not None else -10**18
     end = o["--to"] if o["--to"] is not None else 10**18
     seals.check_hours(start, end, o["--expect-until"])
-    if not o["--receipts-only"] and (not bare or os.path.isdir(folder + "/telemetry")): seals.check_files(folder, start, end)
+    if not o["--receipts-only"] and (not bare or os.path.isdir(folder + "/telemetry")): seals.check_files(folder, start, end, o["--cold"])
     elif seals.files: find("FILES_NOT_CHECKED")
     verified = size if len(lines) >= size and ck else 0
     if not verified: find("NOTHING_VERIFIED")
@@ -566,7 +571,7 @@ def verify(o):
     return next((e for e in (1, 5, 2, 3) if e in exits), 0), verified
 
 def arguments(words):
-    o = dict.fromkeys(("--policy", "--actors", "--state", "--from", "--to", "--expect-until"))
+    o = dict.fromkeys(("--policy", "--actors", "--state", "--from", "--to", "--expect-until", "--cold"))
     o.update({"DIR": None, "--log-key": [], "--require-witness": False, "--receipts-only": False,
               "--files": False, "--cosigned-within": 3_600_000})
     words = iter(words)

@@ -11,6 +11,7 @@ mod operations;
 mod report;
 mod seal;
 mod slo;
+mod tier;
 mod trace;
 mod types;
 
@@ -26,6 +27,7 @@ pub use seal::{
     SealFields, SealLink, SealRelation, TraceBatch,
 };
 pub use slo::{SloReport, SloResult};
+pub use tier::{MovedFile, TierMove};
 pub use trace::TraceComplete;
 pub use types::ReceiptType;
 

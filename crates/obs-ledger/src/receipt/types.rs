@@ -24,10 +24,11 @@ pub enum ReceiptType {
     KeyRevoke,
     Audit,
     Doctor,
+    TierMove,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -48,6 +49,7 @@ impl ReceiptType {
         Self::KeyRevoke,
         Self::Audit,
         Self::Doctor,
+        Self::TierMove,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -72,6 +74,7 @@ impl ReceiptType {
             Self::KeyRevoke => obs_proof::keys::REVOKE,
             Self::Audit => "obs_audit",
             Self::Doctor => "obs_doctor",
+            Self::TierMove => "obs_tier_move",
         }
     }
 
@@ -136,6 +139,7 @@ impl ReceiptType {
             }
             Self::Audit => include_str!("../../../../docs/format/schemas/obs_audit.json"),
             Self::Doctor => include_str!("../../../../docs/format/schemas/obs_doctor.json"),
+            Self::TierMove => include_str!("../../../../docs/format/schemas/obs_tier_move.json"),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use obs_disk::FakeDisk;
 use obs_ledger::{
     AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile,
-    FiledReport, Gap, Ledger, LedgerRecovered, Receipt, ReceiptType, ReportKind, Retention,
-    SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TraceBatch,
-    TraceComplete,
+    FiledReport, Gap, Ledger, LedgerRecovered, MovedFile, Receipt, ReceiptType, ReportKind,
+    Retention, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TierMove,
+    TraceBatch, TraceComplete,
 };
 use obs_types::{TimestampMs, TimestampNs, TraceId};
 use serde_json::{Map, Value, json};
@@ -197,6 +197,18 @@ fn samples() -> Vec<Receipt> {
             deleted: vec![DeletedFile {
                 storage_path: "telemetry/logs/2025-12-06/hour-14.jsonl.gz".into(),
                 content_hash: hash(b"logs"),
+            }],
+        }),
+        Receipt::tier_move(TierMove {
+            operation_id: "obs-op-5".into(),
+            stream: "logs".into(),
+            store: "s3://bucket/prefix".into(),
+            policy: "logs: warm 30d".into(),
+            moved: vec![MovedFile {
+                storage_path: "telemetry/logs/2025-12-06/hour-14.jsonl.gz".into(),
+                content_hash: hash(b"logs"),
+                content_bytes: 4,
+                parts_hash: hash(b"logs"),
             }],
         }),
         Receipt::gap(Gap {

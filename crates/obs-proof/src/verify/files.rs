@@ -60,6 +60,12 @@ pub trait RecordReader {
         file: &SealedFile,
         sink: &mut dyn RecordSink,
     ) -> Result<RecordsRead, String>;
+
+    /// The bytes of a file that was moved to a cold store; `None` if this reader reads none.
+    fn cold(&mut self, file: &SealedFile) -> Option<io::Result<Box<dyn Read>>> {
+        let _not_here = file;
+        None
+    }
 }
 
 impl Seals {
@@ -73,9 +79,7 @@ impl Seals {
     ) {
         let (from, to) = (options.from.unwrap_or(i64::MIN), options.to.unwrap_or(i64::MAX));
         let required = options.depth == Depth::Records;
-        if options.depth == Depth::Files {
-            reader = None;
-        }
+        let decode = options.depth != Depth::Files;
         for file in &self.files {
             if file.period.is_some_and(|(start, end)| end <= from || start >= to) {
                 continue;
@@ -85,12 +89,31 @@ impl Seals {
                 report.add(finding.seq(file.seq).path(&file.path));
                 continue;
             }
-            let path = data_dir.join(&file.path);
-            match hash_file(&path) {
+            let mut path = data_dir.join(&file.path);
+            let mut hashed = hash_file(&path);
+            if hashed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+                && let Some(store) = self.cold_store(file)
+            {
+                let cold = reader.as_deref_mut().and_then(|r| r.cold(file));
+                hashed = match (cold, &options.cold) {
+                    (Some(opened), _) => opened.and_then(hash_bytes),
+                    (None, Some(folder)) => {
+                        path = folder.join(&file.path);
+                        hash_file(&path)
+                    }
+                    (None, None) => {
+                        let detail = format!("was moved to {store}; --cold names a copy of it");
+                        let finding = Finding::new(Code::ColdNotChecked, detail);
+                        report.add(finding.seq(file.seq).path(&file.path));
+                        continue;
+                    }
+                };
+            }
+            match hashed {
                 Ok((hash, bytes)) => {
                     check_content(file, &hash, bytes, report);
-                    if let (Some(reader), true) =
-                        (reader.as_deref_mut(), file.record_root.is_some())
+                    if let (Some(reader), true, true) =
+                        (reader.as_deref_mut(), file.record_root.is_some(), decode)
                     {
                         check_records(&path, file, reader, required, report);
                     }
@@ -103,10 +126,19 @@ impl Seals {
         self.unreceipted(data_dir, report);
     }
 
+    /// The store that a receipt says the file was moved to, unless it was deleted on purpose.
+    fn cold_store(&self, file: &SealedFile) -> Option<&str> {
+        let moved = self.moved.get(&(file.path.clone(), file.content_hash.clone()));
+        moved.filter(|_| !self.declared(file)).map(String::as_str)
+    }
+
+    fn declared(&self, file: &SealedFile) -> bool {
+        self.deleted.contains(&(file.path.clone(), file.content_hash.clone()))
+            || self.superseded.contains(&file.content_hash)
+    }
+
     fn missing(&self, file: &SealedFile, report: &mut VerifyReport) {
-        let declared = self.deleted.contains(&(file.path.clone(), file.content_hash.clone()))
-            || self.superseded.contains(&file.content_hash);
-        let finding = match declared {
+        let finding = match self.declared(file) {
             true => Finding::new(Code::DeclaredDeletion, "deleted, as a receipt says"),
             false => Finding::new(Code::FileMissing, "sealed, and not there"),
         };
@@ -136,7 +168,10 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 fn hash_file(path: &Path) -> io::Result<(Hash, u64)> {
-    let mut file = File::open(path)?;
+    hash_bytes(File::open(path)?)
+}
+
+fn hash_bytes(mut file: impl Read) -> io::Result<(Hash, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;

@@ -85,6 +85,8 @@ codes! {
     /// Hours of a stream that no seal and no `obs_gap` speaks for.
     PeriodGap Incomplete "PERIOD_GAP",
     FileMissing Incomplete "FILE_MISSING",
+    /// A file lies in a cold store that this run cannot read.
+    ColdNotChecked Incomplete "COLD_NOT_CHECKED",
     /// A seal lacks a field without which its file cannot be checked.
     SealIncomplete Incomplete "SEAL_INCOMPLETE",
     /// A contract by a key that the registry of actors does not have: nobody checked it.

@@ -28,6 +28,8 @@ receipts, continuity of the sealed hours, hashes of the sealed files.
   --files              size and hash of the sealed files, not the records in them
   --records            the records in the sealed files as well; an error where this program
                        cannot decode them  [default: as deep as this program can]
+  --cold DIR           folder that has the files of the cold store under their own paths; without
+                       it files that were moved there are not checked, which is a finding
   --json               report as JSON
   --help
 
@@ -77,6 +79,8 @@ pub struct VerifyOptions {
     /// Whether a good run may write `state` anew.
     pub state_update: bool,
     pub depth: Depth,
+    /// Where files are that receipts say were moved to the cold store.
+    pub cold: Option<PathBuf>,
     pub json: bool,
 }
 
@@ -123,6 +127,7 @@ impl VerifyOptions {
             state: None,
             state_update: true,
             depth: Depth::Deepest,
+            cold: None,
             json: false,
         }
     }
@@ -169,6 +174,7 @@ impl VerifyOptions {
                 "--policy" => out.policy = Some(value()?.into()),
                 "--actors" => out.actors = Some(value()?.into()),
                 "--cosigned-within" => out.cosigned_within = duration(&flag, &value()?)?,
+                "--cold" => out.cold = Some(value()?.into()),
                 "--state" => out.state = Some(value()?.into()),
                 "--log-key" => out.log_keys.push(log_key(&flag, &value()?)?),
                 "--from" => out.from = Some(instant(&flag, &value()?)?),

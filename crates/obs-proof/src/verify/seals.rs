@@ -20,6 +20,8 @@ pub(super) struct Seals {
     /// Path and hash of what retention says it deleted, or a newer seal replaced.
     pub(super) deleted: BTreeSet<(String, String)>,
     pub(super) superseded: BTreeSet<String>,
+    /// Path and hash of what was moved to a cold store, with the store's address.
+    pub(super) moved: BTreeMap<(String, String), String>,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,17 @@ impl Seals {
                         (text(item, "path"), text(item, "content_hash"))
                     {
                         self.deleted.insert((path.to_owned(), hash.to_owned()));
+                    }
+                }
+            }
+            "obs_tier_move" => {
+                let store = text(object, "store").unwrap_or_default();
+                let moved = object.get("moved").and_then(Value::as_array);
+                for item in moved.into_iter().flatten().filter_map(Value::as_object) {
+                    if let (Some(path), Some(hash)) =
+                        (text(item, "path"), text(item, "content_hash"))
+                    {
+                        self.moved.insert((path.to_owned(), hash.to_owned()), store.to_owned());
                     }
                 }
             }
