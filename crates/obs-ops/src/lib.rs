@@ -1,8 +1,8 @@
 //! Operations that change state and leave a receipt.
 //!
 //! Lives here: sealing hours, acknowledging and silencing alerts, objectives and their daily
-//! report, recording anomalies, saving dashboards. Each does its work durably first and appends the receipt second,
-//! report, recording anomalies, keeping reports. Each does its work durably first and appends the receipt second,
+//! report, recording anomalies, saving dashboards, keeping reports, tiers, retention, backup and
+//! restore. Each does its work durably first and appends the receipt second,
 //! so that the ledger never speaks of something that is not there.
 //! Not here: when these run (`vm-obs`), HTTP (`obs-api`), what a receipt looks like (`obs-ledger`).
 
@@ -18,6 +18,7 @@ mod rule_json;
 mod seal;
 mod slo;
 mod state;
+pub mod storage;
 
 pub use alerts::{
     AckRequest, AlertFilter, AlertService, AlertStep, Route, RoutedAlert, SilenceMatcher,

@@ -337,6 +337,14 @@ impl SealService {
         })
     }
 
+    /// The end of the last hour that is on record for every signal: data before it is sealed or a
+    /// declared gap. `None` before the first seal.
+    pub fn sealed_until(&self) -> Option<TimestampMs> {
+        let ends: Option<Vec<i64>> =
+            Signal::ALL.into_iter().map(|signal| self.recorded_until(signal)).collect();
+        ends?.into_iter().min().map(TimestampMs)
+    }
+
     fn recorded_until(&self, signal: Signal) -> Option<i64> {
         self.lock().recorded_until.get(signal.as_str()).copied()
     }
@@ -380,7 +388,7 @@ impl State {
 }
 
 /// The receipts of one seal: its own, then one for each significant trace.
-fn receipts(
+pub(crate) fn receipts(
     seal: &Seal,
     collection: Collection,
     link: Option<SealLink>,

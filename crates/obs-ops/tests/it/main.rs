@@ -5,4 +5,5 @@
 mod alerts;
 mod seals;
 mod slos_and_anomalies;
+mod storage;
 mod world;

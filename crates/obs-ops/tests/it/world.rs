@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use obs_archive::Archive;
+use obs_archive::{Archive, ColdTier, FolderStore};
 use obs_disk::{Clock, Disk, ManualClock, RealDisk, WalConfig};
 use obs_ledger::{Collection, Ledger, LedgerConfig, LedgerMode};
 use obs_logs::LogsEngine;
@@ -29,6 +29,8 @@ pub(crate) fn minutes(n: i64) -> DurationMs {
 /// A data folder with everything that operations work with.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
+    /// Root of the cold store.
+    pub(crate) cold: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) parts: Parts,
 }
@@ -54,7 +56,7 @@ pub(crate) fn open_ledger(
     Arc::new(Ledger::open(config).unwrap())
 }
 
-fn open(data: &Path, clock: &Arc<ManualClock>) -> Parts {
+fn open(data: &Path, cold: &Path, clock: &Arc<ManualClock>) -> Parts {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let as_clock = || -> Arc<dyn Clock> { clock.clone() };
     Parts {
@@ -86,18 +88,26 @@ fn open(data: &Path, clock: &Arc<ManualClock>) -> Parts {
             limits: obs_traces::TraceLimits::standard(),
         })
         .unwrap(),
-        archive: Arc::new(Archive::open(data, Arc::clone(&disk), [7; 32]).unwrap()),
+        archive: Arc::new(open_archive(data, cold, &disk)),
         ledger: open_ledger(data, &disk, clock),
         disk,
     }
+}
+
+/// An archive whose cold files lie below `cold`.
+pub(crate) fn open_archive(data: &Path, cold: &Path, disk: &Arc<dyn Disk>) -> Archive {
+    let store = Arc::new(FolderStore::new(cold, Arc::clone(disk)));
+    let tier = ColdTier::new(Some(store), data.join("cache"), Arc::clone(disk), 1 << 20);
+    Archive::open_tiered(data, Arc::clone(disk), [7; 32], Arc::new(tier)).unwrap()
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
-        let parts = open(dir.path(), &clock);
-        Self { dir, clock, parts }
+        let cold = tempfile::tempdir().unwrap();
+        let parts = open(dir.path(), cold.path(), &clock);
+        Self { dir, cold, clock, parts }
     }
 
     pub(crate) fn now(&self) -> TimestampMs {
@@ -110,14 +120,14 @@ impl World {
 
     /// Stops and starts again over the same folder.
     pub(crate) fn restart(self) -> Self {
-        let Self { dir, clock, parts } = self;
+        let Self { dir, cold, clock, parts } = self;
         parts.metrics.shutdown();
         parts.logs.shutdown().unwrap();
         parts.traces.shutdown().unwrap();
         parts.ledger.shutdown().unwrap();
         drop(parts);
-        let parts = open(dir.path(), &clock);
-        Self { dir, clock, parts }
+        let parts = open(dir.path(), cold.path(), &clock);
+        Self { dir, cold, clock, parts }
     }
 
     pub(crate) fn operations(&self) -> Arc<DayIds> {
@@ -147,17 +157,28 @@ impl World {
     /// One sample, one line and one span that failed, all at `at`.
     pub(crate) fn feed(&self, at: TimestampMs) {
         self.sample(&[("__name__", "cpu_percent"), ("node", "brick-01")], at, 23.5);
+        self.line(at, "error");
+        self.span(at, StatusCode::Error);
+    }
+
+    /// One line of that level.
+    pub(crate) fn line(&self, at: TimestampMs, level: &str) {
         let records = vec![LogRecord {
             timestamp: at.to_ns(),
             stream: LabelSet::from_pairs([("service_name", "guardian"), ("node", "brick-01")]),
             line: format!("anchor cycle at {at}"),
-            metadata: LabelSet::from_pairs([("detected_level", "error")]),
+            metadata: LabelSet::from_pairs([("detected_level", level)]),
         }];
         assert_eq!(self.parts.logs.append(records).unwrap().accepted, 1);
+    }
+
+    /// A trace of one span that ends with that status.
+    pub(crate) fn span(&self, at: TimestampMs, status: StatusCode) {
         let id = u64::try_from(at.0).unwrap().to_be_bytes();
         let mut trace_id = [1; 16];
         trace_id[8..].copy_from_slice(&id);
-        let name = AttrValue::Str("treasury".to_owned());
+        let service = if status == StatusCode::Error { "treasury" } else { "portal" };
+        let name = AttrValue::Str(service.to_owned());
         let span = SpanRecord {
             resource: Arc::new(Resource {
                 attributes: Attributes(vec![("service.name".to_owned(), name)]),
@@ -169,7 +190,7 @@ impl World {
                 name: "settle".to_owned(),
                 start: at.to_ns(),
                 end: at.saturating_add(DurationMs(150)).to_ns(),
-                status: SpanStatus { code: StatusCode::Error, message: "refused".to_owned() },
+                status: SpanStatus { code: status, message: "refused".to_owned() },
                 ..Span::default()
             },
         };
@@ -190,9 +211,10 @@ impl World {
         receipts(&self.parts.ledger, kind)
     }
 
-    /// What the stand-alone verifier says of the folder.
+    /// What the stand-alone verifier says of the folder and the cold store.
     pub(crate) fn verify(&self) -> VerifyReport {
         let mut options = VerifyOptions::new(self.dir.path());
+        options.cold = Some(self.cold.path().to_owned());
         options.log_keys = vec![VerifierKey::parse(&self.parts.ledger.head().log_vkey).unwrap()];
         verify(&options).unwrap()
     }
