@@ -18,6 +18,7 @@ mod run;
 mod server;
 mod state;
 mod tempo;
+mod warnings;
 
 pub use error::ApiError;
 pub use query_log::QueryLog;

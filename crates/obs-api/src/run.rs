@@ -37,8 +37,9 @@ pub(crate) async fn run<T: Send + 'static>(
     let cancel = CancelToken::default();
     let guard = CancelOnDrop(cancel.clone());
     let state = Arc::clone(state);
+    let warnings = crate::warnings::current();
     let answer = tokio::task::spawn_blocking(move || {
-        let context = state.front.context(timeout, cancel);
+        let context = QueryContext { warnings, ..state.front.context(timeout, cancel) };
         let answer = work(&state, &context);
         drop(place);
         answer

@@ -11,7 +11,9 @@ use tracing::Instrument;
 
 use crate::obs::HealthMemory;
 use crate::run::blocking;
-use crate::{ApiState, alertmanager, compress, jaeger, loki, obs, portal, prometheus, tempo};
+use crate::{
+    ApiState, alertmanager, compress, jaeger, loki, obs, portal, prometheus, tempo, warnings,
+};
 
 /// All routes; `receivers` are those of `obs-collect` that share the port.
 pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
@@ -41,6 +43,7 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .merge(pages)
         .layer(Extension(Arc::new(HealthMemory::default())))
         .layer(Extension(Arc::new(prometheus::Notices::default())))
+        .layer(from_fn(warnings::layer))
         .layer(from_fn(compress::layer))
         .layer(from_fn_with_state(state, server_time))
         .layer(from_fn(trace))

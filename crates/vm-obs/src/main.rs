@@ -9,6 +9,7 @@ mod demo;
 mod mcp;
 mod packs;
 mod serve;
+mod storage;
 
 use std::process::ExitCode;
 

@@ -122,6 +122,9 @@ impl StorageService {
     /// Makes room by the oldest sealed hours until about `bytes` are free, as far as the settings
     /// allow. Gives what was done.
     pub fn relieve(&self, now: TimestampMs, bytes: u64) -> Result<Done, OpsError> {
+        if self.settings.when_high == WhenHigh::Move && self.store().is_none() {
+            return Ok(Done::default());
+        }
         let _shared = self.still.read().unwrap_or_else(PoisonError::into_inner);
         let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
         let mut files = {
@@ -147,10 +150,9 @@ impl StorageService {
             .take(STEP_FILES)
             .collect();
         let mut done = Done::default();
-        let outcome = match (self.settings.when_high, self.store().is_some()) {
-            (WhenHigh::Move, true) => self.move_all(&oldest, "disk: free space", now, &mut done),
-            (WhenHigh::Move, false) => Ok(()),
-            (WhenHigh::Delete, _) => {
+        let outcome = match self.settings.when_high {
+            WhenHigh::Move => self.move_all(&oldest, "disk: free space", now, &mut done),
+            WhenHigh::Delete => {
                 let rule = "disk: when_high: delete";
                 self.delete_all(&oldest, rule, "the disk has too little room", now, &mut done)
             }

@@ -28,6 +28,7 @@ mod receipts;
 mod rules;
 mod slo;
 mod status;
+mod storage;
 mod table;
 mod trace;
 mod verify;
@@ -111,6 +112,9 @@ pub(crate) enum Command {
     Health(args::AskServer),
     /// What the server holds and how much comes in
     Status(args::AskServer),
+    /// Tiers, retention, backup and restore
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Scrape targets
     #[command(subcommand)]
     Targets(status::TargetsCommand),
@@ -181,6 +185,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Audit(args) => audit::run(&args, out).await?,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
+        Command::Storage(command) => return storage::run(command, out).await,
         Command::Targets(command) => status::targets(command, out).await?,
         Command::Mcp(args) => {
             let client = Client::server(&args.server)?;

@@ -1,15 +1,17 @@
 //! `vm-obs verify`: the offline verifier, with the records of sealed files decoded as well.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use obs_archive::verify_seal;
-use obs_disk::{Disk, RealDisk};
+use obs_archive::{Archive, ColdTier, FolderStore, verify_seal};
+use obs_disk::{Clock, Disk, RealDisk, SystemClock};
 use obs_proof::verify::{
     HELP, Parsed, RecordReader, RecordSink, RecordsRead, SealedFile, VerifyOptions, verify_with,
 };
+
+use obs_types::BlobStore;
 
 use super::out::Out;
 
@@ -18,7 +20,16 @@ const EXIT_USAGE: u8 = 4;
 
 /// Exit codes: 0 holds, 1 tampering, 2 incomplete, 3 policy unmet, 4 usage, 5 not readable.
 pub(crate) fn run(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
-    let options = match VerifyOptions::parse(args) {
+    run_with(args, false, out)
+}
+
+/// As [`run`], and what lies in the folder's cold store is read from there.
+pub(crate) fn run_tiered(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
+    run_with(args, true, out)
+}
+
+fn run_with(args: Vec<String>, tiered: bool, out: &mut Out) -> anyhow::Result<ExitCode> {
+    let mut options = match VerifyOptions::parse(args) {
         Ok(Parsed::Help) => {
             out.line("vm-obs verify [DIR|FILE.vmproof] [options]\n")?;
             out.write_all(HELP.as_bytes())?;
@@ -27,7 +38,20 @@ pub(crate) fn run(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> 
         Ok(Parsed::Run(options)) => options,
         Err(e) => return Ok(usage(&e)),
     };
-    let mut seals = Seals { data: options.dir.clone(), disk: Arc::new(RealDisk) };
+    // A store is asked; a folder the verifier reads itself.
+    let address = options.cold.as_ref().map(|c| c.display().to_string());
+    let address = address.filter(|a| a.contains("://"));
+    if address.is_some() {
+        options.cold = None;
+    }
+    let archive = match (tiered, address) {
+        (false, None) => None,
+        (_, address) => Some(tiers(&options.dir, address.as_deref())?),
+    };
+    let mut seals = Seals { data: options.dir.clone(), disk: Arc::new(RealDisk), archive };
+    if let Some(cold) = &options.cold {
+        seals.connect(FolderStore::new(cold, Arc::new(RealDisk)))?;
+    }
     let report = match verify_with(&options, Some(&mut seals)) {
         Ok(report) => report,
         Err(e) => return Ok(usage(&e)),
@@ -45,10 +69,36 @@ fn usage(e: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
+/// The archive of a folder, connected with a cold store: the one named, or that of its receipts.
+fn tiers(data: &Path, address: Option<&str>) -> anyhow::Result<Archive> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let cold = ColdTier::new(None, data.join("cache"), Arc::clone(&disk), 0);
+    if let Some(address) = address {
+        cold.connect(crate::storage::open_address(address)?, 0);
+    }
+    let archive = Archive::open_tiered(data, Arc::clone(&disk), [0; 32], Arc::new(cold))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let ledger =
+        super::offline::open_ledger(data, &disk, &clock, obs_ledger::LedgerMode::ReadOnly)?;
+    crate::storage::learn(&ledger, &archive)?;
+    Ok(archive)
+}
+
 /// Recomputes the record trees of sealed files from their rows.
 struct Seals {
     data: PathBuf,
     disk: Arc<dyn Disk>,
+    /// Reads files of the cold store.
+    archive: Option<Archive>,
+}
+
+impl Seals {
+    /// Reads cold files from a folder.
+    fn connect(&mut self, store: FolderStore) -> anyhow::Result<()> {
+        let archive = tiers(&self.data, Some(&store.address()))?;
+        self.disk = Arc::clone(archive.disk());
+        Ok(())
+    }
 }
 
 impl RecordReader for Seals {
@@ -58,8 +108,13 @@ impl RecordReader for Seals {
         file: &SealedFile,
         _sink: &mut dyn RecordSink,
     ) -> Result<RecordsRead, String> {
-        let found = verify_seal(&self.disk, &self.data, &file.path).map_err(|e| e.to_string())?;
+        let disk = self.archive.as_ref().map_or(&self.disk, |a| a.disk());
+        let found = verify_seal(disk, &self.data, &file.path).map_err(|e| e.to_string())?;
         Ok(RecordsRead::Tree { count: found.records.count, root: found.records.root })
+    }
+
+    fn cold(&mut self, file: &SealedFile) -> Option<io::Result<Box<dyn Read>>> {
+        crate::storage::cold_bytes(self.archive.as_ref()?, &file.path)
     }
 }
 
@@ -67,7 +122,7 @@ impl RecordReader for Seals {
 pub(crate) mod tests {
     use super::*;
     use crate::cli::out::testing::memory;
-    use obs_disk::{Clock, ManualClock};
+    use obs_disk::ManualClock;
     use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Receipt, SloDefinition};
     use obs_types::TimestampMs;
 

@@ -7,6 +7,7 @@ use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
 
+use super::storage::StorageForm;
 use super::{Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration, machine_name};
 
 /// Queries that run at a time where nothing else is said.
@@ -60,6 +61,9 @@ pub(crate) struct FileForm {
     /// How long 1h aggregates of metrics are kept, a year by default; `off` for none.
     /// Example: `aggregate_retention: 2y`
     aggregate_retention: Option<String>,
+    /// Where sealed hours lie and for how long; see `docs/storage.md`.
+    /// Example: `storage: {cold: 's3://vm-obs/brick-01', logs: {keep: 1y}}`
+    storage: StorageForm,
     /// Witnesses of this node's ledger, and logs that it is a witness of.
     /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
     ledger: LedgerForm,
@@ -194,6 +198,8 @@ impl FileForm {
             Some("off") => None,
             text => Some(duration("aggregate_retention", text.unwrap_or("1y"))?),
         };
+        let hot_retention =
+            duration("hot_retention", self.hot_retention.as_deref().unwrap_or("7d"))?;
         let query_concurrency_max = self.query_concurrency_max.unwrap_or(QUERY_PLACES);
         if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
             bail!("query_concurrency_max: {query_concurrency_max} is not 1 to {QUERY_PLACES_MAX}");
@@ -229,11 +235,9 @@ impl FileForm {
                 self.evaluation_interval.as_deref().unwrap_or("15s"),
             )?,
             seal_delay: duration("seal_delay", self.seal_delay.as_deref().unwrap_or("5m"))?,
-            hot_retention: duration(
-                "hot_retention",
-                self.hot_retention.as_deref().unwrap_or("7d"),
-            )?,
+            hot_retention,
             aggregate_retention,
+            storage: self.storage.check(folder, hot_retention)?,
             ledger: LedgerSettings {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),

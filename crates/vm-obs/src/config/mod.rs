@@ -1,6 +1,7 @@
 //! The configuration file and its checked form.
 
 mod file;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context, bail};
 use obs_types::{DurationMs, LabelSet};
 
 pub(crate) use file::{FileForm, WatchForm};
+pub(crate) use storage::{StorageConfig, StoreConfig};
 
 /// What a server runs with.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct Config {
     pub hot_retention: DurationMs,
     /// How long 1h aggregates of metrics are kept; `None` where there are none.
     pub aggregate_retention: Option<DurationMs>,
+    pub storage: StorageConfig,
     pub ledger: LedgerSettings,
     pub admin_api: bool,
     pub query_log_file: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 
 use anyhow::Context;
 use obs_analysis::slo::Slo;
-use obs_archive::Archive;
+use obs_archive::{Archive, ColdTier};
 use obs_disk::{Clock, Disk, WalConfig};
 use obs_ledger::Ledger;
 use obs_logs::LogsEngine;
@@ -94,7 +94,10 @@ impl Engines {
             limits: obs_traces::TraceLimits::standard(),
         })
         .context("cannot open the trace engine")?;
-        let archive = Archive::open(data, Arc::clone(disk), seal_key(data, access)?)
+        // Whoever knows a cold store connects it.
+        let cold = ColdTier::new(None, data.join("cache"), Arc::clone(disk), 0);
+        let key = seal_key(data, access)?;
+        let archive = Archive::open_tiered(data, Arc::clone(disk), key, Arc::new(cold))
             .context("cannot open the archive")?;
         Ok(Self {
             metrics,
@@ -176,7 +179,7 @@ pub(crate) fn open_services(
 
 /// The secret that salts record trees; made at the first start. A reader without it can still read
 /// and verify, because every sealed file carries its own hour key.
-fn seal_key(data: &Path, access: Access) -> anyhow::Result<[u8; 32]> {
+pub(crate) fn seal_key(data: &Path, access: Access) -> anyhow::Result<[u8; 32]> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
 

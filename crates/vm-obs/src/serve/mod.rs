@@ -12,7 +12,9 @@ mod held;
 mod notify;
 mod own_metrics;
 mod provision;
+mod room;
 mod sinks;
+mod storage_routes;
 mod tasks;
 mod verify;
 mod witness;
@@ -35,8 +37,10 @@ use obs_collect::scrape::{
     CollectionLog, PrometheusConfig, ScrapeManager, ScrapeSettings, expand_glob,
 };
 use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
+use obs_dash::SourceTypes;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
+use obs_ops::storage::{StorageService, StorageSettings};
 use obs_ops::{
     AnomalyService, DashboardOrigin, DashboardService, DayIds, InstalledDashboard, QueryChecker,
     SealService, SealSettings, record_config,
@@ -56,10 +60,11 @@ use crate::mcp::{self, Caller, McpSettings};
 use crate::packs::{self, Pack};
 
 pub(crate) use args::ServeArgs;
-pub(crate) use engines::{Access, Engines, ServiceSettings, open_services};
+pub(crate) use engines::{Access, Engines, ServiceSettings, open_services, seal_key};
 use held::Held;
-use obs_dash::SourceTypes;
 use provision::Provisioning;
+use room::Room;
+pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
 
 use anchors::Anchors;
 use tasks::{Tasks, World};
@@ -243,6 +248,10 @@ async fn serve(
         ..obs_metrics::Limits::standard()
     };
     let engines = Engines::open_with(&data, &disk, &clock, Access::ReadWrite, hot_since, limits)?;
+    if let (Some(cold), Some(store)) = (engines.archive.cold(), &config.storage.cold) {
+        let store = crate::storage::open_store(store).context("storage.cold")?;
+        cold.connect(store, config.storage.cache_bytes);
+    }
     let ledger = Arc::new(Ledger::open(LedgerConfig::in_data_dir(
         &data,
         Arc::clone(&disk),
@@ -256,8 +265,11 @@ async fn serve(
     let registry = Arc::new(Registry::new());
     let anchors =
         Anchors::open(config.ledger.anchors.as_deref(), &data, &disk, &clock, &ledger, &registry)?;
+    let room = Arc::new(Room::new(data.clone(), Arc::clone(&disk), &config.storage));
+    room.measure();
     let collection = Arc::new(CollectionLog::default());
-    let counts = sinks::Counts { registry: &registry, collection: &collection, clock: &clock };
+    let counts =
+        sinks::Counts { registry: &registry, collection: &collection, clock: &clock, room: &room };
     let sinks = sinks::sinks(&engines, &counts);
     let node = NodeName::new(&config.node);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
@@ -268,6 +280,15 @@ async fn serve(
     record_config(&ledger, &operations, &std::mem::take(&mut loaded.texts), &summary, started)?;
     let external_url = format!("http://{}", http.local_addr()?);
     let notify_config = notify::load(config.notify.as_deref(), &external_url)?;
+    let storage = Arc::new(StorageService::open(StorageSettings {
+        data_dir: data.clone(),
+        disk: Arc::clone(&disk),
+        archive: Arc::clone(&engines.archive),
+        ledger: Arc::clone(&ledger),
+        operations: Arc::clone(&operations),
+        policy: config.storage.policy,
+        when_high: config.storage.when_high,
+    })?);
     let (alerts, slos, reports) = engines::open_services(
         &data,
         &disk,
@@ -314,6 +335,9 @@ async fn serve(
         delay: config.seal_delay,
         collection: own_metrics::collection_statement(Arc::clone(&collection)),
     })?);
+    // What was not sealed yet is held, however long ago it came.
+    let sealed_until = seals.sealed_until().unwrap_or(obs_types::TimestampMs::MIN);
+    engines.boundary.fetch_min(sealed_until.0, std::sync::atomic::Ordering::AcqRel);
     let notifier = Arc::new(notify::start(notify_config, &data, &alerts, &clock, &registry)?);
 
     let http_address = http.local_addr()?;
@@ -378,7 +402,7 @@ async fn serve(
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
         dropped_targets: Box::new(move || dropped_targets.dropped()),
-        verify: verify::verifier(&data, &ledger),
+        verify: verify::verifier(&data, &ledger, &engines.archive),
         demo: world.clone().map(|w| w as Arc<dyn DemoControl>),
         info: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
@@ -397,11 +421,23 @@ async fn serve(
         query_places: Arc::new(Semaphore::new(config.query_concurrency_max)),
     });
     own_metrics::register(&registry, &state, drain.dropped());
+    own_metrics::register_storage(&registry, &storage, &room, &engines.archive);
+    let routes = storage_routes::router(storage_routes::Storage {
+        data: data.clone(),
+        disk: Arc::clone(&disk),
+        clock: Arc::clone(&clock),
+        ledger: Arc::clone(&ledger),
+        service: Arc::clone(&storage),
+        room: Arc::clone(&room),
+        boundary: Arc::clone(&engines.boundary),
+        backup: config.storage.backup.clone(),
+    });
 
     let limits = ReceiverLimits::default();
     let router = obs_api::router(
         Arc::clone(&state),
-        receivers::http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock)),
+        receivers::http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock))
+            .merge(routes),
     );
     let mcp = mcp::router(&mcp_settings, http_address, router.clone(), &registry);
     let router = router.merge(mcp);
@@ -444,6 +480,8 @@ async fn serve(
         sinks: sinks.clone(),
         notifier: Arc::clone(&notifier),
         seals,
+        storage,
+        room,
         anomalies,
         running_since: started,
         hot_retention: config.hot_retention,
@@ -555,6 +593,8 @@ fn start_tasks(
         task!("witnesses", every(seconds), cosign);
     }
     task!("maintain", every(30), maintain);
+    task!("room", Duration::from_secs(1), room);
+    task!("storage", every(60), storage);
     for (i, tail) in config.tail.iter().enumerate() {
         let state = data.join(format!("state/tail-{i}.json"));
         let tailer = FileTailer::new(

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use obs_api::ApiState;
-use obs_archive::{Hour, Signal};
+use obs_archive::{Archive, Hour, Signal};
 use obs_collect::registry::Registry;
 use obs_collect::scrape::CollectionLog;
 use obs_ledger::{Collection, CollectionGap, MissedScrapes};
+use obs_ops::storage::StorageService;
+
+use super::room::Room;
 
 /// What a seal says of its hour's collection: what came in that hour and was not stored; for
 /// metrics also the scrapes. The other streams are pushed, nobody knows how much should have come.
@@ -114,6 +117,52 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
             state.upgrade().map_or(f64::NAN, |s| read(&s))
         });
     }
+}
+
+/// Gauges of the tiers.
+pub(super) fn register_storage(
+    registry: &Registry,
+    storage: &Arc<StorageService>,
+    room: &Arc<Room>,
+    archive: &Arc<Archive>,
+) {
+    for tier in ["warm", "cold"] {
+        for signal in Signal::ALL {
+            let labels = [("tier", tier), ("signal", signal.as_str())];
+            for (name, help, bytes) in [
+                ("vmobs_storage_tier_files", "Sealed files by tier.", false),
+                ("vmobs_storage_tier_bytes", "Bytes of sealed files by tier.", true),
+            ] {
+                let storage = Arc::clone(storage);
+                registry.gauge_callback(name, help, &labels, move || {
+                    let rows = storage.status().map(|s| s.rows).unwrap_or_default();
+                    let own = rows.iter().filter(|r| r.tier == tier && r.signal == signal.as_str());
+                    own.map(|r| if bytes { r.bytes } else { r.files } as f64).sum()
+                });
+            }
+        }
+    }
+    let backoff = Arc::clone(storage);
+    registry.gauge_callback(
+        "vmobs_storage_cold_backoff_level",
+        "Failures in a row of moving sealed files to the cold store.",
+        &[],
+        move || f64::from(backoff.backoff_level()),
+    );
+    let level = Arc::clone(room);
+    registry.gauge_callback(
+        "vmobs_storage_watermark",
+        "Room on the disk: 0 enough, 1 the oldest hours go, 2 new data is refused.",
+        &[],
+        move || f64::from(level.level() as u8),
+    );
+    let archive = Arc::clone(archive);
+    registry.gauge_callback(
+        "vmobs_storage_cold_cache_bytes",
+        "Bytes of cold files in the local cache.",
+        &[],
+        move || archive.cold().map_or(0.0, |c| c.cache_bytes() as f64),
+    );
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use obs_types::{
 };
 
 use super::engines::Engines;
+use super::room::Room;
 
 struct Counted<T: ?Sized> {
     inner: Arc<T>,
+    room: Arc<Room>,
     registry: Arc<Registry>,
     signal: &'static str,
     items: Counter,
@@ -32,6 +34,7 @@ impl<T: ?Sized> Counted<T> {
         let labels = [("signal", signal)];
         Self {
             inner,
+            room: Arc::clone(shared.room),
             registry: Arc::clone(registry),
             signal,
             items: registry.counter(
@@ -79,7 +82,7 @@ impl<T: ?Sized> Counted<T> {
 
 impl MetricSink for Counted<dyn MetricSink> {
     fn append(&self, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
-        self.count(self.inner.append(batch))
+        self.count(self.room.admit().and_then(|()| self.inner.append(batch)))
     }
 
     fn append_sent(&self, batch: &SentBatch<'_>) -> Result<IngestOutcome, IngestError> {
@@ -90,13 +93,13 @@ impl MetricSink for Counted<dyn MetricSink> {
 impl LogSink for Counted<dyn LogSink> {
     fn append(&self, mut records: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
         records.iter_mut().for_each(obs_logs::enrich);
-        self.count(self.inner.append(records))
+        self.count(self.room.admit().and_then(|()| self.inner.append(records)))
     }
 }
 
 impl TraceSink for Counted<dyn TraceSink> {
     fn append(&self, spans: Vec<SpanRecord>) -> Result<IngestOutcome, IngestError> {
-        self.count(self.inner.append(spans))
+        self.count(self.room.admit().and_then(|()| self.inner.append(spans)))
     }
 }
 
@@ -105,6 +108,8 @@ pub(super) struct Counts<'a> {
     pub(super) registry: &'a Arc<Registry>,
     pub(super) collection: &'a Arc<CollectionLog>,
     pub(super) clock: &'a Arc<dyn Clock>,
+    /// Whether anything is taken at all.
+    pub(super) room: &'a Arc<Room>,
 }
 
 pub(super) fn sinks(engines: &Engines, counts: &Counts<'_>) -> Sinks {

@@ -12,6 +12,7 @@ use obs_collect::host::HostCollector;
 use obs_collect::receivers::Sinks;
 use obs_ledger::Cosigners;
 use obs_notify::Notifier;
+use obs_ops::storage::{Done, StorageService};
 use obs_ops::{AlertStep, AnomalyService, SealService};
 use obs_rules::{AlertRecord, BookChange, StepContext};
 use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
@@ -19,6 +20,7 @@ use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 use super::anchors::Anchors;
 use super::engines::Engines;
 use super::held::Held;
+use super::room::Room;
 
 /// Threads that stop together.
 #[derive(Debug, Default)]
@@ -83,6 +85,8 @@ pub(super) struct World {
     pub sinks: Sinks,
     pub notifier: Arc<Notifier>,
     pub seals: Arc<SealService>,
+    pub storage: Arc<StorageService>,
+    pub room: Arc<Room>,
     pub anomalies: Arc<AnomalyService>,
     pub running_since: TimestampMs,
     pub hot_retention: DurationMs,
@@ -176,14 +180,15 @@ impl World {
 
     /// Seals hours that have ended.
     pub(super) fn seal(&self) {
-        if let Err(e) = self.seals.seal_due(self.now(), self.running_since) {
+        let sealed = || self.seals.seal_due(self.now(), self.running_since);
+        if let Err(e) = self.storage.changing(sealed) {
             tracing::error!(error = %e, "hour not sealed, it is tried again");
         }
     }
 
     /// Seals late data; runs more seldom than [`World::seal`], because it compares whole hours.
     pub(super) fn seal_late(&self) {
-        if let Err(e) = self.seals.seal_late() {
+        if let Err(e) = self.storage.changing(|| self.seals.seal_late()) {
             tracing::error!(error = %e, "late data not sealed, it is tried again");
         }
     }
@@ -216,8 +221,36 @@ impl World {
         }
     }
 
+    /// Moves and deletes sealed files as the policy says.
+    pub(super) fn storage(&self) {
+        match self.storage.step(self.now()) {
+            Ok(done) => told(&done, "policy"),
+            Err(e) => tracing::error!(
+                error = %e,
+                failures = self.storage.backoff_level(),
+                "sealed files not moved, they are tried again"
+            ),
+        }
+    }
+
+    /// Looks at the room on the disk, and makes some.
+    pub(super) fn room(&self) {
+        let missing = self.room.measure();
+        if missing == 0 {
+            return;
+        }
+        match self.storage.relieve(self.now(), missing) {
+            Ok(done) => told(&done, "room on the disk"),
+            Err(e) => tracing::error!(error = %e, "no room made, it is tried again"),
+        }
+    }
+
     /// Moves memory to blocks and lets old blocks go that are sealed.
     pub(super) fn maintain(&self) {
+        self.storage.changing(|| self.move_to_blocks());
+    }
+
+    fn move_to_blocks(&self) {
         let now = self.now();
         if let Err(e) = self.engines.metrics.maintain(now) {
             tracing::error!(error = %e, "metrics not moved to blocks, tried again");
@@ -234,7 +267,9 @@ impl World {
                 tracing::error!(error = %e, "old aggregates not removed, tried again");
             }
         }
-        let keep = hour_floor(now.saturating_sub(self.hot_retention));
+        // Only what is sealed, or a declared gap, may go.
+        let sealed = self.seals.sealed_until().unwrap_or(TimestampMs::MIN);
+        let keep = hour_floor(now.saturating_sub(self.hot_retention)).min(sealed);
         // The boundary moves first: from then on the archive answers for what is about to go.
         if self.engines.boundary.fetch_max(keep.0, Ordering::AcqRel) < keep.0 {
             let outcome = [
@@ -246,6 +281,19 @@ impl World {
                 tracing::error!(error, "old blocks not removed, tried again");
             }
         }
+    }
+}
+
+fn told(done: &Done, why: &str) {
+    if *done != Done::default() {
+        tracing::info!(
+            why,
+            moved = done.moved.len(),
+            deleted = done.deleted.len(),
+            kept = done.kept.len(),
+            bytes_freed = done.bytes_freed,
+            "sealed files moved or deleted"
+        );
     }
 }
 

@@ -16,5 +16,6 @@ mod import;
 mod ledger;
 mod prometheus_api;
 mod readme;
+mod storage;
 mod support;
 mod tour;

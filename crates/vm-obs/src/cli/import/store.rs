@@ -73,6 +73,7 @@ impl Store {
             config.origin(),
             LedgerMode::ReadWrite,
         ))?;
+        crate::storage::learn(&ledger, &engines.archive)?;
         let sealed = engines.archive.sealed_span(Signal::Metrics);
         Ok(Self {
             sealed: sealed.map(|(first, last)| (first.start(), last.end())),
@@ -196,6 +197,7 @@ impl Store {
     /// Day by day, so that there is progress to tell. What comes after the newest sample is left to
     /// the server: it declares the gap or seals on.
     fn seal(&self, first: TimestampMs, last: TimestampMs) -> anyhow::Result<usize> {
+        crate::storage::learn(&self.ledger, &self.engines.archive)?;
         let seals = SealService::open(SealSettings {
             data_dir: self.data.clone(),
             disk: Arc::clone(&self.disk),
