@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use crate::check::cargo;
+use crate::faults;
 
 /// Long runs that look for lost data and for alerts that stay silent.
 #[derive(Debug, Subcommand)]
@@ -37,6 +38,19 @@ pub(crate) enum Soak {
     /// Damage a small metrics store at every byte, with several patterns: noticed, set aside, the
     /// rest served
     Corruption,
+    /// Each system call of append, seal and anchor fails or kills the process once, under strace;
+    /// what was acknowledged must be there after the restart, and the folder must verify
+    Faults {
+        /// Every n-th call
+        #[arg(long, default_value_t = 1)]
+        stride: usize,
+        /// Calls of one kind, from the first
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+        /// The program [default: the debug build]
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
 }
 
 /// Measurements.
@@ -81,6 +95,14 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
             &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "alerts::"],
             &[("VMOBS_ALERTS", "all"), ("VMOBS_ALERT_SPEED", speed.to_string().as_str())],
         ),
+        Soak::Faults { stride, limit, binary } => {
+            let debug = target(root).join("debug/vm-obs");
+            anyhow::ensure!(
+                binary.is_some() || cargo(root, &["build", "-p", "vm-obs"], &[])?,
+                "vm-obs does not build"
+            );
+            faults::run(binary.as_ref().unwrap_or(&debug), (*stride).max(1), *limit)
+        }
         Soak::Corruption => cargo(
             root,
             &["test", "--release", "-p", "obs-metrics", "--test", "it", "--", "corruption::"],
@@ -89,10 +111,14 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
     }
 }
 
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(PathBuf::from(dir)))
+}
+
 pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
     let Bench::Peers(Peers::Metrics { arguments }) = bench;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |dir| root.join(PathBuf::from(dir)));
+    let target = target(root);
     let release = target.join("release/vm-obs");
     let debug = target.join("debug/vm-obs");
     let binary = if release.exists() {

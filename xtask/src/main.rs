@@ -7,6 +7,7 @@
 
 mod check;
 mod conformance;
+mod faults;
 mod layers;
 mod long_runs;
 

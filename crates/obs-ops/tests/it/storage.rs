@@ -61,13 +61,22 @@ fn sealed_hour() -> World {
 
 /// Everything that the archive answers: samples, lines, spans.
 fn answers(archive: &Archive) -> (Vec<String>, Vec<String>) {
+    answers_of(archive, archive, archive)
+}
+
+fn answers_of(
+    metrics: &dyn SeriesSource,
+    logs: &dyn LogSource,
+    traces: &dyn TraceSource,
+) -> (Vec<String>, Vec<String>) {
     let context = QueryContext::unlimited();
     let range = TimeRangeMs::new(START, START.saturating_add(DAY));
     let range_ns = obs_types::TimeRangeNs::new(range.start.to_ns(), range.end.to_ns());
     let mut out = Vec::new();
     let select = SeriesSelect { matchers: &[], range, function: None, step_ms: None };
-    for series in SeriesSource::select(archive, &select, &context).unwrap() {
-        out.push(format!("{:?}", series.unwrap()));
+    for series in metrics.select(&select, &context).unwrap() {
+        let series = series.unwrap();
+        out.push(format!("{:?} {:?} {:?}", series.labels, series.timestamps, series.values));
     }
     let select = LogSelect {
         matchers: &[],
@@ -77,16 +86,24 @@ fn answers(archive: &Archive) -> (Vec<String>, Vec<String>) {
         direction: Direction::Forward,
         limit: None,
     };
-    for run in LogSource::select(archive, &select, &context).unwrap() {
-        out.extend(run.unwrap().entries.into_iter().map(|e| format!("{e:?}")));
+    for run in logs.select(&select, &context).unwrap() {
+        let run = run.unwrap();
+        out.extend(run.entries.into_iter().map(|e| format!("{:?} {e:?}", run.labels)));
     }
-    for trace in
-        TraceSource::select(archive, &TraceSelect { range: range_ns, all_of: &[] }, &context)
-            .unwrap()
-    {
+    for trace in traces.select(&TraceSelect { range: range_ns, all_of: &[] }, &context).unwrap() {
         out.extend(trace.unwrap().spans.into_iter().map(|s| format!("{s:?}")));
     }
+    out.sort();
     (out, context.warnings.list())
+}
+
+#[test]
+fn engines_and_sealed_hours_give_the_same_answer() {
+    let world = sealed_hour();
+    let p = &world.parts;
+    let hot = answers_of(p.metrics.as_ref(), p.logs.as_ref(), p.traces.as_ref());
+    assert_eq!(answers(&p.archive), hot);
+    assert_eq!(hot.0.len(), 1 + 3 + 3, "{hot:?}");
 }
 
 fn local_files(world: &World) -> Vec<String> {
