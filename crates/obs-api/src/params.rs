@@ -38,6 +38,11 @@ impl Params {
         self.get(name).ok_or_else(|| ApiError::invalid(format!("parameter {name:?} is missing")))
     }
 
+    /// Whether a switch is on: there with a value that is not 0 or false.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|v| !matches!(v, "" | "0" | "false"))
+    }
+
     /// A whole number of at least `min`.
     pub(crate) fn number(&self, name: &str, min: usize) -> Result<Option<usize>, ApiError> {
         self.get(name)

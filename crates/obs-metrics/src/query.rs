@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 
 use obs_types::{
     AggregateAnswer, ExemplarSeries, LabelSet, Matcher, MemoryTracker, MetricMetadata,
-    QueryContext, SeriesData, SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
+    QueryContext, SeriesData, SeriesSelect, SeriesSource, SeriesStream, SourceError, TimeRangeMs,
 };
 
-use crate::block::{Block, BlockCursor};
+use crate::block::{Block, BlockCursor, BlockIndex};
 use crate::engine::MetricsEngine;
 use crate::index::{Index, intersect};
 use crate::series::Snapshot;
@@ -40,8 +40,12 @@ struct Selected<'a> {
     tombstones: Arc<Tombstones>,
     context: QueryContext,
     corrupt: &'a AtomicU64,
-    _held: HeldMemory,
+    /// Shared by the parts of one answer.
+    _held: Arc<HeldMemory>,
 }
+
+/// Below this a part is read in less time than a thread takes to start.
+const PART_SERIES_MIN: usize = 256;
 
 /// Gives memory back to the query when the answer is dropped.
 pub(crate) struct HeldMemory {
@@ -229,9 +233,19 @@ impl SeriesSource for MetricsEngine {
         context: &QueryContext,
     ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>
     {
+        let parts = self.select_parts(select, context, 1)?;
+        Ok(Box::new(parts.into_iter().flatten()))
+    }
+
+    fn select_parts<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+        parts_max: usize,
+    ) -> Result<Vec<SeriesStream<'a>>, SourceError> {
         let range = select.range;
         if range.is_empty() {
-            return Ok(Box::new(std::iter::empty()));
+            return Ok(Vec::new());
         }
         let mut held = HeldMemory::new(context);
         // The head first: what a flush moves meanwhile is then found twice, not never.
@@ -246,7 +260,7 @@ impl SeriesSource for MetricsEngine {
             }
         }
         let corrupt = &self.counters.sections_corrupt;
-        let mut cursors = Vec::new();
+        let mut blocks = Vec::new();
         let mut found = Vec::new();
         for block in self.blocks_in(range) {
             context.check()?;
@@ -254,22 +268,42 @@ impl SeriesSource for MetricsEngine {
             for position in index.index.select(select.matchers) {
                 let Some(labels) = index.labels(position) else { continue };
                 held.grow(labels.as_bytes().len() + size_of::<Found>())?;
-                found.push(Found { labels, place: Place::Block(cursors.len(), position) });
+                found.push(Found { labels, place: Place::Block(blocks.len(), position) });
             }
-            cursors.push(BlockCursor::new(block, index, &self.section_cache));
+            blocks.push((block, index));
         }
         found.append(&mut in_head);
         // Stable, and quick where it is sorted already, as in each block.
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(Box::new(Selected {
-            found: found.into_iter().peekable(),
-            cursors,
-            range,
-            tombstones: Arc::clone(&read(&self.tombstones)),
-            context: context.clone(),
-            corrupt,
-            _held: held,
-        }))
+        let (held, tombstones) = (Arc::new(held), Arc::clone(&read(&self.tombstones)));
+        let part = |found: Vec<Found>| -> SeriesStream<'a> {
+            let cursor = |(block, index): &(Arc<Block>, Arc<BlockIndex>)| {
+                BlockCursor::new(Arc::clone(block), Arc::clone(index), &self.section_cache)
+            };
+            Box::new(Selected {
+                found: found.into_iter().peekable(),
+                cursors: blocks.iter().map(cursor).collect(),
+                range,
+                tombstones: Arc::clone(&tombstones),
+                context: context.clone(),
+                corrupt,
+                _held: Arc::clone(&held),
+            })
+        };
+        let parts = parts_max.min(found.len() / PART_SERIES_MIN).max(1);
+        let size = found.len().div_ceil(parts);
+        let mut out = Vec::with_capacity(parts);
+        for _ in 1..parts {
+            // What was found of one series stays together.
+            let mut at = size.min(found.len());
+            while at < found.len() && found[at].labels == found[at - 1].labels {
+                at += 1;
+            }
+            let rest = found.split_off(at);
+            out.push(part(std::mem::replace(&mut found, rest)));
+        }
+        out.push(part(found));
+        Ok(out)
     }
 
     fn series(

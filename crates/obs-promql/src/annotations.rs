@@ -59,6 +59,11 @@ impl Annotations {
         self.entries.insert(message, Entry { pos, detail: Detail::None });
     }
 
+    /// Adds what another thread told about other series.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+    }
+
     pub(crate) fn warn(&mut self, message: impl AsRef<str>, pos: PosRange) {
         self.add(format!("PromQL warning: {}", message.as_ref()), pos);
     }

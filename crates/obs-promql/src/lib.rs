@@ -35,5 +35,6 @@ pub use printer::pretty;
 pub use text::{format_duration_ms, parse_duration_ms};
 pub use tree::tree_json;
 pub use value::{
-    MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, Value, VectorSample,
+    MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, TraceSpan, Value,
+    VectorSample,
 };

@@ -106,6 +106,26 @@ impl QueryTimings {
     }
 }
 
+/// A part of a query with what it took; the parts that it waited for below it.
+#[derive(Clone, Debug, Default)]
+pub struct TraceSpan {
+    pub message: String,
+    pub duration: Duration,
+    /// Of the result.
+    pub series: Option<u64>,
+    pub points: Option<u64>,
+    /// From the source, the children's included.
+    pub series_read: Option<u64>,
+    pub samples_read: Option<u64>,
+    pub children: Vec<TraceSpan>,
+}
+
+impl TraceSpan {
+    pub fn new(message: impl Into<String>, duration: Duration) -> Self {
+        Self { message: message.into(), duration, ..Self::default() }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct QueryResult {
     pub value: Value,
@@ -116,4 +136,6 @@ pub struct QueryResult {
     /// `(evaluation time, samples looked at)` of each step (`totalQueryableSamplesPerStep`); only
     /// of an engine [with step statistics](crate::Engine::with_step_stats).
     pub samples_per_step: Vec<(i64, u64)>,
+    /// Only of an engine [with tracing](crate::Engine::with_trace).
+    pub trace: Option<TraceSpan>,
 }

@@ -31,6 +31,31 @@ impl QueryLimits {
     };
 }
 
+/// Which language a query over metrics is read as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    PromQl,
+    /// VictoriaMetrics' extension of it.
+    MetricsQl,
+}
+
+impl Dialect {
+    pub const ALL: [Self; 2] = [Self::PromQl, Self::MetricsQl];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PromQl => "promql",
+            Self::MetricsQl => "metricsql",
+        }
+    }
+
+    /// By its name in lower case.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.as_str() == text)
+    }
+}
+
 /// One source per signal, the languages over them, and the limits: everything above asks here.
 #[expect(missing_debug_implementations, reason = "sources are not printable")]
 pub struct QueryFront {
@@ -43,6 +68,8 @@ pub struct QueryFront {
     /// Receipts by type, counted once each.
     pub receipt_counts: ReceiptCounts,
     limits: QueryLimits,
+    /// Of queries that name none; this node's own are PromQL.
+    dialect: Dialect,
 }
 
 impl QueryFront {
@@ -62,7 +89,14 @@ impl QueryFront {
             logql: obs_logql::Engine::new(obs_logql::EngineOptions::standard()),
             receipt_counts: ReceiptCounts::default(),
             limits,
+            dialect: Dialect::default(),
         }
+    }
+
+    /// The same front, with a dialect for queries that name none.
+    #[must_use]
+    pub fn with_dialect(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
     }
 
     pub fn now(&self) -> TimestampMs {
@@ -81,15 +115,23 @@ impl QueryFront {
         }
     }
 
-    /// The PromQL engine, with another lookback where one is asked for.
-    pub fn engine(&self, lookback: Option<DurationMs>) -> Cow<'_, PromEngine> {
-        match lookback {
-            None => Cow::Borrowed(&self.promql),
-            Some(lookback) => {
-                let options = self.promql.options().clone();
-                Cow::Owned(PromEngine::new(EngineOptions { lookback_ms: lookback.0, ..options }))
-            }
+    /// The engine for a user's query, with another lookback or in another dialect where one is
+    /// asked for.
+    pub fn engine(
+        &self,
+        lookback: Option<DurationMs>,
+        dialect: Option<Dialect>,
+    ) -> Cow<'_, PromEngine> {
+        let mut engine = Cow::Borrowed(&self.promql);
+        if let Some(lookback) = lookback {
+            let options = engine.options().clone();
+            engine =
+                Cow::Owned(PromEngine::new(EngineOptions { lookback_ms: lookback.0, ..options }));
         }
+        if dialect.unwrap_or(self.dialect) == Dialect::MetricsQl {
+            engine = Cow::Owned(engine.with_dialect(true));
+        }
+        engine
     }
 
     /// PromQL at one instant.

@@ -21,7 +21,7 @@ pub use categories::{Category, category_of};
 pub use check::check_expression;
 pub use correlate::{ReadLedger, gather};
 pub use filter::{Filter, FilterError};
-pub use front::{QueryFront, QueryLimits};
+pub use front::{Dialect, QueryFront, QueryLimits};
 pub use receipt_counts::ReceiptCounts;
 pub use receipts::{ReceiptQuery, select_receipts};
 pub use shorthand::{Shorthand, expand_shorthand};

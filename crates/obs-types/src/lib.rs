@@ -35,7 +35,7 @@ pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
 pub use metrics::{
     Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,
     STALE_NAN_BITS, SentBatch, SentLabels, SentSeries, SeriesData, SeriesSamples, SeriesSelect,
-    SeriesSource, is_stale, stale_nan,
+    SeriesSource, SeriesStream, is_stale, stale_nan,
 };
 pub use node::NodeName;
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};

@@ -150,6 +150,9 @@ impl SeriesData {
     }
 }
 
+/// Series as they are read, one at a time.
+pub type SeriesStream<'a> = Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>;
+
 /// Reads metrics. Implemented by the embedded engine, the archive, the merged front and fakes.
 pub trait SeriesSource: Send + Sync {
     /// Streams the matching series in any order, each label set once. Series without samples in
@@ -158,7 +161,18 @@ pub trait SeriesSource: Send + Sync {
         &'a self,
         select: &SeriesSelect<'_>,
         context: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>, SourceError>;
+    ) -> Result<SeriesStream<'a>, SourceError>;
+
+    /// The series of `select` in up to `parts_max` streams that may be read at the same time; one
+    /// after the other they are `select`'s. One stream where there is too little to share out.
+    fn select_parts<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+        _parts_max: usize,
+    ) -> Result<Vec<SeriesStream<'a>>, SourceError> {
+        Ok(vec![self.select(select, context)?])
+    }
 
     /// Label sets of the matching series with samples in the range; sorted, unique. Every set of
     /// `matcher_sets` is an alternative; none means all series.

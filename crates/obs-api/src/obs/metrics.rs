@@ -1,10 +1,11 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use obs_promql::{SampleValue, Value as PromValue};
-use obs_query::{Category, category_of, expand_shorthand, format_time};
+use obs_query::{Category, Dialect, category_of, expand_shorthand, format_time};
 use obs_types::{
     DurationMs, ErrorKind, LabelSet, METRIC_NAME, MetricKind, NodeName, QueryContext, TimeRangeMs,
     TimestampMs,
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::window;
 use crate::params::Params;
-use crate::prometheus::number;
+use crate::prometheus::{dialect, number, span_json};
 use crate::run::run;
 use crate::{ApiError, ApiState};
 
@@ -36,6 +37,9 @@ pub(crate) struct MetricRequest {
     pub start: TimestampMs,
     pub end: TimestampMs,
     pub step_ms: i64,
+    pub dialect: Option<Dialect>,
+    /// Adds what every part of the query took.
+    pub trace: bool,
 }
 
 impl MetricRequest {
@@ -56,7 +60,8 @@ impl MetricRequest {
         if step_ms <= 0 || span / step_ms > 11_000 {
             return Err(ApiError::invalid("step must be positive and give at most 11000 points"));
         }
-        Ok(Some(Self { query, start, end, step_ms }))
+        let (dialect, trace) = (dialect(params)?, params.flag("trace"));
+        Ok(Some(Self { query, start, end, step_ms, dialect, trace }))
     }
 }
 
@@ -133,7 +138,12 @@ pub(super) async fn explain(
     let text = promql.clone();
     let over = (request.start, request.end, request.step_ms);
     let explained = run(&state, None, move |s, context| {
-        Ok(s.front.engine(None).explain(s.front.metrics.as_ref(), &text, over, context)?)
+        Ok(s.front.engine(None, request.dialect).explain(
+            s.front.metrics.as_ref(),
+            &text,
+            over,
+            context,
+        )?)
     })
     .await?;
     let tree: Value = serde_json::from_str(&explained.to_json())
@@ -166,7 +176,12 @@ pub(crate) async fn find(state: &Arc<ApiState>, request: MetricRequest) -> Resul
     let promql = shorthand.as_ref().map_or_else(|| request.query.clone(), |s| s.promql.clone());
     let text = promql.clone();
     let result = run(state, None, move |s, context| {
-        Ok(s.front.range(&text, request.start, request.end, request.step_ms, context)?)
+        let mut engine = s.front.engine(None, request.dialect);
+        if request.trace {
+            engine = Cow::Owned(engine.with_trace());
+        }
+        let over = (request.start, request.end, request.step_ms);
+        Ok(engine.range(s.front.metrics.as_ref(), &text, over.0, over.1, over.2, context)?)
     })
     .await?;
     let series: Vec<Value> = match &result.value {
@@ -195,12 +210,16 @@ pub(crate) async fn find(state: &Arc<ApiState>, request: MetricRequest) -> Resul
             .collect(),
         PromValue::Scalar { .. } | PromValue::String { .. } | PromValue::Vector(_) => Vec::new(),
     };
-    Ok(json!({
+    let mut answer = json!({
         "query": promql,
         "shorthand": shorthand.map(|_| request.query),
         "series": series,
         "warnings": result.warnings,
-    }))
+    });
+    if let (Some(trace), Some(answer)) = (&result.trace, answer.as_object_mut()) {
+        answer.insert("trace".to_owned(), span_json(trace));
+    }
+    Ok(answer)
 }
 
 /// ENGINE 2.1's object for each node: its fields, or every metric of a category.

@@ -6,6 +6,8 @@ use super::{Field, Parameter, Route, get, post};
 const QUERY: Parameter = ("query", 'q', "string", "PromQL, or shorthand such as cpu_percent > 80");
 const TIME: Parameter = ("time", 'q', "string", "RFC 3339 or Unix seconds; now by default");
 const STEP: Parameter = ("step", 'q', "string", "distance of points: seconds or a duration");
+const INSTANT_STEP: Parameter =
+    ("step", 'q', "string", "in MetricsQL what 1i and a window that is not written stand for");
 const MATCH: Parameter = ("match[]", 'q', "string", "selector, repeatable");
 const START: Parameter = ("start", 'q', "string", "RFC 3339 or Unix seconds");
 const END: Parameter = ("end", 'q', "string", "RFC 3339 or Unix seconds, included");
@@ -14,12 +16,17 @@ const LIMIT: Parameter = ("limit", 'q', "integer", "most items of the answer, 0 
 const METRIC: Parameter = ("metric", 'q', "string", "metric name");
 const POOL: Parameter = ("scrapePool", 'q', "string", "job name");
 
+const DIALECT: Parameter =
+    ("dialect", 'q', "string", "promql or metricsql, instead of what is configured");
+
 /// What both kinds of query take.
-const EVALUATION: [Parameter; 4] = [
+const EVALUATION: [Parameter; 6] = [
     LIMIT,
     ("timeout", 'q', "string", "ends the query earlier than the server would"),
     ("lookback_delta", 'q', "string", "how old a sample may be, instead of 5m"),
     ("stats", 'q', "string", "any value adds what the query cost"),
+    ("trace", 'q', "boolean", "adds what every part of the query took"),
+    DIALECT,
 ];
 
 const DATA: [Field; 2] = [("status", "string"), ("data", "object")];
@@ -32,7 +39,7 @@ const fn data(path: &'static str, id: &'static str, summary: &'static str) -> Ro
 /// its body.
 pub(super) const ROUTES: &[Route] = &[
     data("/query", "query", "PromQL at one instant")
-        .parameters(&[&[QUERY, TIME], &EVALUATION])
+        .parameters(&[&[QUERY, TIME, INSTANT_STEP], &EVALUATION])
         .form(),
     data("/query_range", "queryRange", "PromQL over a range")
         .parameters(&[&[QUERY, STEP], &SPAN, &EVALUATION])
@@ -40,8 +47,12 @@ pub(super) const ROUTES: &[Route] = &[
     data("/query_exemplars", "queryExemplars", "Exemplars of the series that a query selects")
         .parameters(&[&[QUERY], &SPAN])
         .form(),
-    data("/format_query", "formatQuery", "The query, laid out").parameters(&[&[QUERY]]).form(),
-    data("/parse_query", "parseQuery", "The query as a tree").parameters(&[&[QUERY]]).form(),
+    data("/format_query", "formatQuery", "The query, laid out")
+        .parameters(&[&[QUERY, DIALECT]])
+        .form(),
+    data("/parse_query", "parseQuery", "The query as a tree")
+        .parameters(&[&[QUERY, DIALECT]])
+        .form(),
     data("/labels", "labels", "Label names").parameters(&[&[MATCH, LIMIT], &SPAN]).form(),
     data("/label/{name}/values", "labelValues", "Values of a label")
         .parameters(&[&[("name", 'p', "string", "label name"), MATCH, LIMIT], &SPAN]),

@@ -11,6 +11,8 @@ pub(super) const ROUTES: &[Route] = &[
                 ("query", 'q', "string", "PromQL, or shorthand such as cpu_percent > 80 for 5m"),
                 ("category", 'q', "string", "system, application, business, security or mesh"),
                 ("step", 'q', "string", "distance of points, a duration"),
+                ("dialect", 'q', "string", "promql or metricsql"),
+                ("trace", 'q', "boolean", "adds what every part of the query took"),
             ],
             &WINDOW,
         ])
@@ -19,6 +21,7 @@ pub(super) const ROUTES: &[Route] = &[
             ("query", "string"),
             ("series", "array"),
             ("warnings", "array"),
+            ("trace", "object"),
         ]),
     get("/obs/metrics/explain", "explainMetrics", "What a query would read, part by part")
         .parameters(&[
@@ -27,6 +30,7 @@ pub(super) const ROUTES: &[Route] = &[
                 ("metric", 'q', "string", "metric name"),
                 ("query", 'q', "string", "PromQL, or shorthand such as cpu_percent > 80 for 5m"),
                 ("step", 'q', "string", "distance of points, a duration"),
+                ("dialect", 'q', "string", "promql or metricsql"),
             ],
             &WINDOW,
         ])

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use std::sync::Arc;
 
-use obs_promql::{QueryResult, SampleValue, Value as PromValue};
+use obs_promql::{QueryResult, SampleValue, TraceSpan, Value as PromValue};
 use obs_types::{LabelSet, NativeHistogram};
 use serde_json::{Value, json};
 
@@ -97,6 +97,30 @@ fn column<T>(out: &mut String, name: &str, points: &[T], mut put: impl FnMut(&mu
     if !points.is_empty() {
         out.push(']');
     }
+}
+
+/// A part of a query as VictoriaMetrics writes it, with what was counted.
+pub(crate) fn span_json(span: &TraceSpan) -> Value {
+    let mut out = json!({
+        "duration_msec": (span.duration.as_secs_f64() * 1e6).round() / 1e3,
+        "message": span.message,
+    });
+    let counts = [
+        ("series", span.series),
+        ("points", span.points),
+        ("series_read", span.series_read),
+        ("samples_read", span.samples_read),
+    ];
+    if let Some(out) = out.as_object_mut() {
+        for (name, count) in counts {
+            out.extend(count.map(|n| (name.to_owned(), json!(n))));
+        }
+        if !span.children.is_empty() {
+            let children = span.children.iter().map(span_json).collect();
+            out.insert("children".to_owned(), Value::Array(children));
+        }
+    }
+    out
 }
 
 /// The `data` of a query's answer. `limit` (0: none) cuts the number of series and adds a warning;

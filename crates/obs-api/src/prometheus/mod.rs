@@ -20,12 +20,15 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use obs_query::Dialect;
 use obs_types::{ErrorKind, Matcher, TimeRangeMs, TimestampMs};
+
+use serde_json::Value;
 
 use crate::params::Params;
 use crate::{ApiError, ApiState, openapi};
 
-pub(crate) use encode::{histogram_json, labels_value, number};
+pub(crate) use encode::{histogram_json, labels_value, number, span_json};
 pub(crate) use federate::federate;
 pub(crate) use notifications::Notices;
 
@@ -89,6 +92,16 @@ async fn unknown(request: Request) -> Response {
 
 /// `{"status":"success","data":…}`, with warnings and infos where there are any.
 pub(crate) fn success(data: &str, warnings: &[String], infos: &[String]) -> Response {
+    success_with(data, warnings, infos, None)
+}
+
+/// [`success`] with the trace of a query.
+fn success_with(
+    data: &str,
+    warnings: &[String],
+    infos: &[String],
+    trace: Option<&Value>,
+) -> Response {
     let mut body = String::with_capacity(data.len() + 64);
     body.push_str(r#"{"status":"success","data":"#);
     body.push_str(data);
@@ -96,6 +109,9 @@ pub(crate) fn success(data: &str, warnings: &[String], infos: &[String]) -> Resp
         if !notes.is_empty() {
             body.push_str(&format!(",\"{name}\":{}", serde_json::json!(notes)));
         }
+    }
+    if let Some(trace) = trace {
+        body.push_str(&format!(",\"trace\":{trace}"));
     }
     body.push('}');
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
@@ -147,6 +163,18 @@ fn duration(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
         }
     };
     Ok(Some(ms))
+}
+
+/// The language that the request names.
+pub(crate) fn dialect(params: &Params) -> Result<Option<Dialect>, ApiError> {
+    let Some(text) = params.get("dialect") else { return Ok(None) };
+    Dialect::from_text(text).map(Some).ok_or_else(|| {
+        let known: Vec<&str> = Dialect::ALL.iter().map(|d| d.as_str()).collect();
+        ApiError::invalid(format!(
+            "invalid parameter \"dialect\": {text:?} is not one of {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// `match[]` selectors; `required` refuses none at all.

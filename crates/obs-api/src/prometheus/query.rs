@@ -1,13 +1,15 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
-use obs_promql::{EngineError, ParserOptions};
+use obs_promql::{EngineError, Expr, ParserOptions, TraceSpan};
+use obs_query::Dialect;
 use obs_types::{DurationMs, ErrorKind, TimestampMs};
 use serde_json::json;
 
-use super::{answer, duration, encode, success, time, window};
+use super::{answer, dialect, duration, encode, success, success_with, time, window};
 use crate::params::Params;
 use crate::query_log::{self, Asked, Timings};
 use crate::run::run;
@@ -48,6 +50,10 @@ struct Options {
     stats: bool,
     lookback: Option<DurationMs>,
     timeout: Option<Duration>,
+    dialect: Option<Dialect>,
+    /// Of an instant query in MetricsQL.
+    step: Option<DurationMs>,
+    trace: bool,
 }
 
 impl Options {
@@ -64,6 +70,9 @@ impl Options {
             stats: params.get("stats").is_some(),
             lookback: lookback.map(DurationMs),
             timeout: timeout(params)?,
+            dialect: dialect(params)?,
+            step: None,
+            trace: params.flag("trace"),
         })
     }
 }
@@ -79,7 +88,13 @@ async fn evaluate(
     let arrived = Instant::now();
     run(state, options.timeout, move |s, context| {
         let began = Instant::now();
-        let engine = s.front.engine(options.lookback);
+        let mut engine = s.front.engine(options.lookback, options.dialect);
+        if let Some(step) = options.step {
+            engine = Cow::Owned(engine.with_instant_step(step.0));
+        }
+        if options.trace {
+            engine = Cow::Owned(engine.with_trace());
+        }
         let (source, query) = (s.front.metrics.as_ref(), options.query.as_str());
         let result = match when {
             When::At(at) => engine.instant(source, query, at, context),
@@ -100,8 +115,16 @@ async fn evaluate(
         let result = result?;
         let mut warnings = result.warnings.clone();
         let stats = options.stats.then_some(timings);
+        let written = Instant::now();
         let data = encode::result(&result, options.limit, stats, &mut warnings);
-        Ok(success(&data, &warnings, &result.infos))
+        let trace = result.trace.map(|evaluated| {
+            let wait = TraceSpan::new("wait for a place", timings.queued);
+            let write = TraceSpan::new(format!("write {} bytes", data.len()), written.elapsed());
+            let mut all = TraceSpan::new("vm-obs", arrived.elapsed());
+            all.children = vec![wait, evaluated, write];
+            encode::span_json(&all)
+        });
+        Ok(success_with(&data, &warnings, &result.infos, trace.as_ref()))
     })
     .await
 }
@@ -113,7 +136,16 @@ pub(super) async fn instant(
 ) -> Response {
     let work = async {
         let at = time(&params, "time")?.unwrap_or_else(|| state.front.now());
-        evaluate(&state, Options::read(&params)?, When::At(at), asked).await
+        let mut options = Options::read(&params)?;
+        options.step = match duration(&params, "step")? {
+            Some(ms) if ms <= 0 => {
+                return Err(ApiError::invalid(
+                    "invalid parameter \"step\": it must be longer than 0",
+                ));
+            }
+            step => step.map(DurationMs),
+        };
+        evaluate(&state, options, When::At(at), asked).await
     };
     answer(work.await)
 }
@@ -158,8 +190,7 @@ pub(super) async fn range(
 pub(super) async fn exemplars(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = async {
         let range = window(&params)?;
-        let expr = obs_promql::parse(params.get("query").unwrap_or(""), &ParserOptions::default())
-            .map_err(|e| ApiError::invalid(e.to_string()))?;
+        let expr = parsed(&params, &own_options(&state))?;
         let sets: Vec<_> =
             obs_promql::selectors(&expr).into_iter().map(|s| s.matchers.clone()).collect();
         let series = run(&state, None, move |s, context| {
@@ -184,19 +215,33 @@ pub(super) async fn exemplars(State(state): State<Arc<ApiState>>, params: Params
     answer(work.await)
 }
 
-pub(super) async fn format(params: Params) -> Response {
+/// The query as a tree, in the dialect that the request names.
+fn parsed(params: &Params, otherwise: &ParserOptions) -> Result<Expr, ApiError> {
+    let metricsql = ParserOptions::metricsql();
+    let options = match dialect(params)? {
+        Some(Dialect::MetricsQl) => &metricsql,
+        Some(Dialect::PromQl) | None => otherwise,
+    };
+    obs_promql::parse(params.get("query").unwrap_or(""), options)
+        .map_err(|e| ApiError::new(ErrorKind::InvalidInput, e.to_string()))
+}
+
+/// What this server takes where the request names no dialect.
+fn own_options(state: &ApiState) -> ParserOptions {
+    state.front.engine(None, None).options().parser
+}
+
+pub(super) async fn format(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = || {
-        let expr = obs_promql::parse(params.get("query").unwrap_or(""), &ParserOptions::default())
-            .map_err(|e| ApiError::new(ErrorKind::InvalidInput, e.to_string()))?;
+        let expr = parsed(&params, &own_options(&state))?;
         Ok(success(&json!(obs_promql::pretty(&expr)).to_string(), &[], &[]))
     };
     answer(work())
 }
 
-pub(super) async fn parse(params: Params) -> Response {
+pub(super) async fn parse(State(state): State<Arc<ApiState>>, params: Params) -> Response {
     let work = || {
-        let expr = obs_promql::parse(params.get("query").unwrap_or(""), &ParserOptions::default())
-            .map_err(|e| ApiError::new(ErrorKind::InvalidInput, e.to_string()))?;
+        let expr = parsed(&params, &own_options(&state))?;
         Ok(success(&obs_promql::tree_json(&expr), &[], &[]))
     };
     answer(work())

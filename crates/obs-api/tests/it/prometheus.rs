@@ -234,3 +234,58 @@ fn browsers_of_other_origins_may_ask() {
     assert_eq!(head.status, 200);
     assert!(head.body.is_empty());
 }
+
+#[test]
+fn the_dialect_is_chosen_by_the_request() {
+    // `up` of b is 0, which the filter takes out and `default` puts back.
+    let query = "query=max(up%20%3E%201)%20by%20(job)%20default%207";
+    let refused = SHARED.get(&format!("/api/v1/query?{query}"));
+    assert_eq!(refused.status, 400);
+    let found = data(&format!("/api/v1/query?{query}&dialect=metricsql"));
+    assert_eq!(found["result"], json!([{"metric": {}, "value": [NOW_S, "7"]}]));
+    let steps = data("/api/v1/query?query=vector(2i)&dialect=metricsql&step=30");
+    assert_eq!(steps["result"][0]["value"][1], "60");
+    let windowless = "/api/v1/query_range?query=count(rate(up))&dialect=metricsql";
+    let range = data(&format!("{windowless}&start={}&end={NOW_S}&step=30", NOW_S - 30));
+    assert_eq!(range["result"][0]["values"][0][1], "2");
+    let tree = data("/api/v1/parse_query?query=rate(up)&dialect=metricsql");
+    assert_eq!(tree["func"]["name"], "rate");
+    let wrong = SHARED.get("/api/v1/query?query=up&dialect=sql");
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().contains("not one of promql, metricsql"), "{}", wrong.text());
+    assert_eq!(SHARED.get("/api/v1/query?query=1&step=0&dialect=metricsql").status, 400);
+}
+
+#[test]
+fn a_trace_says_what_every_part_took() {
+    let target = format!(
+        "/api/v1/query_range?query=sum(rate(up%5B1m%5D))%20%2B%201&start={}&end={NOW_S}&step=30",
+        NOW_S - 60
+    );
+    assert_eq!(SHARED.ok(&target).get("trace"), None);
+    let trace = SHARED.ok(&format!("{target}&trace=1"))["trace"].clone();
+    fn walk<'a>(span: &'a Value, out: &mut Vec<&'a Value>) {
+        out.push(span);
+        span["children"].as_array().into_iter().flatten().for_each(|c| walk(c, out));
+    }
+    let mut all = Vec::new();
+    walk(&trace, &mut all);
+    let named = |start: &str| {
+        let found = all.iter().find(|s| s["message"].as_str().unwrap().starts_with(start));
+        *found.unwrap_or_else(|| panic!("no {start} in {trace:#}"))
+    };
+    let aggregate = named("sum(");
+    let rate = named("rate(up[1m])");
+    assert_eq!(aggregate["children"][0], *rate);
+    assert_eq!((&aggregate["series"], &aggregate["points"]), (&json!(1), &json!(3)));
+    assert_eq!((&rate["series"], &rate["series_read"]), (&json!(2), &json!(2)));
+    assert!(rate["samples_read"].as_u64().unwrap() > 4, "{rate}");
+    named("wait for a place");
+    named("write ");
+    // A part takes at least as long as what it waited for.
+    for span in &all {
+        let children = span["children"].as_array().into_iter().flatten();
+        let sum: f64 = children.map(|c| c["duration_msec"].as_f64().unwrap()).sum();
+        assert!(span["duration_msec"].as_f64().unwrap() >= sum - 0.1, "{span:#}");
+    }
+}

@@ -31,6 +31,8 @@ pub struct EngineOptions {
     pub type_and_unit_labels: bool,
     /// Counts the samples of each step (`stats=all`).
     pub step_stats: bool,
+    /// Times every part of a query.
+    pub trace: bool,
     /// The step of an instant query in MetricsQL: `1i`, windows that are not written.
     pub instant_step_ms: i64,
     pub parser: ParserOptions,
@@ -46,6 +48,7 @@ impl Default for EngineOptions {
             use_start_timestamps: false,
             type_and_unit_labels: false,
             step_stats: false,
+            trace: false,
             instant_step_ms: 300_000,
             parser: ParserOptions::default(),
         }
@@ -71,6 +74,12 @@ impl Engine {
     #[must_use]
     pub fn with_step_stats(&self) -> Self {
         Self { options: EngineOptions { step_stats: true, ..self.options.clone() } }
+    }
+
+    /// The same engine, which also fills [`QueryResult::trace`].
+    #[must_use]
+    pub fn with_trace(&self) -> Self {
+        Self { options: EngineOptions { trace: true, ..self.options.clone() } }
     }
 
     /// The same engine for VictoriaMetrics' dialect, or for PromQL.
@@ -153,6 +162,7 @@ impl Engine {
                 infos: Vec::new(),
                 stats: QueryStats::default(),
                 samples_per_step: Vec::new(),
+                trace: None,
             });
         }
         let mut ev = Evaluator::new(&self.options, source, context);

@@ -16,6 +16,7 @@ mod engine;
 mod extra_aggregate;
 mod info;
 mod matching;
+mod parallel;
 mod range_call;
 mod relabel;
 mod rollup;
@@ -24,6 +25,7 @@ mod series;
 mod transform;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use obs_types::{LabelSet, METRIC_NAME, MemoryTracker, QueryContext, SeriesSource};
 
@@ -37,7 +39,7 @@ pub(crate) use series::{
 
 use crate::annotations::Annotations;
 use crate::ast::*;
-use crate::{EngineError, QueryResult, QueryStats, Value};
+use crate::{EngineError, QueryResult, QueryStats, TraceSpan, Value};
 
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
@@ -58,6 +60,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) stats: QueryStats,
     /// Samples held by values that are alive.
     samples: usize,
+    /// What an evaluator for another thread began with.
+    samples_at_start: usize,
     samples_max: usize,
     pub(crate) memory: Held<'a>,
     pub(crate) counted: Counted,
@@ -67,6 +71,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) whole_buckets: bool,
     /// The operator between vectors that is evaluated next keeps the names (MetricsQL).
     keep_names: bool,
+    /// Parts that are done, of the part that is being evaluated (tracing).
+    spans: Vec<TraceSpan>,
 }
 
 /// What a float sample occupies.
@@ -127,12 +133,14 @@ impl<'a> Evaluator<'a> {
             annos: Annotations::default(),
             stats: QueryStats::default(),
             samples: 0,
+            samples_at_start: 0,
             samples_max: options.samples_max.min(context.samples_max),
             memory: Held { tracker: &context.memory, bytes: 0 },
             counted: Counted::default(),
             hist_stats: false,
             whole_buckets: false,
             keep_names: false,
+            spans: Vec::new(),
         }
     }
 
@@ -169,7 +177,18 @@ impl<'a> Evaluator<'a> {
             let counts = self.counted.by_step.into_iter().chain(std::iter::repeat(0));
             samples_per_step = steps.iter().zip(counts).collect();
         }
-        QueryResult { value, warnings, infos, stats, samples_per_step }
+        let trace = self.options.trace.then(|| {
+            let range = format!("from {} to {} by {} ms", steps.start, steps.end, steps.step);
+            let t = &stats.timings;
+            let mut span = TraceSpan::new(format!("evaluate {query} {range}"), t.total);
+            (span.series_read, span.samples_read) =
+                (Some(stats.series_read), Some(stats.samples_read));
+            span.children.push(TraceSpan::new("prepare", t.preparation));
+            span.children.extend(self.spans);
+            span.children.push(TraceSpan::new("sort", t.result_sort));
+            span
+        });
+        QueryResult { value, warnings, infos, stats, samples_per_step, trace }
     }
 
     /// Counts `n` more samples as held.
@@ -243,6 +262,34 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn eval(&mut self, e: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
+        if self.options.trace && !matches!(e.kind, ExprKind::Number(_) | ExprKind::Paren(_)) {
+            return self.traced(e, steps);
+        }
+        self.eval_node(e, steps)
+    }
+
+    fn traced(&mut self, e: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
+        let before = self.stats;
+        let siblings = std::mem::take(&mut self.spans);
+        let begin = Instant::now();
+        let result = self.eval_node(e, steps);
+        let children = std::mem::replace(&mut self.spans, siblings);
+        let mut span = TraceSpan::new(e.to_string(), begin.elapsed());
+        span.children = children;
+        let read = self.stats.series_read - before.series_read;
+        if read > 0 {
+            span.series_read = Some(read);
+            span.samples_read = Some(self.stats.samples_read - before.samples_read);
+        }
+        if let Ok(matrix) = &result {
+            span.series = Some(matrix.len() as u64);
+            span.points = Some(total(matrix) as u64);
+        }
+        self.spans.push(span);
+        result
+    }
+
+    fn eval_node(&mut self, e: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
         self.check()?;
         if steps.end < steps.start {
             return Ok(Vec::new());

@@ -120,7 +120,7 @@ impl Evaluator<'_> {
         let times: Vec<i64> = steps.iter().collect();
         let ends: Vec<i64> = times.iter().map(|t| data_time(at_modifier, offset, *t)).collect();
         let grid = Grid { steps: &times, ends: &ends, range_ms };
-        let mut run = RangeRun {
+        let new_run = || RangeRun {
             name,
             function,
             pos,
@@ -135,11 +135,10 @@ impl Evaluator<'_> {
             windows_of: Vec::new(),
         };
         let mut out = Vec::new();
-        let mut each = |ev: &mut Self, data: SeriesData, input_drop: bool| {
-            let mut s = ev.over_windows(&mut run, data)?;
+        let one = |ev: &mut Evaluator<'_>, run: &mut RangeRun<'_>, data, input_drop: bool| {
+            let mut s = ev.over_windows(run, data)?;
             s.drop_name = !keeps_name || input_drop;
-            out.extend((s.len() > 0).then_some(s));
-            Ok::<_, EngineError>(())
+            Ok::<_, EngineError>((s.len() > 0).then_some(s))
         };
         match &arg.kind {
             ExprKind::Matrix(m) => {
@@ -154,9 +153,9 @@ impl Evaluator<'_> {
                 } else {
                     let span = self.range_span(m, steps);
                     let hints = (Some(name), steps.step);
-                    self.fetch_selector(v, span, hints, |ev, mut data| {
+                    out = self.map_series(v, span, hints, new_run, |ev, run, mut data| {
                         super::selector::drop_stale(&mut data);
-                        each(ev, data, false)
+                        one(ev, run, data, false)
                     })?;
                 }
             }
@@ -168,9 +167,10 @@ impl Evaluator<'_> {
                 self.counted = counted;
                 let matrix = matrix?;
                 let held = total(&matrix);
+                let mut run = new_run();
                 for s in matrix {
                     let (data, drop_name) = columns(s);
-                    each(self, data, drop_name)?;
+                    out.extend(one(self, &mut run, data, drop_name)?);
                 }
                 self.release(held);
             }

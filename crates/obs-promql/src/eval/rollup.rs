@@ -212,11 +212,10 @@ impl Evaluator<'_> {
         v: &VectorSelector,
         data: &SeriesData,
         steps: Steps,
-        out: &mut Matrix,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Series>, EngineError> {
         let ends: Vec<(i64, i64)> =
             steps.iter().map(|t| (t, data_time(v.at, v.offset.millis(), t))).collect();
-        let Some((before, function)) = rollup::find("default_rollup") else { return Ok(()) };
+        let Some((before, function)) = rollup::find("default_rollup") else { return Ok(None) };
         let run = Run {
             parts: &[Part::new(None, before, function)],
             scalars: &[],
@@ -227,7 +226,9 @@ impl Evaluator<'_> {
             keeps_name: true,
             lookback: self.options.lookback_ms,
         };
-        self.roll_up(&run, data, false, out)
+        let mut out = Vec::new();
+        self.roll_up(&run, data, false, &mut out)?;
+        Ok(out.pop())
     }
 
     fn roll_up(

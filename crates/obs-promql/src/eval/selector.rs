@@ -103,19 +103,28 @@ impl Evaluator<'_> {
             step_ms: Some(step),
         };
         for series in self.source.select(&select, self.context)? {
-            self.check()?;
-            let mut series = series?;
-            if self.hist_stats && !self.whole_buckets {
-                settle_hints(&mut series.histograms);
-            }
-            self.stats.series_read += 1;
-            self.stats.samples_read += series.sample_count() as u64;
-            let histograms: usize = series.histograms.values.iter().map(|h| h.size_bytes()).sum();
-            let bytes = series.timestamps.len() * 16 + histograms;
-            self.memory.grow(bytes)?;
-            each(self, series)?;
-            self.memory.shrink(bytes);
+            self.take(series?, &mut each)?;
         }
+        Ok(())
+    }
+
+    /// Hands over a series that was read.
+    pub(super) fn take(
+        &mut self,
+        mut series: SeriesData,
+        each: impl FnOnce(&mut Self, SeriesData) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        self.check()?;
+        if self.hist_stats && !self.whole_buckets {
+            settle_hints(&mut series.histograms);
+        }
+        self.stats.series_read += 1;
+        self.stats.samples_read += series.sample_count() as u64;
+        let histograms: usize = series.histograms.values.iter().map(|h| h.size_bytes()).sum();
+        let bytes = series.timestamps.len() * 16 + histograms;
+        self.memory.grow(bytes)?;
+        each(self, series)?;
+        self.memory.shrink(bytes);
         Ok(())
     }
 
@@ -195,21 +204,26 @@ impl Evaluator<'_> {
         } else if let Some(out) = self.instants_of_aggregates(v, steps)? {
             return Ok(out);
         }
-        let mut out = Vec::new();
-        self.fetch_selector(v, span, (None, steps.step), |ev, data| {
-            if ev.metricsql() && !v.smoothed && data.histograms.values.is_empty() {
-                return ev.default_rollup(v, &data, steps, &mut out);
-            }
-            let s = if v.smoothed {
-                ev.smooth(v, data, steps)
-            } else {
-                ev.look_up(&data, steps, (v.at, v.offset.millis()), false)?
-            };
-            ev.hold(s.len())?;
-            ev.count_points(&s, steps);
-            out.extend((s.len() > 0).then_some(s));
-            Ok(())
-        })?;
+        let hints = (None, steps.step);
+        let mut out = self.map_series(
+            v,
+            span,
+            hints,
+            || (),
+            |ev, (), data| {
+                if ev.metricsql() && !v.smoothed && data.histograms.values.is_empty() {
+                    return ev.default_rollup(v, &data, steps);
+                }
+                let s = if v.smoothed {
+                    ev.smooth(v, data, steps)
+                } else {
+                    ev.look_up(&data, steps, (v.at, v.offset.millis()), false)?
+                };
+                ev.hold(s.len())?;
+                ev.count_points(&s, steps);
+                Ok((s.len() > 0).then_some(s))
+            },
+        )?;
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(out)
     }

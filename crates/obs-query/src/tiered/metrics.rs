@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use obs_types::{
     AggregateAnswer, ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData,
-    SeriesSelect, SeriesSource, SourceError, TimeRangeMs,
+    SeriesSelect, SeriesSource, SeriesStream, SourceError, TimeRangeMs,
 };
 
 use super::{Boundary, Tiers};
@@ -88,6 +88,20 @@ impl SeriesSource for TieredMetrics {
         }
         merged.extend(before.into_values());
         Ok(Box::new(merged.into_iter().map(Ok)))
+    }
+
+    fn select_parts<'a>(
+        &'a self,
+        select: &SeriesSelect<'_>,
+        context: &QueryContext,
+        parts_max: usize,
+    ) -> Result<Vec<SeriesStream<'a>>, SourceError> {
+        let (old, new) = self.0.split(select.range);
+        if old.is_empty() {
+            let hot = SeriesSelect { range: new, ..select.clone() };
+            return self.0.hot.select_parts(&hot, context, parts_max);
+        }
+        Ok(vec![self.select(select, context)?])
     }
 
     fn series(

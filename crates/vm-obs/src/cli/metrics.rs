@@ -39,6 +39,12 @@ pub(crate) struct QueryArgs {
     /// Distance between points, such as 30s [default: fits the window]
     #[arg(long, value_name = "DURATION")]
     step: Option<String>,
+    /// Language of the query: promql or metricsql [default: as the server is configured]
+    #[arg(long, value_parser = ["promql", "metricsql"])]
+    dialect: Option<String>,
+    /// Show what every part of the query took instead of its values
+    #[arg(long)]
+    trace: bool,
     #[command(flatten)]
     ask: AskWindow,
 }
@@ -84,10 +90,20 @@ async fn query(args: &QueryArgs, client: &Client, out: &mut Out) -> anyhow::Resu
     put(&mut parameters, "query", args.query.as_deref());
     put(&mut parameters, "category", args.category.as_deref());
     put(&mut parameters, "step", args.step.as_deref());
+    put(&mut parameters, "dialect", args.dialect.as_deref());
+    put(&mut parameters, "trace", args.trace.then_some("1"));
     parameters.extend(args.ask.window.parameters("1h"));
     let answer = client.get("/obs/metrics", &parameters).await?;
     if args.ask.format.format == Format::Json {
         return Ok(out.line(answer.text.trim_end())?);
+    }
+    if args.trace {
+        let mut table = Table::new(&[">ms", "part", ">series", ">points", ">samples read"]);
+        if let Some(root) = answer.json.get("trace") {
+            traced(root, 0, &mut table);
+        }
+        let none = "give --metric or --query to trace one";
+        return Ok(table.write(args.ask.format.format, none, out)?);
     }
     if args.metric.is_none() && args.query.is_none() {
         return Ok(snapshots(&answer.json).write(
@@ -125,6 +141,21 @@ async fn explain(args: &ExplainArgs, client: &Client, out: &mut Out) -> anyhow::
         explained(root, 0, &mut table);
     }
     Ok(table.write(format, "the query reads nothing", out)?)
+}
+
+/// One row per part of the evaluation, what it waited for indented below.
+fn traced(span: &Value, depth: usize, table: &mut Table) {
+    let ms = span.get("duration_msec").and_then(Value::as_f64).unwrap_or(0.0);
+    table.row([
+        format!("{ms:.3}"),
+        format!("{}{}", "  ".repeat(depth), human::text(span, "message")),
+        span.get("series").map_or_else(String::new, |v| human::cell(Some(v))),
+        span.get("points").map_or_else(String::new, |v| human::cell(Some(v))),
+        span.get("samples_read").map_or_else(String::new, |v| human::cell(Some(v))),
+    ]);
+    for child in human::list(span, "children") {
+        traced(child, depth + 1, table);
+    }
 }
 
 /// One row per node of the query's tree, children indented below.

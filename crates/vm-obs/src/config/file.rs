@@ -79,6 +79,9 @@ pub(crate) struct FileForm {
     /// somebody outside notices silence. `url_file` holds the address where it is a secret.
     /// Example: `heartbeat: {url_file: /etc/vm-obs/heartbeat.url, every: 1m}`
     heartbeat: Option<HeartbeatForm>,
+    /// Language of metric queries that name none: promql or metricsql. Rules are PromQL.
+    /// Example: `promql_dialect: metricsql`
+    promql_dialect: Option<String>,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
     /// Who may use the MCP server at `/mcp`, and for what.
@@ -204,6 +207,11 @@ impl FileForm {
         if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
             bail!("query_concurrency_max: {query_concurrency_max} is not 1 to {QUERY_PLACES_MAX}");
         }
+        let promql_dialect = match self.promql_dialect.as_deref() {
+            None => obs_query::Dialect::default(),
+            Some(text) => obs_query::Dialect::from_text(text)
+                .with_context(|| format!("promql_dialect: {text:?} is not promql or metricsql"))?,
+        };
         let tail = self
             .tail
             .into_iter()
@@ -256,6 +264,7 @@ impl FileForm {
                 self.query_timeout.as_deref().unwrap_or("2m"),
             )?,
             heartbeat: self.heartbeat.map(|h| h.check(folder)).transpose()?,
+            promql_dialect,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             mcp: McpAccess {
                 token_file: self.mcp.token_file.map(here),
@@ -303,6 +312,7 @@ mod tests {
             ("heartbeat: {every: 1m}\n", ["heartbeat", "url_file"]),
             ("heartbeat: {url: 'ftp://x'}\n", ["heartbeat", "http"]),
             ("query_timeout: 0s\n", ["query_timeout", "longer than 0"]),
+            ("promql_dialect: sql\n", ["promql_dialect", "promql or metricsql"]),
         ] {
             let e = format!("{:#}", Config::parse(text, Path::new(".")).unwrap_err());
             assert!(wants.iter().all(|w| e.contains(w)), "{e}");

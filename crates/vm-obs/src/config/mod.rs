@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub query_log_file: Option<PathBuf>,
     pub query_concurrency_max: usize,
     pub query_timeout: DurationMs,
+    pub promql_dialect: obs_query::Dialect,
     pub watches: Vec<obs_ops::Watch>,
     pub mcp: McpAccess,
     pub heartbeat: Option<Heartbeat>,

@@ -28,6 +28,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::serve::ListenerExt as _;
 use obs_analysis::slo::parse_slo_file;
 use obs_api::{ApiOptions, ApiState, DemoControl, QueryLog, Runbook, ServerInfo};
 use obs_collect::host::HostCollector;
@@ -383,7 +384,7 @@ async fn serve(
         ..QueryLimits::STANDARD
     };
     let state = Arc::new(ApiState {
-        front: engines.front(&clock, limits),
+        front: engines.front(&clock, limits).with_dialect(config.promql_dialect),
         clock: Arc::clone(&clock),
         disk: Arc::clone(&disk),
         metrics: engines.metrics.clone(),
@@ -460,6 +461,12 @@ async fn serve(
                 let _stopped = stopped.wait_for(|s| *s).await;
             };
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            // A large answer is several writes, the later of which must not wait for the reader.
+            let listener = listener.tap_io(|stream| {
+                if let Err(e) = stream.set_nodelay(true) {
+                    tracing::debug!(error = %e, "cannot set TCP_NODELAY");
+                }
+            });
             axum::serve(listener, service).with_graceful_shutdown(signal).await
         }));
     }
