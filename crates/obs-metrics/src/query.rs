@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use obs_types::{
     AggregateAnswer, ExemplarSeries, LabelSet, Matcher, MemoryTracker, MetricMetadata,
-    QueryContext, SeriesData, SeriesSelect, SeriesSource, SeriesStream, SourceError, TimeRangeMs,
+    NEWEST_SAMPLE, QueryContext, SeriesData, SeriesSelect, SeriesSource, SeriesStream, SourceError,
+    TimeRangeMs,
 };
 
 use crate::block::{Block, BlockCursor, BlockIndex};
@@ -29,6 +30,8 @@ enum Place {
     /// Position in the cursor list and of the series in the block.
     Block(usize, u32),
     Head(Snapshot),
+    /// All that is wanted of the series.
+    Newest(i64, f64),
 }
 
 /// The answer of `select`: decodes one series per step.
@@ -40,6 +43,9 @@ struct Selected<'a> {
     tombstones: Arc<Tombstones>,
     context: QueryContext,
     corrupt: &'a AtomicU64,
+    /// Only the newest sample of a series is wanted; `older` is scratch for what else it has.
+    newest: bool,
+    older: Vec<Place>,
     /// Shared by the parts of one answer.
     _held: Arc<HeldMemory>,
 }
@@ -89,19 +95,27 @@ impl Selected<'_> {
     /// The series of `first`, with what else was found of it.
     fn load(&mut self, first: Found) -> Result<SeriesData, SourceError> {
         self.context.check()?;
-        let end = self.range.end.0;
         let Found { labels, mut place } = first;
         let mut data = SeriesData { labels, ..SeriesData::default() };
-        loop {
-            match place {
-                Place::Head(snapshot) => snapshot.decode(self.range.start.0, end, &mut data),
-                Place::Block(at, position) => {
-                    let start = self.range.start.0.max(self.tombstones.floor());
-                    if let Some(cursor) = self.cursors.get_mut(at) {
-                        cursor.read(position, start, end, &mut data, self.corrupt)?;
-                    }
-                }
+        if self.newest {
+            // The head comes last; what blocks hold is older.
+            while let Some(next) = self.found.next_if(|next| next.labels == data.labels) {
+                self.older.push(std::mem::replace(&mut place, next.place));
             }
+            if let Place::Newest(t, v) = place {
+                self.older.clear();
+                data.timestamps.push(t);
+                data.values.push(v);
+                self.tombstones.apply(&mut data);
+                return Ok(data);
+            }
+        }
+        let older = std::mem::take(&mut self.older);
+        for place in older {
+            self.read(place, &mut data)?;
+        }
+        loop {
+            self.read(place, &mut data)?;
             match self.found.next_if(|next| next.labels == data.labels) {
                 Some(next) => place = next.place,
                 None => break,
@@ -114,6 +128,24 @@ impl Selected<'_> {
         self.context.memory.grow(bytes)?;
         self.context.memory.shrink(bytes);
         Ok(data)
+    }
+
+    fn read(&mut self, place: Place, data: &mut SeriesData) -> Result<(), SourceError> {
+        let end = self.range.end.0;
+        match place {
+            Place::Head(snapshot) => snapshot.decode(self.range.start.0, end, data),
+            Place::Newest(t, v) => {
+                data.timestamps.push(t);
+                data.values.push(v);
+            }
+            Place::Block(at, position) => {
+                let start = self.range.start.0.max(self.tombstones.floor());
+                if let Some(cursor) = self.cursors.get_mut(at) {
+                    cursor.read(position, start, end, data, self.corrupt)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -203,6 +235,22 @@ impl MetricsEngine {
     }
 }
 
+impl MetricsEngine {
+    /// Whether at most `series_max` series match and all that is needed to find them is in memory:
+    /// reading them is then over sooner than handing the work to another thread takes.
+    pub fn at_hand(&self, matchers: &[Matcher], range: TimeRangeMs, series_max: usize) -> bool {
+        let mut count = self.head.with_index(|head| head.index.select(matchers).len());
+        for block in self.blocks_in(range) {
+            if count > series_max {
+                return false;
+            }
+            let Some(index) = self.index_cache.loaded(&block) else { return false };
+            count = count.max(index.index.select(matchers).len());
+        }
+        count <= series_max
+    }
+}
+
 type HasSamples<'a> = dyn FnMut(u32) -> Result<bool, SourceError> + 'a;
 
 /// Series of the index that fulfil some set of matchers; no sets mean all.
@@ -250,9 +298,19 @@ impl SeriesSource for MetricsEngine {
         let mut held = HeldMemory::new(context);
         // The head first: what a flush moves meanwhile is then found twice, not never.
         let mut in_head = Vec::new();
+        let newest = select.function == Some(NEWEST_SAMPLE);
         for series in self.head.select(select.matchers) {
             context.check()?;
-            let snapshot = lock(&series.state).snapshot(range.start.0, range.end.0);
+            let state = lock(&series.state);
+            if newest && let Some((t, v)) = state.newest(range.start.0, range.end.0) {
+                drop(state);
+                held.grow(size_of::<Found>())?;
+                let place = Place::Newest(t, v);
+                in_head.push(Found { labels: series.labels.clone(), place });
+                continue;
+            }
+            let snapshot = state.snapshot(range.start.0, range.end.0);
+            drop(state);
             if !snapshot.is_empty() {
                 held.grow(snapshot.byte_len() + size_of::<Found>())?;
                 let place = Place::Head(snapshot);
@@ -287,6 +345,8 @@ impl SeriesSource for MetricsEngine {
                 tombstones: Arc::clone(&tombstones),
                 context: context.clone(),
                 corrupt,
+                newest,
+                older: Vec::new(),
                 _held: Arc::clone(&held),
             })
         };

@@ -331,6 +331,13 @@ impl State {
         spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
+    /// The newest sample of all, if it is a float that needs no decoding and lies in `[start, end)`.
+    pub(crate) fn newest(&self, start: i64, end: i64) -> Option<(i64, f64)> {
+        let open = self.open.as_ref().filter(|o| o.max_t == self.last_t)?;
+        let inside = start <= open.max_t && open.max_t < end;
+        inside.then(|| (open.max_t, f64::from_bits(open.last_value())))
+    }
+
     /// Copies what overlaps `[start, end)`; chunks are shared, not copied.
     pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
         let mut out = Snapshot::default();

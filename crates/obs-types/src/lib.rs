@@ -34,8 +34,8 @@ pub use logs::{
 pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
 pub use metrics::{
     Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,
-    STALE_NAN_BITS, SentBatch, SentLabels, SentSeries, SeriesData, SeriesSamples, SeriesSelect,
-    SeriesSource, SeriesStream, is_stale, stale_nan,
+    NEWEST_SAMPLE, STALE_NAN_BITS, SentBatch, SentLabels, SentSeries, SeriesData, SeriesSamples,
+    SeriesSelect, SeriesSource, SeriesStream, is_stale, stale_nan,
 };
 pub use node::NodeName;
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};

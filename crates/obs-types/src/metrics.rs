@@ -150,6 +150,10 @@ impl SeriesData {
     }
 }
 
+/// As [`SeriesSelect::function`]: only the newest sample of each series in the range is looked at.
+/// A source may give more.
+pub const NEWEST_SAMPLE: &str = "newest sample";
+
 /// Series as they are read, one at a time.
 pub type SeriesStream<'a> = Box<dyn Iterator<Item = Result<SeriesData, SourceError>> + Send + 'a>;
 

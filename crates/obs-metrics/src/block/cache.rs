@@ -46,6 +46,12 @@ impl IndexCache {
         Ok(index)
     }
 
+    /// What is in memory already.
+    pub(crate) fn loaded(&self, block: &Block) -> Option<Arc<BlockIndex>> {
+        let entries = lock(&self.entries);
+        entries.iter().find(|(uid, _)| *uid == block.uid).map(|(_, index)| Arc::clone(index))
+    }
+
     pub(crate) fn forget(&self, uid: u64) {
         lock(&self.entries).retain(|(u, _)| *u != uid);
     }

@@ -8,6 +8,7 @@ mod engine;
 mod faults;
 mod merge;
 mod model;
+mod parts;
 mod snapshot;
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ fn range_fn(name: &str) -> Option<RangeFn> {
         "changes" => pairs::changes,
         "deriv" => trend::deriv,
         "predict_linear" => trend::predict_linear,
-        "double_exponential_smoothing" => trend::double_exponential_smoothing,
+        "double_exponential_smoothing" | "holt_winters" => trend::double_exponential_smoothing,
         "avg_over_time" => over_time::avg,
         "sum_over_time" => over_time::sum,
         "count_over_time" => over_time::count,

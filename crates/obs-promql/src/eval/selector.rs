@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use obs_types::{
-    CounterResetHint, HistogramColumn, Matcher, SeriesData, SeriesSelect, TimeRangeMs, TimestampMs,
-    is_stale, matches_all,
+    CounterResetHint, HistogramColumn, Matcher, NEWEST_SAMPLE, SeriesData, SeriesSelect,
+    TimeRangeMs, TimestampMs, is_stale, matches_all,
 };
 
 use super::{Evaluator, Hist, Matrix, Series, Steps, failed};
@@ -114,7 +114,9 @@ impl Evaluator<'_> {
         mut series: SeriesData,
         each: impl FnOnce(&mut Self, SeriesData) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        self.check()?;
+        if self.stats.series_read % 16 == 0 {
+            self.check()?;
+        }
         if self.hist_stats && !self.whole_buckets {
             settle_hints(&mut series.histograms);
         }
@@ -204,7 +206,8 @@ impl Evaluator<'_> {
         } else if let Some(out) = self.instants_of_aggregates(v, steps)? {
             return Ok(out);
         }
-        let hints = (None, steps.step);
+        let newest = steps.is_instant() && !v.smoothed && !self.metricsql();
+        let hints = (newest.then_some(NEWEST_SAMPLE), steps.step);
         let mut out = self.map_series(
             v,
             span,

@@ -246,3 +246,98 @@ fn memory_is_bounded_while_loading_and_while_building_and_given_back() {
     let r = Engine::default().range(&source(), "rate(m[1m])", to, to, 1, &context);
     assert!(r.is_ok(), "what failed before holds nothing: {r:?}");
 }
+
+/// Gives its series in parts, as a source with many of them does.
+struct InParts(MemorySource);
+
+type Names = Result<Vec<String>, obs_types::SourceError>;
+
+impl SeriesSource for InParts {
+    fn select<'a>(
+        &'a self,
+        select: &obs_types::SeriesSelect<'_>,
+        context: &QueryContext,
+    ) -> Result<obs_types::SeriesStream<'a>, obs_types::SourceError> {
+        self.0.select(select, context)
+    }
+
+    fn select_parts<'a>(
+        &'a self,
+        select: &obs_types::SeriesSelect<'_>,
+        context: &QueryContext,
+        _: usize,
+    ) -> Result<Vec<obs_types::SeriesStream<'a>>, obs_types::SourceError> {
+        let mut parts: Vec<obs_types::SeriesStream<'a>> = Vec::new();
+        for series in self.0.select(select, context)? {
+            parts.push(Box::new(std::iter::once(series)));
+        }
+        Ok(parts)
+    }
+
+    fn series(
+        &self,
+        sets: &[Vec<obs_types::Matcher>],
+        range: obs_types::TimeRangeMs,
+        context: &QueryContext,
+    ) -> Result<Vec<LabelSet>, obs_types::SourceError> {
+        self.0.series(sets, range, context)
+    }
+
+    fn label_names(
+        &self,
+        _: &[Vec<obs_types::Matcher>],
+        _: obs_types::TimeRangeMs,
+        _: &QueryContext,
+    ) -> Names {
+        Ok(Vec::new())
+    }
+
+    fn label_values(
+        &self,
+        _: &str,
+        _: &[Vec<obs_types::Matcher>],
+        _: obs_types::TimeRangeMs,
+        _: &QueryContext,
+    ) -> Names {
+        Ok(Vec::new())
+    }
+
+    fn exemplars(
+        &self,
+        _: &[Vec<obs_types::Matcher>],
+        _: obs_types::TimeRangeMs,
+        _: &QueryContext,
+    ) -> Result<Vec<obs_types::ExemplarSeries>, obs_types::SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn metadata(
+        &self,
+        _: Option<&str>,
+    ) -> Result<Vec<obs_types::MetricMetadata>, obs_types::SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn several_threads_answer_and_count_as_one() {
+    let (whole, parts) = (source(), InParts(source()));
+    let engine = Engine::default().with_step_stats();
+    let (start, end) = (TimestampMs(60_000), TimestampMs(600_000));
+    for query in ["m", "rate(m[1m])", "sum(rate(m[1m])) / count(m)", "quantile_over_time(2, m[1m])"]
+    {
+        let run = |source: &dyn SeriesSource| {
+            let context = QueryContext::unlimited();
+            let r = engine.range(source, query, start, end, 15_000, &context).unwrap();
+            let (held, stats) = (context.memory.peak_bytes(), r.stats);
+            let counts = (stats.samples_read, stats.series_read, stats.samples_total);
+            (format!("{:?}", r.value), r.warnings, r.infos, counts, r.samples_per_step, held > 0)
+        };
+        assert_eq!(run(&whole), run(&parts), "{query}");
+    }
+    // What a part is refused, the query is refused.
+    let few = EngineOptions { samples_max: 60, ..EngineOptions::default() };
+    let context = QueryContext::unlimited();
+    let refused = Engine::new(few).range(&parts, "m", start, end, 10_000, &context);
+    assert!(matches!(refused, Err(EngineError::TooManySamples)), "{refused:?}");
+}
