@@ -59,6 +59,12 @@ pub(crate) enum Bench {
     /// Side by side with other engines on this machine
     #[command(subcommand)]
     Peers(Peers),
+    /// Prometheus' 152 range queries, answered over HTTP by vm-obs and by prometheus
+    Promql {
+        /// Passed on to `peer-bench promql`; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// What is measured.
@@ -117,7 +123,10 @@ fn target(root: &Path) -> PathBuf {
 }
 
 pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
-    let Bench::Peers(Peers::Metrics { arguments }) = bench;
+    let (scenario, arguments) = match bench {
+        Bench::Peers(Peers::Metrics { arguments }) => ("metrics", arguments),
+        Bench::Promql { arguments } => ("promql", arguments),
+    };
     let target = target(root);
     let release = target.join("release/vm-obs");
     let debug = target.join("debug/vm-obs");
@@ -141,7 +150,7 @@ pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
     if optimised {
         command.push("--release");
     }
-    command.extend(["--", "metrics", "--vm-obs", &binary]);
+    command.extend(["--", scenario, "--vm-obs", &binary]);
     command.extend(arguments.iter().map(String::as_str));
     cargo(root, &command, &[])
 }

@@ -10,62 +10,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use obs_promql::testing::range_bench::{self, INTERVAL_MS, INTERVALS};
 use obs_promql::{Engine, EngineOptions, ParserOptions, QueryResult, Value};
 use obs_types::{
     ExemplarSeries, LabelSet, Matcher, MetricMetadata, QueryContext, SeriesData, SeriesSelect,
     SeriesSource, SourceError, TimeRangeMs, TimestampMs, matches_all,
 };
-
-const INTERVAL_MS: i64 = 10_000;
-/// A day and 10 000 steps.
-const INTERVALS: usize = 8_640 + 10_000;
-
-/// `(expression, steps)`; `X` stands for `one` and `hundred`, 0 steps for 1 and for 1 000.
-const CASES: &[(&str, usize)] = &[
-    ("a_X", 0),
-    ("rate(a_X[1m])", 0),
-    ("rate(a_X[1m])", 10_000),
-    ("rate(sparse[1m])", 10_000),
-    ("rate(a_X[1m] smoothed)", 0),
-    ("rate(a_X[1m] smoothed)", 10_000),
-    ("rate(sparse[1m] smoothed)", 10_000),
-    ("double_exponential_smoothing(a_X[1d], 0.3, 0.3)", 0),
-    ("changes(a_X[1d])", 0),
-    ("rate(a_X[1d])", 0),
-    ("absent_over_time(a_X[1d])", 0),
-    ("-a_X", 0),
-    ("a_X - b_X", 0),
-    ("a_X - b_X", 10_000),
-    ("a_X and b_X{l=~'.*[0-4]$'}", 0),
-    ("a_X or b_X{l=~'.*[0-4]$'}", 0),
-    ("a_X unless b_X{l=~'.*[0-4]$'}", 0),
-    ("a_X and b_X{l='notfound'}", 0),
-    ("abs(a_X)", 0),
-    ("label_replace(a_X, 'l2', '$1', 'l', '(.*)')", 0),
-    ("label_join(a_X, 'l2', '-', 'l', 'l')", 0),
-    ("sum(a_X)", 0),
-    ("avg(a_X)", 0),
-    ("sum without (l)(h_X)", 0),
-    ("sum without (le)(h_X)", 0),
-    ("sum by (l)(h_X)", 0),
-    ("sum by (le)(h_X)", 0),
-    ("count_values('value', h_X)", 100),
-    ("topk(1, a_X)", 0),
-    ("topk(5, a_X)", 0),
-    ("limitk(1, a_X)", 0),
-    ("limitk(5, a_X)", 0),
-    ("limit_ratio(0.1, a_X)", 0),
-    ("limit_ratio(0.5, a_X)", 0),
-    ("limit_ratio(-0.5, a_X)", 0),
-    ("rate(a_X[1m]) + rate(b_X[1m])", 0),
-    ("sum without (l)(rate(a_X[1m]))", 0),
-    ("sum without (l)(rate(a_X[1m])) / sum without (l)(rate(b_X[1m]))", 0),
-    ("histogram_quantile(0.9, rate(h_X[5m]))", 0),
-    ("a_X + on(l) group_right a_one", 0),
-    ("count({__name__!=\"\"})", 1),
-    ("count({__name__!=\"\",l=\"\"})", 1),
-    ("timestamp(a_X)", 0),
-];
 
 /// Series with one time column for all that run through.
 struct Columns {
@@ -75,39 +25,14 @@ struct Columns {
 }
 
 fn data() -> Columns {
-    let label = |pairs: &[(&str, String)]| LabelSet::from_pairs(pairs.iter().cloned());
-    let mut metrics = Vec::new();
-    let mut add = |size: &str, l: Option<usize>| {
-        let with = |name: &str, le: Option<String>| {
-            let mut pairs = vec![("__name__", format!("{name}_{size}"))];
-            pairs.extend(l.map(|l| ("l", l.to_string())));
-            pairs.extend(le.map(|le| ("le", le)));
-            label(&pairs)
-        };
-        metrics.push(with("a", None));
-        metrics.push(with("b", None));
-        metrics.extend((0..10).map(|le| with("h", Some(le.to_string()))));
-        metrics.push(with("h", Some("+Inf".to_owned())));
-    };
-    add("one", None);
-    (0..10).for_each(|l| add("ten", Some(l)));
-    (0..100).for_each(|l| add("hundred", Some(l)));
-    let count = metrics.len() as f64;
     let mut out = Columns {
         times: (0..INTERVALS as i64).map(|s| s * INTERVAL_MS).collect(),
         series: BTreeMap::new(),
     };
-    for (i, labels) in metrics.into_iter().enumerate() {
-        let values = (0..INTERVALS).map(|s| s as f64 + i as f64 / count).collect();
-        let of_name = out.series.entry(labels.metric_name().to_owned()).or_default();
-        of_name.push((labels, 0, values));
-    }
-    let each = INTERVALS / 50;
-    for l in 0..=(INTERVALS - 1) / each {
-        let steps = l * each..((l + 1) * each).min(INTERVALS);
-        let labels = label(&[("__name__", "sparse".to_owned()), ("l", l.to_string())]);
-        let values = steps.map(|s| s as f64 / count).collect();
-        out.series.entry("sparse".to_owned()).or_default().push((labels, l * each, values));
+    for s in range_bench::series() {
+        let values = s.steps.clone().map(|at| s.value(at)).collect();
+        let of_name = out.series.entry(s.labels.metric_name().to_owned()).or_default();
+        of_name.push((s.labels, s.steps.start, values));
     }
     out
 }
@@ -184,19 +109,6 @@ impl SeriesSource for Columns {
     }
 }
 
-fn cases() -> Vec<(String, usize)> {
-    let mut out = Vec::new();
-    for (expr, steps) in CASES {
-        let sizes: &[&str] = if expr.contains('X') { &["one", "hundred"] } else { &[""] };
-        for size in sizes {
-            let expr = expr.replace('X', size);
-            let steps: &[usize] = if *steps == 0 { &[1, 1_000] } else { &[*steps] };
-            out.extend(steps.iter().map(|n| (expr.clone(), *n)));
-        }
-    }
-    out
-}
-
 fn digest(result: &QueryResult) -> u64 {
     let Value::Matrix(matrix) = &result.value else { return 0 };
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -227,7 +139,7 @@ fn main() {
     let engine =
         Engine::new(EngineOptions { parser: ParserOptions::all(), ..EngineOptions::default() });
     let context = QueryContext::unlimited();
-    let cases = cases();
+    let cases = range_bench::cases();
     assert_eq!(cases.len(), 152, "the benchmark's cases");
     let (mut logs, mut count) = (0.0, 0u32);
     for (expr, steps) in &cases {

@@ -9,6 +9,7 @@
 mod engine;
 mod inside;
 mod load;
+mod promql;
 mod queries;
 mod questions;
 mod report;
@@ -35,6 +36,8 @@ enum Scenario {
     Metrics(MetricsArgs),
     /// A remote-write load through vm-obs' receive path inside this program, without queries
     Inside(LoadArgs),
+    /// Prometheus' range query benchmark, beside prometheus
+    Promql(promql::PromqlArgs),
 }
 
 /// What is sent.
@@ -92,6 +95,7 @@ struct MetricsArgs {
 fn main() -> anyhow::Result<()> {
     match Scenario::parse() {
         Scenario::Metrics(args) => compare(&args),
+        Scenario::Promql(args) => promql::run(&args),
         Scenario::Inside(args) => inside::run(&args.workload()?, args.senders, args.batch),
     }
 }

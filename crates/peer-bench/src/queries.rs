@@ -103,7 +103,7 @@ fn once(client: &mut Client, query: &Query) -> anyhow::Result<Value> {
     Ok(reply.json())
 }
 
-fn parse(reply: &Value) -> anyhow::Result<Values> {
+pub(crate) fn parse(reply: &Value) -> anyhow::Result<Values> {
     let result = reply.pointer("/data/result").and_then(Value::as_array).context("no result")?;
     // Some engines keep the metric name where others drop it, so it counts only where series
     // cannot be told apart without it.

@@ -6,6 +6,7 @@
 
 mod compare;
 mod file;
+pub mod range_bench;
 mod series;
 mod source;
 
