@@ -21,7 +21,7 @@ for _exit, _names in {
        "PROOF_MALFORMED PROOF_MISMATCH RECORDS_MISMATCH",
     2: "NOTHING_VERIFIED CHECKPOINT_MISSING LOG_MISSING NO_LOG_KEY ROOT_FILE_MISSING PERIOD_GAP FILE_MISSING "
        "SEAL_INCOMPLETE UNKNOWN_VERSION ACTOR_UNKNOWN COLD_NOT_CHECKED",
-    3: "WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE WITNESS_STALE", 5: "IO_ERROR"}.items():
+    3: "KEY_SIGNATURE_MISSING WITNESS_QUORUM_MISSING BAD_WITNESS_SIGNATURE WITNESS_STALE", 5: "IO_ERROR"}.items():
     CLASS.update(dict.fromkeys(_names.split(), _exit))
 FOUND = []  # (code, detail); codes that are not in CLASS are notes
 
@@ -239,15 +239,20 @@ class Keys:
 def check_log_signature(ck, policy, keys, last=None):
     text, sigs, origin, size = ck[:4]
     good = bad = old = False
+    trusted, held = keys.trusted(policy.logs), set()
     for name, key_id, sig in sigs:
-        for key_name, want, key in keys.trusted(policy.logs):
+        for key_name, want, key in trusted + [k[0] for k in keys.chain if k[0] not in trusted]:
             if (name, key_id) == (key_name, want):
+                held.add(key_id)
                 if not ed25519(key, text, sig): bad = True
+                elif (key_name, want, key) not in trusted: continue
                 elif not keys.counts(name, key_id, size, last): old = True
                 else:
                     good = True
                     if name != origin: find("WRONG_ORIGIN", f"{origin} signed by {name}")
     names = {origin} | {k[0] for k in policy.logs}
+    due = [k[0][1] for i, k in enumerate(reversed(keys.chain)) if i == 0 or i == 1 and k[2] is None and last is not None and last <= k[1]]
+    if not bad and (good or old) and last is not None and not set(due) <= held: find("KEY_SIGNATURE_MISSING")
     if old and not good and not bad: find("KEY_NOT_VALID")
     elif bad or not good:
         find("BAD_LOG_SIGNATURE" if bad or any(s[0] in names for s in sigs) else "UNSIGNED")

@@ -1,4 +1,4 @@
-//! Workspace automation: `cargo xtask layers | conformance | check | soak | bench`.
+//! Workspace automation: `cargo xtask layers | conformance | check | verifier-size | soak | bench`.
 //!
 //! Lives here: checks of the workspace itself and the start of long runs. Not here: tests (`./test`
 //! runs those) and the measured programs (`peer-bench`).
@@ -10,6 +10,7 @@ mod conformance;
 mod faults;
 mod layers;
 mod long_runs;
+mod size;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Task {
     },
     /// Formatting, lints as errors, layers
     Check,
+    /// Build the stand-alone verifier as it is shipped and weigh it
+    VerifierSize,
     /// Long runs that look for lost data
     #[command(subcommand)]
     Soak(long_runs::Soak),
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Layers => layers::run(root)?,
         Task::Conformance { suite, dir } => conformance::run(root, suite, dir)?,
         Task::Check => check::run(root)?,
+        Task::VerifierSize => size::run(root)?,
         Task::Soak(soak) => long_runs::soak(root, &soak)?,
         Task::Bench(bench) => long_runs::bench(root, &bench)?,
     };

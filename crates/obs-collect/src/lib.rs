@@ -4,6 +4,7 @@
 //! Lives here: transport and timing of collection. Not here: byte formats (`obs-wire`), storage.
 //! Units: metric time in milliseconds, log and span time in nanoseconds.
 
+pub mod attest;
 pub mod host;
 pub mod receivers;
 pub mod registry;

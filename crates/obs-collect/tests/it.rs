@@ -24,7 +24,7 @@ struct Kept {
 impl Kept {
     fn sinks(self: &Arc<Self>) -> Sinks {
         let (metrics, logs, traces) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
-        Sinks { metrics, logs, traces }
+        Sinks { metrics, logs, traces, notes: Default::default() }
     }
 }
 

@@ -71,18 +71,14 @@ impl Signers {
     /// The keys that sign now: the current one, and the one before it while both do. `None` if
     /// the current one is not here.
     pub(crate) fn signing(&self, chain: &KeyChain, now: i64) -> Option<Vec<&SignerKey>> {
-        let Some(current) = chain.current() else { return Some(vec![self.held.first()?]) };
+        let signing = chain.signing(now);
+        let Some((current, before)) = signing.split_first() else {
+            return Some(vec![self.held.first()?]);
+        };
         let mut out = vec![self.find(current)?];
-        out.extend(before(chain, now).and_then(|k| self.find(k)));
+        out.extend(before.iter().filter_map(|k| self.find(k)));
         Some(out)
     }
-}
-
-/// The key before the current one, if it still signs beside it.
-fn before(chain: &KeyChain, now: i64) -> Option<&VerifierKey> {
-    let k = chain.keys().iter().rev().nth(1)?;
-    let signs = k.revoked.is_none() && k.until.is_some_and(|until| now <= until);
-    signs.then_some(&k.key)
 }
 
 /// Brings the key files into the order that the log says: `ledger.key` is the current key, and
@@ -112,7 +108,7 @@ pub(crate) fn settle(config: &LedgerConfig, chain: &KeyChain, now: i64) -> Resul
             changed = true;
         }
         let old = held(OLD_NAME)?;
-        if old.is_some() && old.as_ref() != before(chain, now) {
+        if old.is_some() && old.as_ref() != chain.signing(now).get(1).copied() {
             disk.remove(&path(OLD_NAME))?;
             changed = true;
         }

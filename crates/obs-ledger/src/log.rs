@@ -40,9 +40,9 @@ pub(crate) struct LogState {
     pub(crate) last_timestamp: i64,
     /// The keys that followed each other, as the receipts say.
     pub(crate) keys: KeyChain,
-    /// Storage path of each sealed file and the number of the newest receipt that seals it, so
-    /// that a proof need not read the log.
-    pub(crate) seals: BTreeMap<String, u64>,
+    /// Path of each sealed file, report and proof of an anchor, and the number of the newest
+    /// receipt that speaks for it, so that a proof need not read the log.
+    pub(crate) files: BTreeMap<String, u64>,
     origin: String,
 }
 
@@ -75,7 +75,7 @@ impl LogState {
         Self {
             origin: origin.to_owned(),
             keys: KeyChain::default(),
-            seals: BTreeMap::new(),
+            files: BTreeMap::new(),
             tree: Tree::default(),
             chain: Frontier::default(),
             offsets: vec![0],
@@ -99,10 +99,11 @@ impl LogState {
                 tracing::error!(seq = self.size(), error = %e, "a key statement is not followed");
             }
         }
-        if let Some(object) = object_with(line, SEAL_MARK) {
+        if let Some(object) = object_with(line, FILE_MARK) {
             // Its own path, not one that a list in it names.
-            let path = object.get("storage_path").and_then(Value::as_str);
-            self.seals.extend(path.map(|p| (p.to_owned(), self.size())));
+            let of = |name: &&str| object.get(*name).and_then(Value::as_str);
+            let path = ["storage_path", "report_path", "proof_path"].iter().find_map(of);
+            self.files.extend(path.map(|p| (p.to_owned(), self.size())));
         }
         self.tree.push(Sha256Tree::leaf(line));
         self.chain.push(Blake3Tree::leaf(line));
@@ -387,7 +388,8 @@ fn torn_file_of(line: &[u8]) -> Option<String> {
 /// What the types of key statements begin with.
 const KEY_MARK: &[u8] = b"\"obs_key_";
 
-const SEAL_MARK: &[u8] = b"\"storage_path\":";
+/// What the names of members with such a path end with.
+const FILE_MARK: &[u8] = b"_path\":\"";
 
 /// Parses a line if these bytes occur in it.
 fn object_with(line: &[u8], mark: &[u8]) -> Option<Map<String, Value>> {

@@ -219,6 +219,16 @@ impl KeyChain {
         self.keys.last().map(|k| &k.key)
     }
 
+    /// The keys that sign a log whose last receipt is of the time `at`: the current one, and the
+    /// one before it while both do.
+    pub fn signing(&self, at: i64) -> Vec<&VerifierKey> {
+        let mut last = self.keys.iter().rev();
+        let mut out: Vec<&VerifierKey> = last.next().map(|k| &k.key).into_iter().collect();
+        let before = last.next().filter(|k| k.revoked.is_none());
+        out.extend(before.filter(|k| k.until.is_some_and(|until| at <= until)).map(|k| &k.key));
+        out
+    }
+
     fn find(&self, id: u32, name: &str) -> Option<&ChainKey> {
         self.keys.iter().find(|k| k.key.id() == id && k.key.name() == name)
     }
@@ -344,6 +354,9 @@ mod tests {
         assert_eq!((names(1), names(2), names(3), names(9)), (3, 2, 1, 1));
         assert_eq!(chain.current(), Some(&signer(3).verifier()));
         assert_eq!(chain.refusal(id(1), ORIGIN, 9, Some(5_000)), None, "still both");
+        let both = [signer(3).verifier(), signer(2).verifier()];
+        assert_eq!(chain.signing(5_000), both.iter().collect::<Vec<_>>());
+        assert_eq!(chain.signing(5_001), both.iter().take(1).collect::<Vec<_>>());
         assert!(chain.refusal(id(1), ORIGIN, 9, Some(5_001)).is_some(), "retired");
         assert_eq!(chain.refusal(id(3), ORIGIN, 9, Some(9_000)), None);
         assert!(chain.refusal(id(9), ORIGIN, 9, None).unwrap().contains("never"));

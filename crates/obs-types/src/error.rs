@@ -69,6 +69,8 @@ pub enum RejectReason {
     /// One item of a batch cannot be read at all, such as a line that is no JSON.
     Malformed,
     Unsupported,
+    /// Its sender's signature does not hold.
+    BadSignature,
 }
 
 impl RejectReason {
@@ -88,6 +90,7 @@ impl RejectReason {
             Self::InvalidSpan => "invalid_span",
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
+            Self::BadSignature => "bad_signature",
         }
     }
 }

@@ -69,6 +69,44 @@ pub(super) async fn checkpoint(State(state): State<Arc<ApiState>>) -> Result<Res
     blocking(&state, |s| plain(s.ledger.head().checkpoint)).await
 }
 
+/// Bytes that are read of a file at a time.
+const CHUNK_BYTES: usize = 1 << 18;
+
+/// A file that a signed receipt speaks for, and no other.
+pub(super) async fn file(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let path = params.required("path")?;
+    let missing =
+        || ApiError::not_found(format!("no receipt speaks for a file {path:?} that is there"));
+    let plain = std::path::Path::new(path)
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_)));
+    if !plain || state.ledger.seal_of(path).is_none() {
+        return Err(missing());
+    }
+    let file = tokio::fs::File::open(state.info.data_dir.join(path)).await;
+    let file = file.map_err(|_e| missing())?;
+    let length = file.metadata().await.map_err(|_e| missing())?.len();
+    let chunks = futures_util::stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let read = tokio::io::AsyncReadExt::read(&mut file, &mut chunk).await?;
+        chunk.truncate(read);
+        Ok::<_, std::io::Error>((read > 0).then_some((chunk, file)))
+    });
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_LENGTH, length.into())];
+    Ok((headers, axum::body::Body::from_stream(chunks)).into_response())
+}
+
+/// The registry of actors; empty without one.
+pub(super) async fn actors(State(state): State<Arc<ApiState>>) -> Result<Response, ApiError> {
+    let read = |s: &ApiState| s.disk.read(&s.info.data_dir.join(obs_ops::ACTORS_FILE));
+    let bytes = blocking(&state, read).await?.unwrap_or_default();
+    Ok(plain(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
 /// The log's keys in the order in which they followed each other.
 pub(super) async fn keys(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
     blocking(&state, |s| Json(keys_json(s))).await

@@ -59,6 +59,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/correlate", get(correlate::correlate))
         .route("/ledger", get(ledger::head))
         .route("/ledger/checkpoint", get(ledger::checkpoint))
+        .route("/ledger/file", get(ledger::file))
+        .route("/ledger/actors", get(ledger::actors))
         .route("/ledger/keys", get(ledger::keys).post(ledger::change_keys))
         .route("/ledger/proof", get(ledger::proof))
         .route("/ledger/receipts.jsonl", get(ledger::lines))

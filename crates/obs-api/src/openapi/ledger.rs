@@ -22,6 +22,13 @@ pub(super) const ROUTES: &[Route] = &[
         ("log_vkey", "string"),
     ]),
     get("/obs/ledger/checkpoint", "ledgerCheckpoint", "Signed checkpoint (C2SP signed note)"),
+    get(
+        "/obs/ledger/file",
+        "ledgerFile",
+        "A file that a receipt speaks for, such as a sealed hour",
+    )
+    .parameters(&[&[("path", 'q', "string", "storage_path of the receipt")]]),
+    get("/obs/ledger/actors", "ledgerActors", "Registry of actors, one key a line"),
     get("/obs/ledger/keys", "ledgerKeys", "The log's keys, the current one last")
         .answer(&[("keys", "array")]),
     post(

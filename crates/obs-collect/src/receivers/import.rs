@@ -46,7 +46,7 @@ pub(super) async fn push_grouped(
         ([odd, ..], _) => format!("label {odd:?} of the path has no value"),
         (_, Some((name, _))) => format!("label name {name:?} of the path is not supported"),
     };
-    let intake = Intake { shared: &shared, protocol: PROTOCOL, signal: Signal::Metrics };
+    let intake = Intake::of(&shared, PROTOCOL, Signal::Metrics, &request);
     intake.refused(Failure::Body(why)).plain()
 }
 
@@ -58,7 +58,7 @@ async fn receive(
     parameters: Vec<(String, String)>,
     request: Request,
 ) -> Response {
-    let intake = Intake { shared, protocol: PROTOCOL, signal: Signal::Metrics };
+    let intake = Intake::of(shared, PROTOCOL, Signal::Metrics, &request);
     let mut timestamp = None;
     for (key, value) in &parameters {
         match (key.as_str(), value.split_once('='), value.parse()) {

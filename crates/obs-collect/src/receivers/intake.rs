@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -13,10 +14,11 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use obs_types::{IngestError, IngestOutcome, TimestampNs};
 use obs_wire::compression::{Encoding, decompress_into};
-use obs_wire::otlp::Signal;
+use obs_wire::otlp::{Signal, Verdict};
 use obs_wire::{Decoded, WireCaps, WireError};
 
 use super::{Shared, Sinks};
+use crate::attest::{Mark, SIGNATURE_HEADER};
 
 /// Why a request as a whole was not stored.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) enum Failure {
     Ingest(IngestError),
     /// No turn within the queue timeout.
     Overloaded,
+    /// The request's signature, by its verdict.
+    Signature(&'static str),
     /// A decoder or sink broke its promise not to panic.
     Bug,
 }
@@ -42,6 +46,7 @@ impl Failure {
             Self::BodyTimeout => "body_timeout",
             Self::Ingest(IngestError::Unavailable { .. }) => "unavailable",
             Self::Ingest(_) | Self::Overloaded => "overloaded",
+            Self::Signature(_) => "bad_signature",
             Self::Bug => "bug",
         }
     }
@@ -55,6 +60,9 @@ impl Failure {
             Self::BodyTimeout => "the body took too long".into(),
             Self::Ingest(e) => e.to_string(),
             Self::Overloaded => "overloaded: too many requests are in flight".into(),
+            Self::Signature(verdict) => {
+                format!("the signature in {SIGNATURE_HEADER} is refused: {verdict}")
+            }
             Self::Bug => "internal error".into(),
         })
     }
@@ -71,6 +79,7 @@ impl Failure {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Ingest(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Signature(_) => StatusCode::FORBIDDEN,
             Self::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -170,6 +179,14 @@ pub(super) struct Intake<'s> {
     /// The `protocol` label.
     pub(super) protocol: &'static str,
     pub(super) signal: Signal,
+    pub(super) signed: Signed,
+}
+
+/// What a request says of its sender.
+#[derive(Clone, Debug)]
+pub(super) struct Signed {
+    path: String,
+    header: Option<HeaderValue>,
 }
 
 /// A request's body: still on the wire, or read already because its framing had to be seen.
@@ -178,7 +195,18 @@ pub(super) enum Input {
     Read(Bytes),
 }
 
-impl Intake<'_> {
+impl<'s> Intake<'s> {
+    pub(super) fn of(
+        shared: &'s Arc<Shared>,
+        protocol: &'static str,
+        signal: Signal,
+        request: &Request,
+    ) -> Self {
+        let header = request.headers().get(SIGNATURE_HEADER).cloned();
+        let signed = Signed { path: request.uri().path().to_owned(), header };
+        Self { shared, protocol, signal, signed }
+    }
+
     /// The format that the content type names; any other is refused.
     pub(super) fn format<F>(
         &self,
@@ -210,13 +238,16 @@ impl Intake<'_> {
         store: S,
     ) -> Result<IngestOutcome, Failure>
     where
-        T: 'static,
+        T: Mark + 'static,
         D: FnOnce(&[u8], &WireCaps, TimestampNs) -> Result<Decoded<T>, WireError> + Send + 'static,
         S: FnOnce(&Sinks, T) -> Result<IngestOutcome, IngestError> + Send + 'static,
     {
-        self.run(input, encoding, move |plain, shared| {
+        let signal = self.signal;
+        self.run(input, encoding, move |plain, shared, verdict| {
             let caps = &shared.limits.caps;
-            let decoded = decode(plain, caps, shared.clock.now_ns()).map_err(Failure::Wire)?;
+            let mut decoded = decode(plain, caps, shared.clock.now_ns()).map_err(Failure::Wire)?;
+            decoded.batch.mark(verdict);
+            shared.note_rejected(signal, &decoded.outcome);
             let mut outcome = store(&shared.sinks, decoded.batch).map_err(Failure::Ingest)?;
             outcome.merge(decoded.outcome);
             Ok(outcome)
@@ -224,7 +255,8 @@ impl Intake<'_> {
         .await
     }
 
-    /// As [`Intake::store`] for work that needs the plain body until all is stored.
+    /// As [`Intake::store`] for work that needs the plain body until all is stored; it is told what
+    /// the request's signature is worth.
     pub(super) async fn run<W>(
         &self,
         input: Input,
@@ -232,7 +264,9 @@ impl Intake<'_> {
         work: W,
     ) -> Result<IngestOutcome, Failure>
     where
-        W: FnOnce(&[u8], &Shared) -> Result<IngestOutcome, Failure> + Send + 'static,
+        W: FnOnce(&[u8], &Shared, Option<Verdict>) -> Result<IngestOutcome, Failure>
+            + Send
+            + 'static,
     {
         let encoding = encoding.map_err(|e| self.refused(Failure::Wire(e)))?;
         let body = self.read(input).await.map_err(|e| self.refused(e))?;
@@ -241,8 +275,12 @@ impl Intake<'_> {
             tokio::time::timeout(self.shared.limits.queue_timeout, self.shared.turns.acquire());
         let Ok(Ok(_turn)) = turn.await else { return Err(self.refused(Failure::Overloaded)) };
         let shared = Arc::clone(self.shared);
-        let work =
-            move || with_plain(&body, encoding, &shared.limits.caps, |plain| work(plain, &shared));
+        let signed = self.signed.clone();
+        let work = move || {
+            let verdict = shared.batch_verdict(&signed, &body)?;
+            let caps = &shared.limits.caps;
+            with_plain(&body, encoding, caps, |plain| work(plain, &shared, verdict))
+        };
         let done = match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(e) => {
@@ -264,6 +302,37 @@ impl Intake<'_> {
     /// Counts a request that was refused whole.
     pub(super) fn refused(&self, failure: Failure) -> Failure {
         self.shared.counters.rejected(self.protocol, failure.reason(), 1);
+        // What storage refused is noted where storage is asked.
+        if let (Some(log), false) =
+            (&self.shared.sinks.notes.collection, matches!(failure, Failure::Ingest(_)))
+        {
+            let reason = format!("request_{}", failure.reason());
+            log.reject(self.signal.as_str(), &reason, 1, self.shared.clock.now());
+        }
         failure
+    }
+}
+
+impl Shared {
+    /// What the request's signature is worth, counted. `Err` if that is not enough.
+    fn batch_verdict(&self, signed: &Signed, body: &[u8]) -> Result<Option<Verdict>, Failure> {
+        let Some(attestation) = &self.sinks.notes.attestation else { return Ok(None) };
+        let header = signed.header.as_ref().map(HeaderValue::as_bytes);
+        let verdict = attestation.batch(header, &signed.path, body, self.clock.now());
+        self.attest_counters.count("batch", verdict);
+        match verdict {
+            Some(v @ (Verdict::Failed | Verdict::UnknownKey)) if attestation.refuses() => {
+                Err(Failure::Signature(v.as_str()))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// What a decoder dropped of a request; what an engine drops is noted by its sink.
+    pub(super) fn note_rejected(&self, signal: Signal, outcome: &IngestOutcome) {
+        let Some(log) = &self.sinks.notes.collection else { return };
+        for (reason, reject) in &outcome.rejected {
+            log.reject(signal.as_str(), reason.as_str(), reject.count, self.clock.now());
+        }
     }
 }

@@ -12,7 +12,7 @@ use obs_types::IngestOutcome;
 use obs_wire::compression::Encoding;
 use obs_wire::otlp::Signal;
 use obs_wire::{
-    JsonLineFields, decode_engine_logs, decode_engine_metrics, decode_engine_traces,
+    JsonLineFields, WireCaps, decode_engine_logs, decode_engine_metrics, decode_engine_traces,
     decode_json_lines,
 };
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 
 use super::Shared;
 use super::intake::{Failure, Input, Intake, content_encoding};
+use crate::attest::strip;
 
 /// Comma-separated field names that come before the built-in ones.
 #[derive(Debug, Default, Deserialize)]
@@ -48,7 +49,7 @@ pub(super) async fn lines(
     parameters: Result<Query<LineParameters>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let intake = Intake { shared: &shared, protocol: "jsonline", signal: Signal::Logs };
+    let intake = Intake::of(&shared, "jsonline", Signal::Logs, &request);
     let fields = match parameters {
         Ok(Query(parameters)) => parameters.fields(),
         Err(e) => return answer(Err(intake.refused(Failure::Body(e.to_string())))),
@@ -58,7 +59,11 @@ pub(super) async fn lines(
         .store(
             Input::Unread(request.into_body()),
             encoding,
-            move |plain, caps, now| decode_json_lines(plain, &fields, caps, now),
+            move |plain, caps, now| {
+                let mut decoded = decode_json_lines(plain, &fields, caps, now)?;
+                strip(&mut decoded.batch);
+                Ok(decoded)
+            },
             |sinks, records| sinks.logs.append(records),
         )
         .await;
@@ -66,15 +71,20 @@ pub(super) async fn lines(
 }
 
 pub(super) async fn logs(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Logs };
+    let intake = Intake::of(&shared, "json", Signal::Logs, &request);
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let store = |sinks: &super::Sinks, records| sinks.logs.append(records);
     let body = Input::Unread(request.into_body());
-    answer(intake.store(body, encoding, decode_engine_logs, store).await)
+    let decode = |plain: &[u8], caps: &WireCaps, now| {
+        let mut decoded = decode_engine_logs(plain, caps, now)?;
+        strip(&mut decoded.batch);
+        Ok(decoded)
+    };
+    answer(intake.store(body, encoding, decode, store).await)
 }
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Metrics };
+    let intake = Intake::of(&shared, "json", Signal::Metrics, &request);
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let store = |sinks: &super::Sinks, batch| sinks.metrics.append(batch);
     let body = Input::Unread(request.into_body());
@@ -82,7 +92,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
 }
 
 pub(super) async fn traces(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let intake = Intake { shared: &shared, protocol: "json", signal: Signal::Traces };
+    let intake = Intake::of(&shared, "json", Signal::Traces, &request);
     let encoding = content_encoding(request.headers(), Encoding::Identity);
     let done = intake
         .store(

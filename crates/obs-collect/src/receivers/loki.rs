@@ -10,10 +10,11 @@ use obs_wire::{LokiFormat, decode_loki_push};
 
 use super::Shared;
 use super::intake::{Input, Intake, content_encoding, plain_answer};
+use crate::attest::strip;
 
 /// 204, or 400 with the reason when something was rejected (the rest is stored).
 pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let intake = Intake { shared: &shared, protocol: "loki", signal: Signal::Logs };
+    let intake = Intake::of(&shared, "loki", Signal::Logs, &request);
     let (parts, body) = request.into_parts();
     let format = match intake.format(&parts.headers, LokiFormat::from_content_type) {
         Ok(format) => format,
@@ -29,7 +30,11 @@ pub(super) async fn push(State(shared): State<Arc<Shared>>, request: Request) ->
         .store(
             Input::Unread(body),
             encoding,
-            move |plain, caps, _now| decode_loki_push(plain, format, caps),
+            move |plain, caps, _now| {
+                let mut decoded = decode_loki_push(plain, format, caps)?;
+                strip(&mut decoded.batch);
+                Ok(decoded)
+            },
             |sinks, records| sinks.logs.append(records),
         )
         .await;

@@ -26,7 +26,9 @@ use obs_wire::WireCaps;
 use obs_wire::otlp::{DeltaLimits, DeltaState};
 
 use self::counters::Counters;
+use crate::attest::{AttestCounters, Attestation};
 use crate::registry::Registry;
+use crate::scrape::CollectionLog;
 
 /// Where received telemetry goes.
 #[derive(Clone)]
@@ -34,6 +36,16 @@ pub struct Sinks {
     pub metrics: Arc<dyn MetricSink>,
     pub logs: Arc<dyn LogSink>,
     pub traces: Arc<dyn TraceSink>,
+    pub notes: IntakeNotes,
+}
+
+/// What is noted of requests beside the counters.
+#[derive(Clone, Debug, Default)]
+pub struct IntakeNotes {
+    /// Gets what decoders refuse, for the seals.
+    pub collection: Option<Arc<CollectionLog>>,
+    /// Checks senders' signatures; `None` leaves them alone.
+    pub attestation: Option<Arc<Attestation>>,
 }
 
 impl fmt::Debug for Sinks {
@@ -76,6 +88,7 @@ pub(crate) struct Shared {
     counters: Counters,
     clock: Arc<dyn Clock>,
     turns: tokio::sync::Semaphore,
+    attest_counters: AttestCounters,
     deltas: Arc<DeltaState>,
 }
 
@@ -94,6 +107,7 @@ impl Shared {
             deltas,
             sinks,
             limits,
+            attest_counters: AttestCounters::new(Arc::clone(&registry)),
             counters: Counters::new(registry),
             clock,
             turns: tokio::sync::Semaphore::new(limits.requests_in_flight_max.max(1)),
@@ -161,3 +175,5 @@ pub fn otlp_grpc(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_attest;

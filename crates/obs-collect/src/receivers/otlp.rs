@@ -6,7 +6,11 @@ use hyper::StatusCode;
 use obs_types::IngestOutcome;
 use obs_wire::WireError;
 use obs_wire::compression::Encoding;
-use obs_wire::otlp::{OtlpFormat, Signal, decode_logs, decode_metrics, decode_traces};
+use obs_wire::otlp::{
+    IntegrityCheck, OtlpFormat, Signal, decode_logs_checked, decode_metrics, decode_traces,
+};
+
+use crate::attest::Records;
 
 use super::intake::{Failure, Input, Intake};
 
@@ -30,10 +34,19 @@ impl Intake<'_> {
                 .await
             }
             Signal::Logs => {
+                let shared = Arc::clone(self.shared);
                 self.store(
                     input,
                     encoding,
-                    move |plain, caps, now| decode_logs(plain, format, caps, now),
+                    move |plain, caps, now| {
+                        let records =
+                            shared.sinks.notes.attestation.as_deref().map(|a| Records {
+                                attestation: a,
+                                counters: &shared.attest_counters,
+                            });
+                        let check = records.as_ref().map(|r| r as &dyn IntegrityCheck);
+                        decode_logs_checked(plain, format, caps, now, check)
+                    },
                     |sinks, records| sinks.logs.append(records),
                 )
                 .await

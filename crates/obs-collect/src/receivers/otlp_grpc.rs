@@ -45,7 +45,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 async fn export(State(shared): State<Arc<Shared>>, request: Request, signal: Signal) -> Response {
-    let intake = Intake { shared: &shared, protocol: PROTOCOL, signal };
+    let intake = Intake::of(&shared, PROTOCOL, signal, &request);
     match receive(&intake, request).await {
         Ok(outcome) => success(&partial_success(signal, &outcome, OtlpFormat::Protobuf)),
         Err(failure) => trailers_only(grpc_code(&failure), &failure.message()),

@@ -28,7 +28,7 @@ pub(super) async fn traces(State(shared): State<Arc<Shared>>, request: Request) 
 }
 
 async fn export(shared: Arc<Shared>, request: Request, signal: Signal) -> Response {
-    let intake = Intake { shared: &shared, protocol: PROTOCOL, signal };
+    let intake = Intake::of(&shared, PROTOCOL, signal, &request);
     let (parts, body) = request.into_parts();
     let format = match intake.format(&parts.headers, OtlpFormat::from_content_type) {
         Ok(format) => format,

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use obs_types::{IngestOutcome, MetricBatch};
 use obs_wire::compression::Encoding;
-use obs_wire::otlp::Signal;
+use obs_wire::otlp::{Signal, Verdict};
 use obs_wire::remote_write::{RemoteWriteVersion, SentV1, decode_v2, read_sent_v1};
 
 use super::intake::{Failure, Input, Intake, content_encoding};
@@ -34,7 +34,7 @@ impl Written {
 
 /// 204, or 400 when something was rejected for good (the rest is stored), or 503 to be tried again.
 pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let intake = Intake { shared: &shared, protocol: "remote_write", signal: Signal::Metrics };
+    let intake = Intake::of(&shared, "remote_write", Signal::Metrics, &request);
     let (parts, body) = request.into_parts();
     let version = match intake.format(&parts.headers, RemoteWriteVersion::from_content_type) {
         Ok(version) => version,
@@ -84,8 +84,13 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
 }
 
 /// Plain series go to the sink as they are, all else as a batch of its own.
-fn store_v1(plain: &[u8], shared: &Shared) -> Result<IngestOutcome, Failure> {
+fn store_v1(
+    plain: &[u8],
+    shared: &Shared,
+    _verdict: Option<Verdict>,
+) -> Result<IngestOutcome, Failure> {
     let SentV1 { sent, rest } = read_sent_v1(plain, &shared.limits.caps).map_err(Failure::Wire)?;
+    shared.note_rejected(Signal::Metrics, &rest.outcome);
     let mut outcome = rest.outcome;
     let sink = &shared.sinks.metrics;
     if !sent.series.is_empty() {

@@ -29,9 +29,9 @@ use super::*;
 
 /// Remembers what it is given; a series named `late` is rejected, `down` makes it fail.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     metrics: Mutex<Vec<SeriesSamples>>,
-    logs: Mutex<Vec<LogRecord>>,
+    pub(super) logs: Mutex<Vec<LogRecord>>,
     spans: Mutex<Vec<SpanRecord>>,
     down: Mutex<Option<IngestError>>,
     /// The next call waits for a word from the other end.
@@ -82,9 +82,9 @@ impl TraceSink for Memory {
     }
 }
 
-struct Server {
-    memory: Arc<Memory>,
-    registry: Arc<Registry>,
+pub(super) struct Server {
+    pub(super) memory: Arc<Memory>,
+    pub(super) registry: Arc<Registry>,
     address: SocketAddr,
     client: reqwest::Client,
 }
@@ -94,7 +94,18 @@ impl Server {
         Self::start_with(|_| {}).await
     }
 
+    pub(super) async fn start_attested(attestation: Attestation) -> Self {
+        Self::start_full(|_| {}, Some(Arc::new(attestation))).await
+    }
+
     async fn start_with(change: impl FnOnce(&mut ReceiverLimits)) -> Self {
+        Self::start_full(change, None).await
+    }
+
+    async fn start_full(
+        change: impl FnOnce(&mut ReceiverLimits),
+        attestation: Option<Arc<Attestation>>,
+    ) -> Self {
         static CRYPTO: OnceLock<()> = OnceLock::new();
         CRYPTO.get_or_init(crate::install_crypto);
         let memory = Arc::new(Memory::default());
@@ -103,6 +114,7 @@ impl Server {
             metrics: Arc::clone(&memory) as _,
             logs: Arc::clone(&memory) as _,
             traces: Arc::clone(&memory) as _,
+            notes: IntakeNotes { attestation, ..IntakeNotes::default() },
         };
         let caps = WireCaps {
             compressed_bytes_max: 64 << 10,
@@ -121,12 +133,12 @@ impl Server {
         Self { memory, registry, address, client: reqwest::Client::new() }
     }
 
-    fn post(&self, path: &str) -> RequestBuilder {
+    pub(super) fn post(&self, path: &str) -> RequestBuilder {
         self.client.request(Method::POST, format!("http://{}{path}", self.address))
     }
 
     /// Sends and gives status, `Retry-After` and body.
-    async fn send(&self, request: RequestBuilder) -> (u16, Option<String>, Vec<u8>) {
+    pub(super) async fn send(&self, request: RequestBuilder) -> (u16, Option<String>, Vec<u8>) {
         let response = request.send().await.unwrap();
         let retry = response.headers().get("retry-after");
         let retry = retry.map(|v| v.to_str().unwrap().to_owned());

@@ -94,11 +94,12 @@ impl Ledger {
         Ok(VmProof::new(record, &self.line(seq)?, &self.tlog_proof(seq)?)?)
     }
 
-    /// Number of the receipt that seals a file, by its `storage_path`; the newest, if the same
-    /// seal was said twice. `None` also while its checkpoint is not signed.
+    /// Number of the receipt that speaks for a file: that seals it, or names it as a report or as
+    /// the proof of an anchor; the newest, if that was said twice. `None` also while its
+    /// checkpoint is not signed.
     pub fn seal_of(&self, storage_path: &str) -> Option<u64> {
         let core = self.core();
-        let seq = core.log.state.seals.get(storage_path).copied();
+        let seq = core.log.state.files.get(storage_path).copied();
         seq.filter(|seq| *seq < core.committed.size)
     }
 

@@ -96,6 +96,8 @@ codes! {
     RecordsUnreadable Incomplete "RECORDS_UNREADABLE",
     /// Records were to be checked and nobody decodes this kind of file.
     RecordsNotChecked Incomplete "RECORDS_NOT_CHECKED",
+    /// Two keys are to sign during an overlap, and one of them has not.
+    KeySignatureMissing Policy "KEY_SIGNATURE_MISSING",
     WitnessQuorumMissing Policy "WITNESS_QUORUM_MISSING",
     /// A cosignature in a trusted witness' name that does not verify: it counts for nothing.
     BadWitnessSignature Policy "BAD_WITNESS_SIGNATURE",

@@ -8,7 +8,7 @@ use super::{Code, Finding, UsageError, VerifyOptions, VerifyReport};
 use crate::ProofError;
 use crate::checkpoint::Checkpoint;
 use crate::keys::KeyChain;
-use crate::note::{Note, VerifierKey};
+use crate::note::{Note, Verified, VerifierKey};
 use crate::policy::Policy;
 
 /// The newest checkpoint that witnesses have cosigned, beside `checkpoint`.
@@ -170,14 +170,23 @@ fn log_signature(
     report: &mut VerifyReport,
 ) {
     let trusted = said.keys.trusted(policy.logs());
-    let keys: Vec<&VerifierKey> = trusted.iter().collect();
+    // Earlier keys of the chain are known, though not trusted: what they sign must hold as well.
+    let earlier = said.keys.keys().iter().map(|k| &k.key).filter(|k| !trusted.contains(k));
+    let keys: Vec<&VerifierKey> = trusted.iter().chain(earlier).collect();
+    let is_trusted = |v: &Verified| trusted.iter().any(|k| k.id() == v.id && k.name() == v.name);
     match note.verify(&keys) {
-        Ok(mut verified) => {
+        Ok(mut verified) if verified.iter().any(is_trusted) => {
+            let signed = |k: &VerifierKey| verified.iter().any(|v| v.id == k.id());
+            let due = said.last_timestamp.map(|at| said.keys.signing(at)).unwrap_or_default();
+            if let Some(missing) = due.into_iter().find(|k| !signed(k)) {
+                let detail = format!("key {:08x} is to sign as well, and has not", missing.id());
+                report.add(Finding::new(Code::KeySignatureMissing, detail));
+            }
             let mut refused = Vec::new();
             verified.retain(|v| {
                 let last = said.last_timestamp;
                 let refusal = said.keys.refusal(v.id, &v.name, checkpoint.size, last);
-                let counts = refusal.is_none();
+                let counts = is_trusted(v) && refusal.is_none();
                 refused.extend(refusal);
                 counts
             });
@@ -208,7 +217,7 @@ fn log_signature(
             Code::BadLogSignature,
             format!("the signature of {name} does not verify"),
         )),
-        Err(_none) => {
+        Ok(_) | Err(_) => {
             let named = |n: &str| n == checkpoint.origin || keys.iter().any(|k| k.name() == n);
             match note.signatures.iter().find(|s| named(&s.name)) {
                 Some(s) => report.add(Finding::new(

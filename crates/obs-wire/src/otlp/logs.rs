@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::logs::v1 as proto;
 
 use super::attributes::{attributes_from_otlp, value_from_otlp, value_to_text};
+use super::integrity::{self, IntegrityCheck, Verdict};
 use super::{Mistakes, OtlpFormat, decode_request, label_name, shapes, timestamp};
 use crate::caps::Budget;
 use crate::labels::{Flat, label_set};
@@ -38,11 +39,27 @@ pub fn decode_logs(
     caps: &WireCaps,
     now: TimestampNs,
 ) -> Result<Decoded<Vec<LogRecord>>, WireError> {
+    decode_logs_checked(body, format, caps, now, None)
+}
+
+/// Structured metadata that says what came of a record's signature. A sender's own of that name
+/// is left out, so that nobody can attest himself.
+pub const ATTESTATION: &str = "vmobs_attestation";
+
+/// Like [`decode_logs`]; `check` judges the integrity attributes of each record.
+pub fn decode_logs_checked(
+    body: &[u8],
+    format: OtlpFormat,
+    caps: &WireCaps,
+    now: TimestampNs,
+    check: Option<&dyn IntegrityCheck>,
+) -> Result<Decoded<Vec<LogRecord>>, WireError> {
     let request: ExportLogsServiceRequest =
         decode_request("OTLP logs request", body, format, &shapes::LOGS, Mistakes::Told, caps)?;
     let mut out: Decoded<Vec<LogRecord>> = Decoded::default();
     let mut budget = Budget::new("OTLP logs request", caps);
     for resource_logs in request.resource_logs {
+        let signed_by = resource_logs.resource.clone().filter(|_| check.is_some());
         let attributes =
             attributes_from_otlp(resource_logs.resource.unwrap_or_default().attributes);
         let resource = split_resource(attributes);
@@ -53,9 +70,14 @@ pub fn decode_logs(
                 Ok((stream, pairs))
             });
             for record in scope_logs.log_records {
-                let read = match &shared {
-                    Ok((stream, pairs)) => log_record(record, stream, pairs, now),
-                    Err(why) => Err((RejectReason::TooLarge, why.clone())),
+                let claim = check.and_then(|_| integrity::claim(signed_by.as_ref(), &record));
+                let judged = check.map_or(Ok(None), |c| c.judge(claim.as_ref()));
+                let read = match (&shared, judged) {
+                    (Ok((stream, pairs)), Ok(verdict)) => {
+                        log_record(record, stream, pairs, now, verdict)
+                    }
+                    (Ok(_), Err(why)) => Err((RejectReason::BadSignature, why)),
+                    (Err(why), _) => Err((RejectReason::TooLarge, why.clone())),
                 };
                 match read {
                     Ok(record) => {
@@ -111,6 +133,7 @@ fn log_record(
     stream: &LabelSet,
     shared: &[(String, String)],
     now: TimestampNs,
+    verdict: Option<Verdict>,
 ) -> Result<LogRecord, (RejectReason, String)> {
     let sent = [record.time_unix_nano, record.observed_time_unix_nano].into_iter().find(|t| *t > 0);
     let at = match sent {
@@ -121,7 +144,9 @@ fn log_record(
     let line = value_to_text(&value_from_otlp(record.body.take()));
     let own = record_metadata(record).map_err(|why| (RejectReason::TooLarge, why))?;
     // What the record says itself wins over its scope and resource.
-    let metadata = label_set(shared.iter().cloned().chain(own).collect());
+    let sent = shared.iter().cloned().chain(own).filter(|(name, _value)| name != ATTESTATION);
+    let ours = verdict.map(|v| (ATTESTATION.to_owned(), v.as_str().to_owned()));
+    let metadata = label_set(sent.chain(ours).collect());
     Ok(LogRecord { timestamp: at, stream: stream.clone(), line, metadata })
 }
 
@@ -163,6 +188,6 @@ fn flatten(name: &str, value: &AttrValue, out: &mut Flat) -> Result<(), String> 
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

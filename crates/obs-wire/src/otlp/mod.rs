@@ -7,6 +7,7 @@
 mod attributes;
 mod delta;
 mod exponential;
+mod integrity;
 mod lenient_json;
 mod logs;
 mod metric_name;
@@ -19,7 +20,8 @@ pub use self::attributes::{
     attributes_from_otlp, attributes_to_otlp, value_to_json, value_to_text,
 };
 pub use self::delta::{DeltaLimits, DeltaState, DeltaStats};
-pub use self::logs::decode_logs;
+pub use self::integrity::{IntegrityCheck, IntegrityClaim, Verdict};
+pub use self::logs::{ATTESTATION, decode_logs, decode_logs_checked};
 pub use self::metric_name::{label_name, metric_name};
 pub use self::metrics::decode_metrics;
 pub use self::reply::{Signal, partial_success, status_body};

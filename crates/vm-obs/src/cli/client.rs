@@ -109,6 +109,27 @@ impl Client {
         self.send(Method::GET, path, parameters, None).await
     }
 
+    /// Writes the body of an answer as it comes; false if there is no such thing (404).
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        parameters: &Parameters,
+        to: &mut impl std::io::Write,
+    ) -> anyhow::Result<bool> {
+        let Self::Server { http, base } = self else { bail!("{path} is of a server only") };
+        let request = http.get(format!("{base}{path}")).query(parameters);
+        let mut response = request.send().await.map_err(|e| unreachable(base, &e))?;
+        match response.status().as_u16() {
+            404 => return Ok(false),
+            200 => {}
+            status => bail!(refusal(status, &response.text().await.unwrap_or_default())),
+        }
+        while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+            to.write_all(&chunk)?;
+        }
+        Ok(true)
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
         self.post_text(path, body.to_string()).await
     }

@@ -177,7 +177,7 @@ fn proof_files_are_small_and_hold() {
             std::fs::write(&file, bytes).unwrap();
             let (mut out, written) = memory();
             let args = [path, "--log-key", key].map(str::to_owned);
-            (verify::run(args.to_vec(), &mut out).unwrap(), written.text())
+            (verify::run_here(args.to_vec(), &mut out).unwrap(), written.text())
         };
         let clock = obs_disk::SystemClock::new();
         // The best of three: other tests run beside this one.

@@ -32,6 +32,7 @@ mod storage;
 mod table;
 mod trace;
 mod verify;
+mod verify_url;
 
 #[cfg(test)]
 mod folder_tests;
@@ -172,7 +173,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Dashboard(command) => return dashboard::run(command, out).await,
         Command::Query(args) => receipts::query(&args, out).await?,
         Command::Correlate(args) => correlate::run(&args, out).await?,
-        Command::Verify { args } => return verify::run(args, out),
+        Command::Verify { args } => return verify::run(args, out).await,
         Command::Ledger(command) => ledger::run(command, out).await?,
         Command::Actor(command) => actor::run(command, out)?,
         Command::Prove(command) => prove::run(command, out).await?,

@@ -14,30 +14,55 @@ use obs_proof::verify::{
 use obs_types::BlobStore;
 
 use super::out::Out;
+use super::verify_url;
 
 /// Usage, as the help says.
 const EXIT_USAGE: u8 = 4;
 
 /// Exit codes: 0 holds, 1 tampering, 2 incomplete, 3 policy unmet, 4 usage, 5 not readable.
-pub(crate) fn run(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
-    run_with(args, false, out)
-}
-
-/// As [`run`], and what lies in the folder's cold store is read from there.
-pub(crate) fn run_tiered(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
-    run_with(args, true, out)
-}
-
-fn run_with(args: Vec<String>, tiered: bool, out: &mut Out) -> anyhow::Result<ExitCode> {
-    let mut options = match VerifyOptions::parse(args) {
-        Ok(Parsed::Help) => {
-            out.line("vm-obs verify [DIR|FILE.vmproof] [options]\n")?;
-            out.write_all(HELP.as_bytes())?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Ok(Parsed::Run(options)) => options,
-        Err(e) => return Ok(usage(&e)),
+pub(crate) async fn run(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
+    let mut options = match parsed(args, out)? {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
     };
+    // Removed when this ends.
+    let fetched = match verify_url::address(&options.dir) {
+        Some(url) => Some(verify_url::fetch(&url, &options).await?),
+        None => None,
+    };
+    if let Some(fetched) = &fetched {
+        options.dir = fetched.dir().to_owned();
+    }
+    report(options, false, out)
+}
+
+/// As [`run`] over a folder, and what lies in its cold store is read from there.
+pub(crate) fn run_tiered(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
+    match parsed(args, out)? {
+        Ok(options) => report(options, true, out),
+        Err(code) => Ok(code),
+    }
+}
+
+/// What is asked for, or the exit code where that is all.
+fn parsed(args: Vec<String>, out: &mut Out) -> anyhow::Result<Result<VerifyOptions, ExitCode>> {
+    match VerifyOptions::parse(args) {
+        Ok(Parsed::Help) => {
+            out.line("vm-obs verify [DIR|URL|FILE.vmproof] [options]\n")?;
+            out.write_all(HELP.as_bytes())?;
+            out.line(
+                "\nURL fetches receipts and sealed files of a running server (--receipts-only: receipts\n\
+                 alone) into a temporary folder and verifies them here; the server is not trusted.",
+            )?;
+            Ok(Err(ExitCode::SUCCESS))
+        }
+        Ok(Parsed::Run(options)) => Ok(Ok(options)),
+        Err(e) => Ok(Err(usage(&e))),
+    }
+}
+
+/// Of a folder or a proof file.
+fn report(mut options: VerifyOptions, tiered: bool, out: &mut Out) -> anyhow::Result<ExitCode> {
     // A store is asked; a folder the verifier reads itself.
     let address = options.cold.as_ref().map(|c| c.display().to_string());
     let address = address.filter(|a| a.contains("://"));
@@ -62,6 +87,15 @@ fn run_with(args: Vec<String>, tiered: bool, out: &mut Out) -> anyhow::Result<Ex
         write!(out, "{report}")?;
     }
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Like [`run`], for whoever is not within a runtime and has a folder or a proof file.
+#[cfg(test)]
+pub(crate) fn run_here(args: Vec<String>, out: &mut Out) -> anyhow::Result<ExitCode> {
+    match parsed(args, out)? {
+        Ok(options) => report(options, false, out),
+        Err(code) => Ok(code),
+    }
 }
 
 fn usage(e: &dyn std::fmt::Display) -> ExitCode {
@@ -130,7 +164,8 @@ pub(crate) mod tests {
 
     fn verified(args: &[&str]) -> (String, ExitCode) {
         let (mut out, written) = memory();
-        let code = run(args.iter().map(|a| (*a).to_owned()).collect(), &mut out).unwrap();
+        let args = args.iter().map(|a| (*a).to_owned()).collect();
+        let code = run_here(args, &mut out).unwrap();
         (written.text(), code)
     }
 

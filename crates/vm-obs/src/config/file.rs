@@ -8,7 +8,10 @@ use obs_types::LabelSet;
 use serde::Deserialize;
 
 use super::storage::StorageForm;
-use super::{Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration, machine_name};
+use super::{
+    AttestationSettings, Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration,
+    machine_name,
+};
 
 /// Queries that run at a time where nothing else is said.
 const QUERY_PLACES: usize = 8;
@@ -67,6 +70,8 @@ pub(crate) struct FileForm {
     /// Witnesses of this node's ledger, and logs that it is a witness of.
     /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
     ledger: LedgerForm,
+    /// Signatures of senders, checked as their telemetry comes in.
+    attestation: AttestationForm,
     /// Whether `/api/v1/admin/tsdb/*` may delete samples. Example: `admin_api: true`
     admin_api: bool,
     /// File that gets one JSON line per PromQL query. Example: `query_log_file: queries.jsonl`
@@ -114,6 +119,17 @@ struct LedgerForm {
     require_signed_contracts: bool,
     /// How often witnesses are asked. Example: `witness_interval: 60s`
     witness_interval: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AttestationForm {
+    /// What becomes of what is signed and does not hold: `keep` (and mark it) or `refuse`.
+    on_failure: Option<String>,
+    /// PEM files with the certificates of collectors that sign log records.
+    certificates: Vec<PathBuf>,
+    /// File with the base64 of the secret that collectors share with this node, for HMAC-SHA256.
+    hmac_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -256,6 +272,17 @@ impl FileForm {
                     self.ledger.witness_interval.as_deref().unwrap_or("60s"),
                 )?,
             },
+            attestation: AttestationSettings {
+                refuse: match self.attestation.on_failure.as_deref() {
+                    None | Some("keep") => false,
+                    Some("refuse") => true,
+                    Some(other) => {
+                        bail!("attestation.on_failure: {other:?} is neither keep nor refuse")
+                    }
+                },
+                certificates: all(self.attestation.certificates),
+                hmac_key: self.attestation.hmac_key.map(here),
+            },
             admin_api: self.admin_api,
             query_log_file: self.query_log_file.map(here),
             query_concurrency_max,
@@ -306,6 +333,7 @@ mod tests {
             ("http: nonsense\n", ["http", "ADDRESS:PORT"]),
             ("seal_delay: 5 minutes\n", ["seal_delay", "a duration such as"]),
             ("node: 'a b'\n", ["node", "letters"]),
+            ("attestation: {on_failure: drop}\n", ["attestation.on_failure", "refuse"]),
             ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
             ("query_concurrency_max: 0\n", ["query_concurrency_max", "1 to 1000"]),
             ("aggregate_retention: never\n", ["aggregate_retention", "a duration such as"]),

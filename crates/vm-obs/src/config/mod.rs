@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub aggregate_retention: Option<DurationMs>,
     pub storage: StorageConfig,
     pub ledger: LedgerSettings,
+    pub attestation: AttestationSettings,
     pub admin_api: bool,
     pub query_log_file: Option<PathBuf>,
     pub query_concurrency_max: usize,
@@ -87,6 +88,14 @@ impl std::fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Heartbeat").field("every", &self.every).finish_non_exhaustive()
     }
+}
+
+/// Whose signatures on telemetry are known, beside the nodes of the registry.
+#[derive(Clone, Debug)]
+pub(crate) struct AttestationSettings {
+    pub refuse: bool,
+    pub certificates: Vec<PathBuf>,
+    pub hmac_key: Option<PathBuf>,
 }
 
 /// Files to follow.

@@ -271,7 +271,8 @@ async fn serve(
     let collection = Arc::new(CollectionLog::default());
     let counts =
         sinks::Counts { registry: &registry, collection: &collection, clock: &clock, room: &room };
-    let sinks = sinks::sinks(&engines, &counts);
+    let attestation = sinks::attestation(&config.attestation, &data)?;
+    let sinks = sinks::sinks(&engines, &counts, attestation);
     let node = NodeName::new(&config.node);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let summary = format!("packs: {}", loaded.packs.join(", "));

@@ -1,11 +1,15 @@
 //! The engines as receivers see them: counted, and log lines enriched.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use obs_collect::receivers::Sinks;
+use anyhow::Context;
+use obs_collect::attest::{AttestSettings, Attestation, Certificate};
+use obs_collect::receivers::{IntakeNotes, Sinks};
 use obs_collect::registry::{Counter, Registry};
 use obs_collect::scrape::CollectionLog;
 use obs_disk::Clock;
+use obs_proof::hash::from_base64;
 use obs_types::{
     IngestError, IngestOutcome, LogRecord, LogSink, MetricBatch, MetricSink, SentBatch, SpanRecord,
     TraceSink,
@@ -13,6 +17,7 @@ use obs_types::{
 
 use super::engines::Engines;
 use super::room::Room;
+use crate::config::AttestationSettings;
 
 struct Counted<T: ?Sized> {
     inner: Arc<T>,
@@ -112,7 +117,36 @@ pub(super) struct Counts<'a> {
     pub(super) room: &'a Arc<Room>,
 }
 
-pub(super) fn sinks(engines: &Engines, counts: &Counts<'_>) -> Sinks {
+/// Checks senders' signatures by the nodes of the registry and the configured certificates.
+pub(super) fn attestation(
+    settings: &AttestationSettings,
+    data: &Path,
+) -> anyhow::Result<Arc<Attestation>> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let mut certificates = Vec::new();
+    for path in &settings.certificates {
+        let found = Certificate::read_pem(&read(path)?);
+        certificates.extend(found.with_context(|| path.display().to_string())?);
+    }
+    let hmac_key = settings.hmac_key.as_deref().map(|path| {
+        let text = read(path)?;
+        from_base64("secret", text.trim()).with_context(|| path.display().to_string())
+    });
+    Ok(Arc::new(Attestation::new(AttestSettings {
+        actors: data.join(obs_ops::ACTORS_FILE),
+        certificates,
+        hmac_key: hmac_key.transpose()?,
+        refuse: settings.refuse,
+    })))
+}
+
+pub(super) fn sinks(
+    engines: &Engines,
+    counts: &Counts<'_>,
+    attestation: Arc<Attestation>,
+) -> Sinks {
     let metrics: Arc<dyn MetricSink> = engines.metrics.clone();
     let logs: Arc<dyn LogSink> = engines.logs.clone();
     let traces: Arc<dyn TraceSink> = engines.traces.clone();
@@ -120,5 +154,9 @@ pub(super) fn sinks(engines: &Engines, counts: &Counts<'_>) -> Sinks {
         metrics: Arc::new(Counted::new(metrics, counts, "metrics")),
         logs: Arc::new(Counted::new(logs, counts, "logs")),
         traces: Arc::new(Counted::new(traces, counts, "traces")),
+        notes: IntakeNotes {
+            collection: Some(Arc::clone(counts.collection)),
+            attestation: Some(attestation),
+        },
     }
 }

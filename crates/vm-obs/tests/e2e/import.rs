@@ -73,6 +73,10 @@ fn holds_everything(data: &Path, start: i64, name: &str) {
     assert_eq!(seen, SERIES, "{exported}");
     ok(&["verify", &shown]);
     let server = Server::start(data, &[]);
+    let report = ok(&["verify", &server.url(), "--records", "--json"]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let (files, records) = (report["files"].as_u64(), report["records"].as_u64());
+    assert!(files >= Some(5) && records > Some(0), "from the server: {report}");
     let at = (start / 1000 + 150 * 60).to_string();
     let query = format!("count_over_time({name}{{node=\"brick-03\"}}[10m])");
     let reply =

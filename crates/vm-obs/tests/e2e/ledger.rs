@@ -54,6 +54,11 @@ fn keys_actors_and_an_outsider() {
     assert_eq!(code, 0, "{text}");
     let (code, text) = server.verb(&signed);
     assert!(code == 1 && text.contains("was revoked"), "{text}");
+    let url = server.url();
+    let (code, text) = run(&["verify", &url, "--log-key", &first]);
+    assert!(code == 0 && text.contains("KEY_ROTATED"), "{text}");
+    let (code, text) = run(&["verify", &url, "--log-key", &first, "--require-witness"]);
+    assert_eq!(code, 3, "{text}");
     server.stop();
 
     let (code, text) = run(&["verify", folder, "--log-key", &first, "--json"]);
