@@ -32,6 +32,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Replaces `to` if it exists.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError>;
 
+    /// Gives a file that does not change any more a second name, or where the file system cannot,
+    /// copies it; its bytes are then on stable storage. `to` must not exist.
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        copy(self, from, to)
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError>;
 
     /// Removes an empty folder.
@@ -53,6 +59,18 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 
     /// Bytes of the whole file system that holds `path`.
     fn total_bytes(&self, path: &Path) -> Result<u64, DiskError>;
+}
+
+pub(crate) fn copy<D: Disk + ?Sized>(disk: &D, from: &Path, to: &Path) -> Result<(), DiskError> {
+    const PART: u64 = 4 << 20;
+    let (len, file) = (disk.len(from)?, disk.create(to)?);
+    let mut at = 0;
+    while at < len {
+        let part = PART.min(len - at) as usize;
+        file.append(&disk.read_at(from, at, part)?)?;
+        at += part as u64;
+    }
+    file.sync()
 }
 
 /// A file open for appending. Shared: one thread may sync while another appends.

@@ -68,6 +68,17 @@ impl Disk for RealDisk {
         fs::rename(from, to).map_err(|e| DiskError::io("rename", from, e))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        match fs::hard_link(from, to) {
+            Ok(()) => Ok(()),
+            // Another file system, or one without links; a copy tells what else is wrong.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(DiskError::io("link", to, e))
+            }
+            Err(_no_links) => crate::disk::copy(self, from, to),
+        }
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         fs::remove_file(path).map_err(|e| DiskError::io("remove", path, e))
     }

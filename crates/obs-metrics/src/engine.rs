@@ -25,6 +25,7 @@ use crate::series::{Series, Stored};
 use crate::snapshot;
 use crate::stats::Counters;
 use crate::tombstones::Tombstones;
+use crate::usage::Usage;
 use crate::{hour_of, lock, write};
 
 pub(crate) const SIDE_KIND: [u8; 4] = *b"MESD";
@@ -67,6 +68,7 @@ pub struct MetricsEngine {
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
     pub(crate) maintenance: Mutex<()>,
     pub(crate) counters: Counters,
+    pub(crate) usage: Usage,
     pub(crate) closed: AtomicBool,
 }
 
@@ -233,6 +235,7 @@ impl MetricsEngine {
             tombstones: RwLock::new(Arc::new(tombstones)),
             maintenance: Mutex::default(),
             counters,
+            usage: Usage::default(),
             closed: AtomicBool::new(false),
         }))
     }

@@ -11,6 +11,8 @@ pub enum MetricsError {
     ReadOnly,
     #[error("{path} does not decode: {what}")]
     Format { path: String, what: &'static str },
+    #[error("{path} is there already")]
+    Exists { path: String },
     #[error(transparent)]
     Source(#[from] SourceError),
 }
@@ -20,6 +22,7 @@ impl MetricsError {
         match self {
             Self::Disk(e) => e.kind(),
             Self::ReadOnly => ErrorKind::Unavailable,
+            Self::Exists { .. } => ErrorKind::Conflict,
             Self::Format { .. } => ErrorKind::Corrupt,
             Self::Source(e) => e.kind(),
         }

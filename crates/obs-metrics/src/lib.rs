@@ -10,6 +10,7 @@
 mod aggregate;
 mod append;
 mod append_sent;
+mod backup;
 mod bits;
 mod block;
 mod cardinality;
@@ -22,6 +23,7 @@ mod exemplars;
 mod head;
 mod histogram;
 mod index;
+mod inlet;
 mod maintain;
 mod merge;
 mod pack;
@@ -34,12 +36,16 @@ mod snapshot;
 mod stats;
 mod store;
 mod tombstones;
+mod usage;
 
+pub use backup::BackupReport;
 pub use config::{LabelLimit, Limits, MetricsConfig, OpenMode};
 pub use engine::MetricsEngine;
 pub use error::MetricsError;
+pub use inlet::{Dedup, DedupConfig, StreamAggregator, StreamOutput, StreamRule};
 pub use maintain::MaintainReport;
 pub use stats::{Cardinality, MetricsStats, NameCount};
+pub use usage::NameUsage;
 
 /// Value encodings and the label index, for the benches that measure them.
 #[doc(hidden)]

@@ -232,7 +232,7 @@ impl MetricsEngine {
 
     /// Removes the files of replaced blocks that no query reads any more. What a crash leaves
     /// behind is found again at the next start, and merged or dropped again.
-    fn remove_retired(&self) -> Result<(), MetricsError> {
+    pub(crate) fn remove_retired(&self) -> Result<(), MetricsError> {
         self.remove_unread(&self.retired, &self.config.dir)
     }
 

@@ -333,6 +333,14 @@ impl SeriesSource for MetricsEngine {
         found.append(&mut in_head);
         // Stable, and quick where it is sorted already, as in each block.
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        // Whoever reads everything (a seal, an export) asks for no metric.
+        if !select.matchers.is_empty() {
+            let mut names: Vec<&str> = found.iter().map(|f| f.labels.metric_name()).collect();
+            names.dedup();
+            names.sort_unstable();
+            names.dedup();
+            self.usage.note(names.into_iter(), self.config.clock.now());
+        }
         let (held, tombstones) = (Arc::new(held), Arc::clone(&read(&self.tombstones)));
         let part = |found: Vec<Found>| -> SeriesStream<'a> {
             let cursor = |(block, index): &(Arc<Block>, Arc<BlockIndex>)| {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_disk::bytes::{Reader, put_u64};
-use obs_disk::{BlockReader, BlockWriter, Codec, Disk, DiskError, SegmentId};
+use obs_disk::{BlockReader, BlockWriter, Codec, Disk, DiskError, SegmentId, Wal};
 
 use crate::engine::{Epoch, Line, MetricsEngine, in_block};
 use crate::error::MetricsError;
@@ -67,6 +67,17 @@ impl MetricsEngine {
         if wal.bytes_from(last) < wal_bytes {
             return Ok(false);
         }
+        let (place, line) = self.draw_snapshot_line(wal)?;
+        self.write_side(line)?;
+        write_file(&self.config.disk, &self.config.dir, place, &self.head.all())?;
+        self.snapshot_end.store(place.end.0, Ordering::Relaxed);
+        self.snapshot_flush.store(line.flush, Ordering::Relaxed);
+        self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Begins a new epoch: what was appended before is applied when this returns.
+    fn draw_snapshot_line(&self, wal: &Wal) -> Result<(Place, Line), MetricsError> {
         if wal.is_poisoned() {
             wal.recover()?;
         }
@@ -79,14 +90,17 @@ impl MetricsEngine {
             lock(&self.epochs).push(Epoch { end, max_t, flush_min });
             (*line, end)
         };
-        self.write_side(line)?;
         let logged_from = lock(&self.epochs).first().map_or(line.flush, |e| e.flush_min);
         let place = Place { end, epoch: line.epoch, flush: line.flush, logged_from };
-        write_file(&self.config.disk, &self.config.dir, place, &self.head.all())?;
-        self.snapshot_end.store(end.0, Ordering::Relaxed);
-        self.snapshot_flush.store(line.flush, Ordering::Relaxed);
-        self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
+        Ok((place, line))
+    }
+
+    /// Writes the head as it is to another folder. The caller holds the maintenance lock.
+    pub(crate) fn write_head_to(&self, dir: &Path) -> Result<(), MetricsError> {
+        let Some(wal) = &self.wal else { return Err(MetricsError::ReadOnly) };
+        let (place, line) = self.draw_snapshot_line(wal)?;
+        self.write_side(line)?;
+        Ok(write_file(&self.config.disk, dir, place, &self.head.all())?)
     }
 }
 

@@ -93,6 +93,14 @@ impl Tombstones {
         self.ranges.get(labels).is_some_and(|list| list.iter().any(open))
     }
 
+    /// Leaves only the ranges (start, end, number) that `keep` says to keep.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&LabelSet, (i64, i64, u64)) -> bool) {
+        self.ranges.retain(|labels, list| {
+            list.retain(|d| keep(labels, (d.start, d.end, d.number)));
+            !list.is_empty()
+        });
+    }
+
     pub(crate) fn dropped_hours(&self) -> impl Iterator<Item = (i64, u64)> {
         self.dropped.iter().map(|(hour, flush)| (*hour, *flush))
     }

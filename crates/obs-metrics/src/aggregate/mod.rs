@@ -49,6 +49,17 @@ pub(crate) struct Aggregates {
     pub(crate) floor_hour: AtomicI64,
 }
 
+/// Whether a file of the folder is the one that says what was dropped.
+pub(crate) fn is_note(name: &str) -> bool {
+    name == DROPPED_FILE
+}
+
+/// Whether a block of samples or aggregates may hold something of `[start, end)`.
+pub(crate) fn may_hold(meta: &Meta, start: i64, end: i64) -> bool {
+    let from = meta.first_hour().saturating_mul(HOUR_MS);
+    from < end && start <= meta.end()
+}
+
 pub(crate) fn folder(config: &MetricsConfig) -> PathBuf {
     config.dir.join(FOLDER)
 }

@@ -169,6 +169,10 @@ impl MetricsEngine {
             parts.push(Part { cursor, hours: own, deletions });
         }
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut names: Vec<&str> = found.iter().map(|f| f.labels.metric_name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        self.usage.note(names.into_iter(), self.config.clock.now());
         let series = Box::new(Selected {
             found: found.into_iter().peekable(),
             parts,

@@ -382,3 +382,26 @@ fn sent_labels_that_are_none_cost_only_their_series() {
     world.disk.crash();
     assert_eq!(select(&world.open(), &[], everything()), [(good, want)]);
 }
+
+#[test]
+fn metrics_that_nobody_asks_for_are_told() {
+    let world = World::new();
+    let engine = world.open();
+    let t = now(&world).0;
+    let all: Vec<_> = ["asked", "matched", "never"]
+        .iter()
+        .flat_map(|n| (0..3).map(move |i| labels(n, &[("i", &i.to_string())])))
+        .map(|l| (l, vec![(t, 1.0)]))
+        .collect();
+    engine.append(batch(&all)).unwrap();
+    select(&engine, &[], everything());
+    assert!(engine.name_usage().iter().all(|u| u.queries == 0 && u.series == 3));
+    select(&engine, &[Matcher::equal("__name__", "asked")], everything());
+    let regex = Matcher::new("__name__", MatchOp::Regex, "asked|matched").unwrap();
+    select(&engine, &[regex], everything());
+    select(&engine, &[Matcher::equal("__name__", "is_not_there")], everything());
+    let usage = engine.name_usage();
+    let counts: Vec<(&str, u64)> = usage.iter().map(|u| (u.name.as_str(), u.queries)).collect();
+    assert_eq!(counts, [("asked", 2), ("matched", 1), ("never", 0)]);
+    assert_eq!(usage[0].last_query, Some(now(&world)));
+}

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use obs_disk::Clock;
 use obs_metrics::{MetricsEngine, OpenMode};
-use obs_types::{LabelSet, MetricSink};
+use obs_types::{LabelSet, Matcher, MetricSink, TimestampMs};
 
-use crate::{Content, T0, World, batch, everything, labels, select};
+use crate::{Content, HOUR, T0, World, batch, everything, labels, range, select};
 
 fn file() -> PathBuf {
     World::dir().join("head.blk")
@@ -159,4 +159,86 @@ fn what_retention_took_does_not_come_back_from_the_snapshot() {
     drop(engine);
     world.disk.crash();
     assert_eq!(select(&world.open(), &[], everything()), []);
+}
+
+/// An engine on the machine's disk.
+fn on_disk(dir: &std::path::Path, world: &World) -> std::sync::Arc<obs_metrics::MetricsEngine> {
+    obs_metrics::MetricsEngine::open(obs_metrics::MetricsConfig {
+        dir: dir.join("metrics"),
+        wal_dir: dir.join("wal/metrics"),
+        disk: std::sync::Arc::new(obs_disk::RealDisk),
+        clock: std::sync::Arc::clone(&world.clock) as std::sync::Arc<dyn Clock>,
+        mode: obs_metrics::OpenMode::ReadWrite,
+        limits: world.limits.clone(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_backup_opens_with_what_was_there_and_goes_its_own_way() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (world, live) = (World::new(), folder.path().join("live"));
+    let engine = on_disk(&live, &world);
+    let m = labels("m", &[]);
+    for hour in 0..6 {
+        let t = T0 + hour * HOUR;
+        world.clock.set(TimestampMs(t));
+        engine.append(batch(&[(m.clone(), vec![(t, hour as f64)])])).unwrap();
+        engine.maintain(world.clock.now()).unwrap();
+    }
+    engine.delete_series(&[vec![]], range(T0 + 5 * HOUR, T0 + 5 * HOUR + 1_000)).unwrap();
+    let want = select(&engine, &[], everything());
+    assert_eq!(want[0].1.len(), 5);
+    let (whole, blocks_only) = (folder.path().join("whole"), folder.path().join("blocks"));
+    let report = engine.backup(&whole.join("metrics"), false).unwrap();
+    assert_eq!(report.head_series, 1);
+    assert!(report.files_linked >= 4, "{report:?}");
+    engine.backup(&blocks_only.join("metrics"), true).unwrap();
+    assert!(engine.backup(&whole.join("metrics"), false).is_err(), "a copy is never written over");
+    // What happens afterwards happens to one of them only.
+    let t = world.clock.now().0 + 60_000;
+    engine.append(batch(&[(m.clone(), vec![(t, 7.0)])])).unwrap();
+    let copy = on_disk(&whole, &world);
+    assert_eq!(select(&copy, &[], everything()), want);
+    copy.append(batch(&[(m.clone(), vec![(t, 8.0)])])).unwrap();
+    drop(copy);
+    let copy = on_disk(&whole, &world);
+    assert_eq!(select(&copy, &[], everything())[0].1.last(), Some(&(t, 8.0_f64.to_bits())));
+    assert_eq!(select(&engine, &[], everything())[0].1.last(), Some(&(t, 7.0_f64.to_bits())));
+    let flushed = select(&on_disk(&blocks_only, &world), &[], everything());
+    assert_eq!(flushed[0].1, want[0].1[..3], "hours that were in blocks");
+    let block = std::fs::read_dir(live.join("metrics")).unwrap().map(|e| e.unwrap().path());
+    let block = block.filter(|p| p.file_name().unwrap().to_string_lossy().contains('_')).max();
+    assert!(std::fs::metadata(block.unwrap()).unwrap().nlink() >= 3, "the bytes are shared");
+}
+
+#[test]
+fn deletions_that_are_carried_out_are_forgotten() {
+    let world = World::new();
+    let engine = world.open();
+    let (a, b) = (labels("a", &[]), labels("b", &[]));
+    for hour in 0..6 {
+        let t = T0 + hour * HOUR;
+        world.clock.set(TimestampMs(t));
+        let at = |v: f64| vec![(t, v)];
+        engine.append(batch(&[(a.clone(), at(1.0)), (b.clone(), at(2.0))])).unwrap();
+        engine.maintain(world.clock.now()).unwrap();
+    }
+    let one = |name: &str| [vec![Matcher::equal("__name__", name)]];
+    engine.delete_series(&one("a"), range(T0, T0 + 2 * HOUR)).unwrap();
+    engine.delete_series(&one("b"), everything()).unwrap();
+    let want = select(&engine, &[], everything());
+    assert_eq!(engine.stats().tombstones, 2);
+    // What is deleted in memory is known to be so by its tombstone alone.
+    assert_eq!(engine.clean_tombstones().unwrap(), 1);
+    assert_eq!(engine.stats().tombstones, 1);
+    assert_eq!(select(&engine, &[], everything()), want);
+    world.clock.set(TimestampMs(T0 + 12 * HOUR));
+    engine.maintain(world.clock.now()).unwrap();
+    assert_eq!(engine.clean_tombstones().unwrap(), 1);
+    assert_eq!((engine.stats().tombstones, engine.clean_tombstones().unwrap()), (0, 0));
+    drop(engine);
+    world.disk.crash();
+    assert_eq!(select(&world.open(), &[], everything()), want);
 }
