@@ -102,6 +102,22 @@ pub(super) const ROUTES: &[Route] = &[
     post("/admin/tsdb/delete_series", "deleteSeries", "Delete samples; off unless enabled")
         .parameters(&[&[MATCH], &SPAN])
         .put(),
+    post("/admin/tsdb/snapshot", "snapshotTSDB", "Copy of the metrics; off unless enabled")
+        .parameters(&[&[("skip_head", 'q', "boolean", "without what is in memory")]])
+        .put(),
+    post(
+        "/admin/tsdb/clean_tombstones",
+        "cleanTombstones",
+        "Carry deletions out; off unless enabled",
+    )
+    .put(),
+    get("/status/metric_names_stats", "metricNamesStats", "How often metrics are asked for")
+        .parameters(&[&[
+            LIMIT,
+            ("le", 'q', "integer", "only names asked for at most so often"),
+            ("match_pattern", 'q', "string", "regular expression"),
+        ]])
+        .answer(&[("status", "string"), ("records", "array")]),
     post("/read", "remoteRead", "Remote read: samples or streamed chunks"),
     post("/write", "remoteWrite", "Remote write 1.0 and 2.0"),
     post("/otlp/v1/metrics", "otlpMetrics", "OTLP metrics"),

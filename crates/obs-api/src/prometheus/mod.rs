@@ -63,6 +63,12 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/status/walreplay", get(status::wal_replay))
         .route("/status/self_metrics", get(status::self_metrics))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
+        .route(
+            "/admin/tsdb/clean_tombstones",
+            post(admin::clean_tombstones).put(admin::clean_tombstones),
+        )
+        .route("/status/metric_names_stats", get(status::metric_names_stats))
         .fallback(unknown)
         .layer(axum::middleware::from_fn(cors))
 }

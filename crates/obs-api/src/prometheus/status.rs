@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use obs_metrics::NameCount;
 use obs_query::format_time;
 use obs_types::{LabelSet, MatchOp, Matcher, MetricKind};
@@ -80,6 +80,50 @@ pub(super) async fn tsdb(State(state): State<Arc<ApiState>>, params: Params) -> 
         })
         .await?;
         Ok(success(&data.to_string(), &[], &[]))
+    };
+    answer(work.await)
+}
+
+/// How often metrics were asked for since the start, the least asked first: the shape of
+/// VictoriaMetrics' route, with the number of series in memory.
+pub(super) async fn metric_names_stats(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Response {
+    let work = async {
+        let limit = params.number("limit", 1)?.unwrap_or(1_000);
+        let most = params.number("le", 0)?;
+        let pattern = params.get("match_pattern").unwrap_or("");
+        // Unlike PromQL's, this pattern may match anywhere in a name.
+        let wanted = Matcher::new("name", MatchOp::Regex, format!(".*(?:{pattern}).*"))
+            .map_err(|e| ApiError::invalid(format!("invalid parameter \"match_pattern\": {e}")))?;
+        let body = blocking(&state, move |s| {
+            let mut all = s.metrics.name_usage();
+            let total = all.len();
+            all.retain(|u| wanted.matches(&u.name));
+            all.retain(|u| most.is_none_or(|most| u.queries <= most as u64));
+            all.sort_by(|a, b| (a.queries, b.series, &a.name).cmp(&(b.queries, a.series, &b.name)));
+            let records: Vec<Value> = all
+                .iter()
+                .take(limit)
+                .map(|u| {
+                    json!({
+                        "metricName": u.name,
+                        "requestsCount": u.queries,
+                        "lastRequestTimestamp": u.last_query.map_or(0, |t| t.0 / 1_000),
+                        "seriesCount": u.series,
+                    })
+                })
+                .collect();
+            json!({
+                "status": "success",
+                "statsCollectedSince": s.info.started.0 / 1_000,
+                "statsCollectedRecordsTotal": total,
+                "records": records,
+            })
+        })
+        .await?;
+        Ok(axum::Json(body).into_response())
     };
     answer(work.await)
 }

@@ -1,6 +1,7 @@
 //! `vm-obs metrics …`
 
 use clap::{Args, Subcommand};
+use obs_types::TimestampMs;
 use serde_json::Value;
 
 use super::args::{AskSource, AskWindow, Format};
@@ -18,6 +19,8 @@ pub(crate) enum MetricsCommand {
     Explain(ExplainArgs),
     /// Names of metrics with category, kind and help
     List(ListArgs),
+    /// Metric names by their number of series, and how often queries asked for them
+    Cardinality(CardinalityArgs),
     /// Raw samples as Prometheus text, OpenMetrics, JSON lines or CSV, streamed
     Export(export::ExportArgs),
 }
@@ -72,6 +75,18 @@ pub(crate) struct ListArgs {
     ask: AskSource,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct CardinalityArgs {
+    /// Only metrics that no query has asked for since the server was started
+    #[arg(long)]
+    unused: bool,
+    /// Most metrics that are listed, those with the most series first
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+    #[command(flatten)]
+    ask: AskSource,
+}
+
 pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Result<()> {
     match command {
         MetricsCommand::Query(args) => query(&args, &Client::source(&args.ask.source)?, out).await,
@@ -79,6 +94,9 @@ pub(crate) async fn run(command: MetricsCommand, out: &mut Out) -> anyhow::Resul
             explain(&args, &Client::source(&args.ask.source)?, out).await
         }
         MetricsCommand::List(args) => list(&args, &Client::source(&args.ask.source)?, out).await,
+        MetricsCommand::Cardinality(args) => {
+            cardinality(&args, &Client::source(&args.ask.source)?, out).await
+        }
         MetricsCommand::Export(args) => export::run(&args, out).await,
     }
 }
@@ -285,12 +303,60 @@ async fn list(args: &ListArgs, client: &Client, out: &mut Out) -> anyhow::Result
     Ok(table.write(args.ask.format.format, "no metrics in the last hour", out)?)
 }
 
+async fn cardinality(args: &CardinalityArgs, client: &Client, out: &mut Out) -> anyhow::Result<()> {
+    let mut parameters = Parameters::new();
+    put(&mut parameters, "limit", Some("1000000"));
+    put(&mut parameters, "le", args.unused.then_some("0"));
+    let answer = client.get("/api/v1/status/metric_names_stats", &parameters).await?;
+    if args.ask.format.format == Format::Json {
+        return Ok(out.line(answer.text.trim_end())?);
+    }
+    let none = if args.unused { "every metric was asked for" } else { "no metrics in memory" };
+    Ok(by_series(&answer.json, args.limit).write(args.ask.format.format, none, out)?)
+}
+
+/// Names with the most series first.
+fn by_series(answer: &Value, limit: usize) -> Table {
+    let count = |record: &Value, name: &str| record.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let mut records: Vec<&Value> = human::list(answer, "records").iter().collect();
+    records.sort_by_key(|r| std::cmp::Reverse(count(r, "seriesCount")));
+    let mut table = Table::new(&["metric", ">series", ">queries", "last query"]);
+    for record in records.into_iter().take(limit) {
+        let last = match count(record, "lastRequestTimestamp") {
+            0 => "never".to_owned(),
+            seconds => obs_query::format_time(TimestampMs(seconds.saturating_mul(1_000))),
+        };
+        table.row([
+            human::text(record, "metricName").to_owned(),
+            count(record, "seriesCount").to_string(),
+            count(record, "requestsCount").to_string(),
+            last,
+        ]);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::cli::out::testing::memory;
+
+    #[test]
+    fn the_largest_metrics_come_first() {
+        let answer = json!({"records": [
+            {"metricName": "up", "seriesCount": 3, "requestsCount": 0, "lastRequestTimestamp": 0},
+            {"metricName": "go_gc", "seriesCount": 40, "requestsCount": 2,
+             "lastRequestTimestamp": 1_765_031_400},
+        ]});
+        let (mut out, written) = memory();
+        by_series(&answer, 10).write(Format::Csv, "", &mut out).unwrap();
+        assert_eq!(
+            written.text(),
+            "metric,series,queries,last query\ngo_gc,40,2,2025-12-06T14:30:00Z\nup,3,0,never\n"
+        );
+    }
 
     #[test]
     fn series_as_table_and_as_points() {

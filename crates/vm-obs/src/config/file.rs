@@ -7,6 +7,7 @@ use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
 
+use super::metrics::MetricsForm;
 use super::storage::StorageForm;
 use super::{
     AttestationSettings, Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration,
@@ -67,6 +68,9 @@ pub(crate) struct FileForm {
     /// Where sealed hours lie and for how long; see `docs/storage.md`.
     /// Example: `storage: {cold: 's3://vm-obs/brick-01', logs: {keep: 1y}}`
     storage: StorageForm,
+    /// Limits on metrics and what is done to samples before they are stored.
+    /// Example: `metrics: {series_limits: [{label: job, series_max: 100000}]}`
+    metrics: MetricsForm,
     /// Witnesses of this node's ledger, and logs that it is a witness of.
     /// Example: `ledger: {policy: trust/policy.txt, cosign: trust/logs.txt}`
     ledger: LedgerForm,
@@ -262,6 +266,7 @@ impl FileForm {
             hot_retention,
             aggregate_retention,
             storage: self.storage.check(folder, hot_retention)?,
+            metrics: self.metrics.check(aggregate_retention.is_some())?,
             ledger: LedgerSettings {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),

@@ -1,6 +1,7 @@
 //! The configuration file and its checked form.
 
 mod file;
+mod metrics;
 mod storage;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 use obs_types::{DurationMs, LabelSet};
 
 pub(crate) use file::{FileForm, WatchForm};
+pub(crate) use metrics::MetricsSettings;
 pub(crate) use storage::{StorageConfig, StoreConfig};
 
 /// What a server runs with.
@@ -40,6 +42,7 @@ pub(crate) struct Config {
     pub hot_retention: DurationMs,
     /// How long 1h aggregates of metrics are kept; `None` where there are none.
     pub aggregate_retention: Option<DurationMs>,
+    pub metrics: MetricsSettings,
     pub storage: StorageConfig,
     pub ledger: LedgerSettings,
     pub attestation: AttestationSettings,

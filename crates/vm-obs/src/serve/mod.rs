@@ -9,6 +9,7 @@ mod args;
 mod engines;
 mod heartbeat;
 mod held;
+mod inlets;
 mod notify;
 mod own_metrics;
 mod provision;
@@ -63,6 +64,7 @@ use crate::packs::{self, Pack};
 pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines, ServiceSettings, open_services, seal_key};
 use held::Held;
+use inlets::Inlets;
 use provision::Provisioning;
 use room::Room;
 pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
@@ -244,10 +246,7 @@ async fn serve(
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock.now();
     let hot_since = tasks::hour_floor(started.saturating_sub(config.hot_retention));
-    let limits = obs_metrics::Limits {
-        aggregate_hours: config.aggregate_retention.is_some(),
-        ..obs_metrics::Limits::standard()
-    };
+    let limits = config.metrics.limits.clone();
     let engines = Engines::open_with(&data, &disk, &clock, Access::ReadWrite, hot_since, limits)?;
     if let (Some(cold), Some(store)) = (engines.archive.cold(), &config.storage.cold) {
         let store = crate::storage::open_store(store).context("storage.cold")?;
@@ -268,11 +267,12 @@ async fn serve(
         Anchors::open(config.ledger.anchors.as_deref(), &data, &disk, &clock, &ledger, &registry)?;
     let room = Arc::new(Room::new(data.clone(), Arc::clone(&disk), &config.storage));
     room.measure();
+    let inlets = Inlets::new(&engines, &config.metrics, &registry);
     let collection = Arc::new(CollectionLog::default());
     let counts =
         sinks::Counts { registry: &registry, collection: &collection, clock: &clock, room: &room };
     let attestation = sinks::attestation(&config.attestation, &data)?;
-    let sinks = sinks::sinks(&engines, &counts, attestation);
+    let sinks = sinks::sinks(&engines, &inlets, &counts, attestation);
     let node = NodeName::new(&config.node);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let summary = format!("packs: {}", loaded.packs.join(", "));
@@ -494,6 +494,7 @@ async fn serve(
         running_since: started,
         hot_retention: config.hot_retention,
         aggregate_retention: config.aggregate_retention,
+        inlets: inlets.clone(),
         own_labels,
         held: Held::new(dropped),
         cosigners,
@@ -549,7 +550,11 @@ async fn serve(
     if let Ok(notifier) = Arc::try_unwrap(notifier) {
         notifier.shutdown().await;
     }
-    tokio::task::spawn_blocking(move || engines.shutdown()).await?;
+    tokio::task::spawn_blocking(move || {
+        inlets.finish(clock.now());
+        engines.shutdown();
+    })
+    .await?;
     ledger.shutdown()?;
     if let Err(e) = ledger.write_tiles(false) {
         tracing::warn!(error = %e, "tiles not written, the next start does it");
@@ -588,6 +593,9 @@ fn start_tasks(
     }
     task!("own-metrics", every(5), own_metrics);
     task!("rules", every(15).min(Duration::from_millis(250)), rules);
+    if world.inlets.any() {
+        task!("inlets", every(1), inlets);
+    }
     task!("objectives", every(10), objectives);
     task!("anomalies", every(10), watch);
     task!("seal", every(1), seal);

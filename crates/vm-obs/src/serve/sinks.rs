@@ -16,6 +16,7 @@ use obs_types::{
 };
 
 use super::engines::Engines;
+use super::inlets::Inlets;
 use super::room::Room;
 use crate::config::AttestationSettings;
 
@@ -144,10 +145,11 @@ pub(super) fn attestation(
 
 pub(super) fn sinks(
     engines: &Engines,
+    inlets: &Inlets,
     counts: &Counts<'_>,
     attestation: Arc<Attestation>,
 ) -> Sinks {
-    let metrics: Arc<dyn MetricSink> = engines.metrics.clone();
+    let metrics = inlets.sink(engines);
     let logs: Arc<dyn LogSink> = engines.logs.clone();
     let traces: Arc<dyn TraceSink> = engines.traces.clone();
     Sinks {

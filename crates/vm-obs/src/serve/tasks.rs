@@ -20,6 +20,7 @@ use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 use super::anchors::Anchors;
 use super::engines::Engines;
 use super::held::Held;
+use super::inlets::Inlets;
 use super::room::Room;
 
 /// Threads that stop together.
@@ -92,6 +93,8 @@ pub(super) struct World {
     pub hot_retention: DurationMs,
     /// `None` where there are no aggregates of metrics.
     pub aggregate_retention: Option<DurationMs>,
+    /// What stands before the metrics engine.
+    pub inlets: Inlets,
     /// `job` and `node` of vm-obs' own series.
     pub own_labels: LabelSet,
     /// Own and host metrics that the engine did not take yet.
@@ -155,6 +158,11 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Gives out aggregates whose interval is over.
+    pub(super) fn inlets(&self) {
+        self.inlets.tick(self.now());
     }
 
     /// Evaluates objectives, stores their series, writes the daily report when a day begins.

@@ -14,6 +14,7 @@ mod doctor;
 mod full_disk;
 mod import;
 mod ledger;
+mod metrics_options;
 mod prometheus_api;
 mod readme;
 mod storage;
