@@ -13,7 +13,7 @@ use obs_types::{
 
 use crate::histogram::{get_histogram, put_histogram};
 use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 const VERSION: u8 = 1;
 /// Most bytes of an unpacked record; a limit against damaged lengths.
@@ -66,6 +66,14 @@ pub(crate) struct Record {
 }
 
 impl RecordWriter {
+    /// With room for so many series and samples.
+    pub(crate) fn reserve(&mut self, series: usize, samples: usize) {
+        // Ids and times mostly differ by little from those before.
+        self.series.reserve(series * 3);
+        self.times.reserve(series * 6 + samples);
+        self.values.reserve(samples * 8);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.definition_count + self.series_count + self.histogram_count == 0
             && self.exemplar_count + self.metadata_count == 0
@@ -166,6 +174,19 @@ fn pack(body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// `None` if the bytes are not those of a packed body of at most that length.
+fn unpack(packed: &[u8], len: usize) -> Option<Vec<u8>> {
+    thread_local! {
+        static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    UNPACKER.with_borrow_mut(|unpacker| {
+        if unpacker.is_none() {
+            *unpacker = Decompressor::new().ok();
+        }
+        unpacker.as_mut()?.decompress(packed, len).ok()
+    })
+}
+
 impl Record {
     /// `None` if the bytes are not a record of a version that we know.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
@@ -177,8 +198,7 @@ impl Record {
             0 => Self::read_body(r),
             1 => {
                 let len = usize::try_from(r.u64()?).ok().filter(|n| *n <= RAW_MAX)?;
-                let body = zstd::bulk::decompress(r.rest, len).ok()?;
-                Self::read_body(Reader::new(&body))
+                Self::read_body(Reader::new(&unpack(r.rest, len)?))
             }
             _ => None,
         }

@@ -101,6 +101,7 @@ impl MetricsEngine {
         accepted: &[Accepted<'_>],
         outcome: &mut IngestOutcome,
     ) -> Result<(), IngestError> {
+        record.reserve(accepted.len(), accepted.iter().map(|a| a.samples.len()).sum());
         let mut hours = BTreeSet::new();
         let (mut hour, mut max_t) = (None, i64::MIN);
         let mut note = |t: i64| {

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a fresh engine is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// Twice the 5 s after which victoria-metrics writes what came in.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// Seconds from a start after a kill.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Restart {
@@ -151,6 +154,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits until what it keeps in memory alone by design is on disk: the kill is to show how it
+    /// starts again, and what is weighed afterwards must be all of the load.
+    pub(crate) fn settle(&self) {
+        if self.kind == Kind::VictoriaMetrics {
+            std::thread::sleep(SETTLE);
+        }
+    }
+
     /// Kills it and starts it again, until `answers` says that it answers in full.
     pub(crate) fn restart_after_kill(
         &mut self,
@@ -227,7 +238,10 @@ impl Engine {
                 let bytes = merged_blocks(&data)?;
                 (Some(bytes), own_cpu_seconds() - before)
             }
-            Kind::VictoriaMetrics => (Some(stopped), 0.0),
+            // Beside these it keeps caches, which only serve a restart.
+            Kind::VictoriaMetrics => {
+                (Some(weigh(&data.join("data"))? + weigh(&data.join("indexdb"))?), 0.0)
+            }
             Kind::Prometheus => (None, 0.0),
         };
         Ok(Weight { stopped, merged, merge_cpu_seconds })

@@ -35,9 +35,18 @@ enum Scenario {
     /// A remote-write load, then queries
     Metrics(MetricsArgs),
     /// A remote-write load through vm-obs' receive path inside this program, without queries
-    Inside(LoadArgs),
+    Inside(InsideArgs),
     /// Prometheus' range query benchmark, beside prometheus
     Promql(promql::PromqlArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct InsideArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Build a label set for every series of every body
+    #[arg(long)]
+    label_sets: bool,
 }
 
 /// What is sent.
@@ -96,7 +105,9 @@ fn main() -> anyhow::Result<()> {
     match Scenario::parse() {
         Scenario::Metrics(args) => compare(&args),
         Scenario::Promql(args) => promql::run(&args),
-        Scenario::Inside(args) => inside::run(&args.workload()?, args.senders, args.batch),
+        Scenario::Inside(InsideArgs { load, label_sets }) => {
+            inside::run(&load.workload()?, load.senders, load.batch, label_sets)
+        }
     }
 }
 
@@ -149,6 +160,7 @@ fn measure(
     let idle = idle_load * begin.elapsed().as_secs_f64();
     let answers = queries::ask(engine.address(), queries, args.repeat)?;
     let after_queries = engine.usage();
+    engine.settle();
     let restart =
         engine.restart_after_kill(|address| queries::is_whole(address, queries, &answers))?;
     let weight = engine.stop_and_weigh()?;
@@ -166,7 +178,8 @@ fn measure(
         ready_seconds: restart.ready,
         restart_seconds: restart.whole,
         bytes_on_disk: weight.stopped,
-        bytes_merged: weight.merged,
+        // Half a load weighs less.
+        bytes_merged: weight.merged.filter(|_| restart.whole.is_some()),
         answers,
     })
 }

@@ -1,11 +1,15 @@
 //! Version 1 for sinks that know their series already: labels stay as they lie in the body.
 
-use obs_types::{LabelSet, MetricBatch, RejectReason, SentBatch, SentLabels, SentSeries};
+use obs_types::{
+    LabelSet, MetricBatch, RejectReason, SentBatch, SentLabels, SentSeries, TimestampMs,
+};
 
 use super::series::{Reader, check_labels, collector, show_labels, usual_sample};
 use super::v1::{WHAT, label_pair, read_metadata, read_series};
 use crate::protobuf::{Fields, Value, broken};
 use crate::{Decoded, WireCaps, WireError};
+
+const SAMPLE_BYTES: usize = size_of::<(TimestampMs, f64)>();
 
 /// A body in two parts.
 #[derive(Debug)]
@@ -26,7 +30,8 @@ pub fn read_sent_v1<'b>(body: &'b [u8], caps: &WireCaps) -> Result<SentV1<'b>, W
     for field in Fields::new(body) {
         match field.map_err(|left| broken(WHAT, left))? {
             (1, Value::Bytes(one)) => {
-                if !take_plain(&mut reader, one, &mut sent)? {
+                let plain = take_plain(&mut reader, one, &mut sent)?;
+                if !plain {
                     read_series(&mut reader, one, &mut collect)?;
                 }
             }
@@ -63,7 +68,7 @@ fn take_plain<'b>(
         return Ok(false);
     }
     reader.spend_many(1 + label_count)?;
-    reader.budget.spend(labels.len() + 2 * label_count + samples * size_of_val(&out.samples[0]))?;
+    reader.budget.spend(labels.len() + 2 * label_count + samples * SAMPLE_BYTES)?;
     out.series.push(SentSeries { labels, samples });
     Ok(true)
 }
