@@ -164,9 +164,8 @@ fn with_plain<R>(
         static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }
     let mut buffer = KEPT.take();
-    let done = decompress_into(body, encoding, caps, &mut buffer)
-        .map_err(Failure::Wire)
-        .and_then(|plain| work(plain));
+    let done =
+        decompress_into(body, encoding, caps, &mut buffer).map_err(Failure::Wire).and_then(work);
     if buffer.capacity() <= KEPT_BYTES_MAX {
         KEPT.set(buffer);
     }
