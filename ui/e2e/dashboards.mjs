@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { gallery } from "./gallery.mjs";
 import { check, shots } from "./lib.mjs";
 
+/** Kinds that are drawn on a canvas. */
+export const DRAWN = new Set(["timeseries", "heatmap", "state-timeline", "status-history", "barchart", "histogram"]);
+
 /** Every panel has asked and been answered; those far below ask once they come into sight. */
 async function settle(page) {
   await page.waitForFunction(() => {
@@ -16,7 +19,7 @@ async function settle(page) {
 }
 
 /** Whether any pixel of a canvas differs from its first. */
-function painted(panel) {
+export function painted(panel) {
   return [...panel.querySelectorAll("canvas")].some((c) => {
     if (!c.width || !c.height) return false;
     const pixels = new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer);
@@ -50,7 +53,7 @@ export async function dashboards(browser, base) {
         const panel = page.locator(`[data-panel="${id}"]`).first();
         const text = (await panel.innerText()).replace(/\s+/g, " ");
         if (/No data|Loading|asks nothing/.test(text)) throw new Error(text);
-        const drawn = ["timeseries", "heatmap", "state-timeline", "status-history", "barchart", "histogram"].includes(kind);
+        const drawn = DRAWN.has(kind);
         if (drawn && !(await panel.evaluate(painted))) throw new Error("its canvas is blank");
         if (!drawn && !/[0-9a-z]/i.test(text.replace(/^[^⋮]*⋮/, ""))) throw new Error(`says only ${text}`);
       });

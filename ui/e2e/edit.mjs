@@ -72,7 +72,7 @@ export async function edit(browser, base) {
   await check("panels are added, copied, deleted; undo and redo", async () => {
     await page.getByRole("button", { name: "Add a panel" }).click();
     await cell(3).waitFor();
-    await cell(3).getByRole("button", { name: "Duplicate New panel" }).click();
+    await cell(3).getByRole("button", { name: "Copy New panel" }).click();
     await cell(4).waitFor();
     await cell(4).getByRole("button", { name: /^Delete/ }).click();
     await cell(4).waitFor({ state: "detached" });

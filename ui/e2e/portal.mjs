@@ -11,6 +11,7 @@ import { dashboards } from "./dashboards.mjs";
 import { edit } from "./edit.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
+import { panels } from "./panels.mjs";
 import { weight } from "./weight.mjs";
 
 if (!existsSync(executablePath)) {
@@ -96,6 +97,7 @@ async function run(base) {
       if (verdict !== "ok") throw new Error(await page.locator("[data-check]").first().innerText());
     });
     await dashboards(browser, base);
+    await panels(browser, base);
     await edit(browser, base);
     await explore(browser, base);
     await access(browser, base, traceId);

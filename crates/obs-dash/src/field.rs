@@ -48,6 +48,13 @@ pub struct Mapping {
     pub shown: Shown,
 }
 
+impl Mapping {
+    /// As Grafana writes them; also what an override holds.
+    pub fn from_grafana(items: &[Value]) -> Vec<Self> {
+        crate::grafana::mappings_from(items)
+    }
+}
+
 /// What a mapping applies to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {

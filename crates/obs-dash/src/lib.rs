@@ -36,4 +36,4 @@ pub use model::{
     Transformation, Variable,
 };
 pub use notice::{Notice, NoticeKind};
-pub use variables::{PanelQuery, QueryScope, panel_queries};
+pub use variables::{PanelQuery, QueryScope, filled, panel_queries};

@@ -56,6 +56,11 @@ pub fn panel_queries(dashboard: &Dashboard, scope: &QueryScope) -> Vec<PanelQuer
     out
 }
 
+/// A text of the dashboard, such as a title, with its variables filled in.
+pub fn filled(dashboard: &Dashboard, scope: &QueryScope, text: &str) -> String {
+    Filler { dashboard, scope, step_ms: scope.step_ms.max(1) }.fill(text)
+}
+
 fn step_ms(dashboard: &Dashboard, scope: &QueryScope, query: &Query) -> i64 {
     let own = Filler { dashboard, scope, step_ms: scope.step_ms }.fill(&query.interval);
     let least = parse_duration_ms(own.trim_start_matches('>')).unwrap_or(0);

@@ -150,10 +150,10 @@ function Opened(props: { id: string; start: Start }): JSX.Element {
     }>
       <datalist id="edit-units">{UNITS.map((u) => <option key={u} value={u} />)}</datalist>
       <datalist id="edit-colors">{COLORS.map((c) => <option key={c} value={c} />)}</datalist>
-      <div class="row edit-tabs" role="tablist" aria-label="Parts of the dashboard">
-        {TABS.filter(([name]) => name !== "versions" || props.id).map(([name, text]) => (
+      <div class="row edit-tabs">
+        <div class="row" role="tablist" aria-label="Parts of the dashboard">{TABS.filter(([name]) => name !== "versions" || props.id).map(([name, text]) => (
           <button key={name} role="tab" aria-selected={tab === name} onClick={() => setQuery({ tab: name === "panels" ? null : name, panel: null }, false)}>{text}</button>
-        ))}
+        ))}</div>
         <span class="grow" />
         <span class="muted" role="status">{history.dirty ? "not saved yet" : said || (version ? `version ${version}` : "")}</span>
       </div>
@@ -316,7 +316,7 @@ function Cell(props: CellProps): JSX.Element {
     <div class="tools" role="toolbar" aria-label={`Tools of ${title}`}>
       <button class="small grip" aria-label={`Move ${title}`} title="Drag, or arrow keys; with Shift they resize" onPointerDown={drag(false)} onKeyDown={arrows(false)}>⠿</button>
       <button class="small" aria-pressed={props.chosen} aria-label={`Edit ${title}`} onClick={() => props.select(props.chosen ? 0 : id)}>Edit</button>
-      {!row && <button class="small" aria-label={`Duplicate ${title}`} onClick={copy}>Copy</button>}
+      {!row && <button class="small" aria-label={`Copy ${title}`} onClick={copy}>Copy</button>}
       {row && <button class="small" aria-label={`${json["collapsed"] === true ? "Unfold" : "Fold"} ${title}`} onClick={() => history.change(foldRow(doc, id))}>{json["collapsed"] === true ? "Unfold" : "Fold"}</button>}
       <button class="small" aria-label={`Delete ${title}`} onClick={() => { history.change(removePanel(doc, id)); if (props.chosen) props.select(0); }}>✕</button>
     </div>

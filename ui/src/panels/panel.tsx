@@ -83,6 +83,8 @@ export function PanelBody(props: { panel: Panel; data: PanelData; scope: Scope; 
   const fill = (text: string) => interpolate(text, props.scope);
   const { frames } = data;
   const table = <TablePanel frames={frames} height={height} options={panel.options} fill={fill} />;
+  const none = <div class="note">{panel.field.no_value || "No data in this range."}</div>;
+  if ((panel.kind === "logs" && data.logs?.length === 0) || (panel.kind === "traces" && data.traces?.length === 0)) return none;
   if (panel.kind === "logs" && data.logs) return <div class="scroll" style={`max-height:${height}px`} tabIndex={0} role="region" aria-label="Log lines"><LogTable logs={data.logs} short /></div>;
   if (panel.kind === "traces" && data.traces) {
     return (
@@ -92,8 +94,7 @@ export function PanelBody(props: { panel: Panel; data: PanelData; scope: Scope; 
     );
   }
   if (frames.every((f) => rowCount(f) === 0)) {
-    const empty = panel.field.no_value;
-    return <div class="note">{empty || "No data."}</div>;
+    return none;
   }
   switch (panel.kind) {
     case "stat": return <StatPanel panel={panel} frames={frames} height={height} />;

@@ -10,6 +10,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod packs;
+mod pictures;
 mod proof;
 mod receipts;
 mod reports;
@@ -76,6 +77,8 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/dashboards", get(dashboards::list).post(dashboards::create).layer(big()))
         .route("/dashboards/check", post(dashboards::check).layer(big()))
         .route("/dashboards/{id}", board)
+        .route("/dashboards/{id}/render.png", get(pictures::dashboard))
+        .route("/dashboards/{id}/panels/{panel}", get(pictures::panel))
         .route("/dashboards/{id}/versions", get(dashboards::versions))
         .route("/dashboards/{id}/grafana", get(dashboards::grafana))
         .route("/runbooks", get(runbooks::list))

@@ -1,10 +1,17 @@
 //! Dashboards, targets, the server itself, the demo world.
 
-use super::{Field, ID, Parameter, Route, delete, get, post};
+use super::{Field, ID, Parameter, Route, WINDOW, delete, get, post};
 
 const FAULTS: [Field; 1] = [("faults", "array")];
 
 const VERSION: Parameter = ("version", 'q', "integer", "a saved version, by default the newest");
+const PICTURE: [Parameter; 5] = [
+    ("width", 'q', "integer", "pixels, by default 1000"),
+    ("height", 'q', "integer", "pixels; a dashboard takes what it needs"),
+    ("theme", 'q', "string", "dark or light"),
+    ("scale", 'q', "number", "1 to 4 pixels of the file for each of the page"),
+    ("var-NAME", 'q', "string", "value of the variable NAME, repeatable"),
+];
 const SAVE: [Parameter; 4] = [
     ("message", 'q', "string", "why, for the list of versions and the receipt"),
     ("by", 'q', "string", "who saves"),
@@ -52,6 +59,18 @@ pub(super) const ROUTES: &[Route] = &[
             ("schema", 'q', "string", "classic or v2, by default classic"),
         ]])
         .answer(&[("title", "string"), ("panels", "array")]),
+    get("/obs/dashboards/{id}/render.png", "renderDashboard", "The dashboard as a PNG")
+        .parameters(&[&[ID], &WINDOW, &PICTURE]),
+    get(
+        "/obs/dashboards/{id}/panels/{panel}",
+        "renderPanel",
+        "One panel as a PNG: its number with .png",
+    )
+    .parameters(&[
+        &[ID, ("panel", 'p', "string", "number of the panel, such as 3.png")],
+        &WINDOW,
+        &PICTURE,
+    ]),
     get("/obs/runbooks", "listRunbooks", "Runbooks of the packs").answer(&[("runbooks", "array")]),
     get("/obs/runbooks/{id}", "getRunbook", "One runbook, as markdown").parameters(&[&[ID]]),
     get("/obs/packs", "listPacks", "What the packs hold that the server runs with")

@@ -155,7 +155,27 @@ impl Client {
         parameters: &Parameters,
         body: Option<String>,
     ) -> anyhow::Result<String> {
-        let (ok, status, text) = match self {
+        let bytes = self.send_for_bytes(method, path, parameters, body).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The body as it came, such as a picture.
+    pub(crate) async fn bytes(
+        &self,
+        path: &str,
+        parameters: &Parameters,
+    ) -> anyhow::Result<Vec<u8>> {
+        self.send_for_bytes(Method::GET, path, parameters, None).await
+    }
+
+    async fn send_for_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &Parameters,
+        body: Option<String>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let (ok, status, bytes) = match self {
             Self::Server { http, base } => {
                 let mut request = http.request(method, format!("{base}{path}")).query(parameters);
                 if let Some(body) = body {
@@ -163,8 +183,8 @@ impl Client {
                 }
                 let response = request.send().await.map_err(|e| unreachable(base, &e))?;
                 let status = response.status();
-                let text = response.text().await.context("the answer broke off")?;
-                (status.is_success(), status.as_u16(), text)
+                let bytes = response.bytes().await.context("the answer broke off")?;
+                (status.is_success(), status.as_u16(), bytes.to_vec())
             }
             Self::InProcess { router, .. } => {
                 let query: Vec<String> =
@@ -177,11 +197,10 @@ impl Client {
                 let response = router.clone().call(request).await?;
                 let status = response.status();
                 let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await?;
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                (status.is_success(), status.as_u16(), text)
+                (status.is_success(), status.as_u16(), bytes.to_vec())
             }
         };
-        if ok { Ok(text) } else { bail!(refusal(status, &text)) }
+        if ok { Ok(bytes) } else { bail!(refusal(status, &String::from_utf8_lossy(&bytes))) }
     }
 }
 

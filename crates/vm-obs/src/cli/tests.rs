@@ -96,6 +96,7 @@ vm-obs dashboard check a.json dashboards --json --strict
 vm-obs dashboard import a.json --data d --message m --by me --force
 vm-obs dashboard import a.json --uid a
 vm-obs dashboard versions a
+vm-obs dashboard render a --panel 3 --last 6h --width 800 --height 400 --theme light --scale 2 --var job=a --var job=b -o a.png
 vm-obs dashboard delete a
 vm-obs query --data ./data --limit 3 --format jsonl
 vm-obs correlate --window 5m --format json --data d

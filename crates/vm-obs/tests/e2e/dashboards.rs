@@ -98,6 +98,18 @@ fn saved_in_a_server_and_provisioned_from_files() {
     let receipts = client.get("/obs/receipts?type=config_change").unwrap().text();
     assert!(receipts.contains("dashboard:shop") && receipts.contains("first"), "{receipts}");
 
+    let picture = folder.path("shop.png");
+    let out = picture.display().to_string();
+    server.verb_ok(&["dashboard", "render", "shop", "--panel", "1", "--width", "600", "-o", &out]);
+    let png = std::fs::read(&picture).unwrap();
+    assert!(png.starts_with(b"\x89PNG\r\n") && png.len() > 2_000, "{} bytes", png.len());
+    server.verb_ok(&["dashboard", "render", "shop", "--theme", "light", "-o", &out]);
+    let (code, text) = server.verb(&["dashboard", "render", "shop", "--panel", "9", "-o", &out]);
+    assert!(code == 1 && text.contains("no panel 9"), "{text}");
+    let (code, text) =
+        server.verb(&["dashboard", "render", "shop", "--width", "99999", "-o", &out]);
+    assert!(code == 1 && text.contains("8000"), "{text}");
+
     // The watched file: sound, faulty, gone.
     server.eventually("/obs/dashboards/filed", "the file's dashboard", |d| d["title"] == "Shop");
     let touch = |text: &str| {

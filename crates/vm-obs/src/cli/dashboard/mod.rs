@@ -1,6 +1,7 @@
 //! `vm-obs dashboard …`
 
 mod file;
+mod render;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ pub(crate) enum DashboardCommand {
     Import(file::ImportArgs),
     /// One dashboard as a file, for Grafana or as vm-obs sees it
     Export(ExportArgs),
+    /// A picture (PNG) of a dashboard or one of its panels, drawn by the server
+    Render(render::RenderArgs),
     /// Who saved a dashboard when
     Versions(ShowArgs),
     /// Delete what was saved; what a pack or file brings is shown again
@@ -92,6 +95,7 @@ pub(crate) async fn run(command: DashboardCommand, out: &mut Out) -> anyhow::Res
         DashboardCommand::Check(args) => return file::check(&args, out),
         DashboardCommand::Import(args) => return file::import(&args, out).await,
         DashboardCommand::Export(args) => export(&args, out).await?,
+        DashboardCommand::Render(args) => render::run(&args, out).await?,
         DashboardCommand::Versions(args) => versions(&args, out).await?,
         DashboardCommand::Delete(args) => delete(&args, out).await?,
     }
