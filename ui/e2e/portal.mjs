@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { access } from "./access.mjs";
 import { dashboards } from "./dashboards.mjs";
+import { doctor } from "./doctor.mjs";
 import { edit } from "./edit.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
@@ -99,6 +100,7 @@ async function run(base) {
     await dashboards(browser, base);
     await panels(browser, base);
     await edit(browser, base);
+    await doctor(browser, base);
     await explore(browser, base);
     await access(browser, base, traceId);
     await weight(browser, base);

@@ -10,6 +10,7 @@ import { Anomalies } from "./pages/anomalies";
 import { Correlate } from "./pages/correlate";
 import { DashboardPage, EditPage } from "./pages/dashboard";
 import { Dashboards } from "./pages/dashboards";
+import { Doctor } from "./pages/doctor";
 import { Ledger } from "./pages/ledger";
 import { LogsExplore } from "./pages/logs";
 import { MetricsExplore } from "./pages/metrics";
@@ -50,6 +51,8 @@ function Body(): JSX.Element {
       return <Correlate key={query.value.get("timestamp") ?? ""} />;
     case "ledger":
       return <Ledger />;
+    case "doctor":
+      return <Doctor />;
     case "targets":
       return <Targets />;
   }

@@ -23,4 +23,4 @@ mod warnings;
 pub use error::ApiError;
 pub use query_log::QueryLog;
 pub use server::router;
-pub use state::{ApiOptions, ApiState, DemoControl, DroppedTargets, Runbook, ServerInfo};
+pub use state::{ApiOptions, ApiState, DemoControl, Doctor, DroppedTargets, Runbook, ServerInfo};

@@ -9,7 +9,7 @@ use axum::{Extension, Router};
 use obs_wire::exposition::ExpositionFormat;
 use tracing::Instrument;
 
-use crate::obs::HealthMemory;
+use crate::obs::{DoctorMemory, HealthMemory};
 use crate::run::blocking;
 use crate::{
     ApiState, alertmanager, compress, jaeger, loki, obs, portal, prometheus, tempo, warnings,
@@ -42,6 +42,7 @@ pub fn router(state: Arc<ApiState>, receivers: Router) -> Router {
         .merge(receivers)
         .merge(pages)
         .layer(Extension(Arc::new(HealthMemory::default())))
+        .layer(Extension(Arc::new(DoctorMemory::default())))
         .layer(Extension(Arc::new(prometheus::Notices::default())))
         .layer(from_fn(warnings::layer))
         .layer(from_fn(compress::layer))

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use obs_archive::Archive;
@@ -26,6 +27,10 @@ pub trait DemoControl: Send + Sync {
     fn break_fault(&self, name: &str) -> bool;
     fn heal(&self);
 }
+
+/// One run of the doctor over this server: its report, or why it could not run.
+pub type Doctor =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> + Send + Sync>;
 
 /// What the server is, for status routes.
 #[derive(Clone, Debug)]
@@ -98,6 +103,8 @@ pub struct ApiState {
     pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
     /// Targets that relabeling dropped, and how many there are by job.
     pub dropped_targets: Box<dyn Fn() -> DroppedTargets + Send + Sync>,
+    /// Looks whether everything works; `None` where no server runs.
+    pub doctor: Option<Doctor>,
     /// Verifies the data folder; the answer of `POST /obs/ledger/verify`.
     pub verify: Box<dyn Fn() -> Value + Send + Sync>,
     pub demo: Option<Arc<dyn DemoControl>>,

@@ -49,6 +49,6 @@ pub struct Window {
 
 impl Window {
     pub(crate) fn span(self) -> i64 {
-        (self.to_ms - self.from_ms).max(1)
+        self.to_ms.saturating_sub(self.from_ms).max(1)
     }
 }

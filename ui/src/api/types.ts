@@ -292,3 +292,23 @@ export interface DemoState {
   enabled: boolean;
   faults: { name: string; description: string; active: boolean; alerts: string[] }[];
 }
+
+export interface DoctorFinding {
+  check: string;
+  code: string;
+  severity: string;
+  subject: string;
+  cause: string;
+  mend: string;
+  evidence: { query: string | null; result: string | null; file: string | null; line: number | null }[];
+}
+
+export interface DoctorAnswer {
+  run_at: string | null;
+  report: {
+    clean: boolean;
+    counts: { findings: number; ran: number; skipped: number };
+    checks: { check: string; state: string; subjects: number; findings: number; skipped: string | null; not_checked: string[] }[];
+    findings: DoctorFinding[];
+  } | null;
+}

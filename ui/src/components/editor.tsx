@@ -19,6 +19,18 @@ export function remember(language: string, text: string): void {
   localStorage.setItem(name, JSON.stringify([text, ...stored(name).filter((x) => x !== text)].slice(0, HISTORY_MAX)));
 }
 
+/** Queries that were run before, newest first. */
+export function Earlier(props: { language: string; take: (text: string) => void }): JSX.Element | null {
+  const all = stored(`history-${props.language}`);
+  if (all.length === 0) return null;
+  return (
+    <select class="earlier" aria-label="Earlier queries" value="" onChange={(e) => { if (e.currentTarget.value) props.take(e.currentTarget.value); }}>
+      <option value="">Earlier queries</option>
+      {all.map((q) => <option key={q} value={q}>{q.length > 90 ? `${q.slice(0, 90)} …` : q}</option>)}
+    </select>
+  );
+}
+
 /**
  * A query box: Enter runs, Shift+Enter breaks the line, Ctrl+Space and typing offer words, Ctrl+Up
  * brings back earlier queries. The completer is fetched with the first key.

@@ -10,13 +10,13 @@ let prefix = false;
 
 const PAGES: Record<string, [string, string]> = {
   o: ["/", "Overview"], d: ["/dashboards", "Dashboards"], m: ["/explore/metrics", "Metrics"], l: ["/explore/logs", "Logs"], t: ["/explore/traces", "Traces"],
-  p: ["/services", "Service map"], a: ["/alerts", "Alerts"], s: ["/slos", "SLOs"], c: ["/correlate", "Correlate"], r: ["/ledger", "Receipts and ledger"],
+  p: ["/services", "Service map"], a: ["/alerts", "Alerts"], s: ["/slos", "SLOs"], c: ["/correlate", "Correlate"], r: ["/ledger", "Receipts and ledger"], h: ["/doctor", "Doctor"],
 };
 
 const SHORTCUTS: [string, string][] = [
   ["?", "this help"], ["/", "to the query or filter of the page"], ["Esc", "out of a box, a menu or a full-screen panel"],
   ["[  ]", "half a range earlier, later"], ["-", "zoom out"], ["f", "refresh now"], ["Space", "live or paused"], ["k", "dark or light"],
-  ["Ctrl+Space", "suggestions in a query"], ["Ctrl+↑  Ctrl+↓", "earlier queries"], ["Enter", "run the query"],
+  ["Ctrl+Space", "suggestions in a query"], ["Ctrl+↑  Ctrl+↓", "earlier queries"], ["Enter", "run the query"], ["Ctrl+S  Ctrl+Z  Ctrl+Y", "save, undo, redo in the dashboard editor"], ["Arrows, Shift+Arrows", "move, resize a panel in the editor, from its handle"],
 ];
 
 function press(e: KeyboardEvent): void {

@@ -11,7 +11,7 @@ const LINKS: [string, [string, string][]][] = [
   ["Explore", [["/explore/metrics", "Metrics"], ["/explore/logs", "Logs"], ["/explore/traces", "Traces"], ["/services", "Service map"], ["/correlate", "Correlate"]]],
   ["Reliability", [["/alerts", "Alerts"], ["/slos", "SLOs"], ["/anomalies", "Anomalies"]]],
   ["Proof", [["/ledger", "Ledger"]]],
-  ["System", [["/targets", "Targets"]]],
+  ["System", [["/targets", "Targets"], ["/doctor", "Doctor"]]],
 ];
 
 function current(href: string): boolean {

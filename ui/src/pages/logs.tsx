@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { get } from "../api/client";
 import type { LogObject, Series } from "../api/types";
-import { QueryEditor, remember } from "../components/editor";
+import { Earlier, QueryEditor, remember } from "../components/editor";
 import { Page } from "../components/shell";
 import { Card, View } from "../components/ui";
 import type { Labels } from "../lib/labels";
@@ -62,6 +62,7 @@ export function LogsExplore(): JSX.Element {
               {(services.data?.data ?? []).map((s) => <option key={s} value={s}>{s}</option>)}
             </select>
             <button type="button" class="small" onClick={() => run(`${text.trim()} | detected_level=~"error|fatal"`)}>errors only</button>
+            <Earlier language="logql" take={run} />
             <span class="grow" />
             <button type="button" aria-pressed={live} onClick={() => setQuery({ tail: live ? null : "1" }, false)}>{live ? "Stop the tail" : "Live tail"}</button>
             <button class="primary">Run</button>

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { get, promInstant, promRange } from "../api/client";
-import { QueryEditor, remember } from "../components/editor";
+import { Earlier, QueryEditor, remember } from "../components/editor";
 import { Page } from "../components/shell";
 import { Card, Chips, View } from "../components/ui";
 import { seriesName } from "../lib/labels";
@@ -43,7 +43,7 @@ export function MetricsExplore(): JSX.Element {
           <form class="card" onSubmit={(e) => { e.preventDefault(); run(text); }}>
             <label for="promql" class="muted">PromQL, or shorthand such as <code>cpu_percent &gt; 80 for 5m</code></label>
             <QueryEditor id="promql" language="promql" value={text} input={setText} run={run} />
-            <div class="row end" style="margin-top:8px"><span class="muted grow">Enter runs, Ctrl+Space offers words, Ctrl+↑ brings back earlier queries, drag over the chart zooms</span><button class="primary">Run</button></div>
+            <div class="row end" style="margin-top:8px"><span class="muted grow">Enter runs, Ctrl+Space offers words, Ctrl+↑ brings back earlier queries, drag over the chart zooms</span><Earlier language="promql" take={run} /><button class="primary">Run</button></div>
           </form>
           <Card>
             <View of={chart} empty={(d) => d.series.length === 0} none="The query is valid and matches nothing in this range.">

@@ -5,6 +5,7 @@ mod anchors;
 mod anomalies;
 mod correlate;
 mod dashboards;
+mod doctor;
 mod health;
 mod ledger;
 mod logs;
@@ -31,6 +32,7 @@ use obs_types::{DurationMs, TimestampNs};
 use crate::params::Params;
 use crate::{ApiError, ApiState, openapi};
 
+pub(crate) use doctor::DoctorMemory;
 pub(crate) use health::{HealthMemory, report as health_report};
 
 /// The routes under `/obs`.
@@ -85,6 +87,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/runbooks/{id}", get(runbooks::show))
         .route("/packs", get(packs::list))
         .route("/reports/{kind}", post(reports::create))
+        .route("/doctor", get(doctor::last).post(doctor::run))
         .route("/targets", get(targets::list))
         .route("/health", get(health::health))
         .route("/demo", get(targets::demo))

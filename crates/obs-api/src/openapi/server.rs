@@ -91,6 +91,10 @@ pub(super) const ROUTES: &[Route] = &[
         ("initiated_by", "string"),
     ])
     .answer(&[("report_id", "string"), ("report_path", "string"), ("receipt_seq", "integer")]),
+    get("/obs/doctor", "lastDoctorReport", "The last report of the doctor, null before the first")
+        .answer(&[("report", "object"), ("run_at", "string")]),
+    post("/obs/doctor", "runDoctor", "Run the doctor over this server; sends nothing")
+        .answer(&[("report", "object"), ("run_at", "string")]),
     get("/obs/targets", "listTargets", "Scrape targets").answer(&[("targets", "array")]),
     get("/obs/health", "health", "Health of every part").answer(&[
         ("status", "string"),

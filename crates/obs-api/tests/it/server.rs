@@ -430,6 +430,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         reports: Arc::new(reports),
         packs: vec![json!({"name": "host"})],
         runbooks: Vec::new(),
+        doctor: None,
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(|| {

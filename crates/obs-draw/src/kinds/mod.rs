@@ -41,11 +41,24 @@ fn shown<'a>(b: &Brush<'_>, answer: &'a Answer) -> Vec<Shown<'a>> {
     all.filter(|s| !s.settings.hidden()).collect()
 }
 
+/// The answer without points far from the window, so that times can be counted with.
+fn within(b: &Brush<'_>, answer: &Answer) -> Answer {
+    let window = b.window;
+    let (from, to) =
+        (window.from_ms.saturating_sub(window.span()), window.to_ms.saturating_add(window.span()));
+    let mut out = answer.clone();
+    for s in &mut out.series {
+        s.points.retain(|p| (from..=to).contains(&p.0));
+    }
+    out
+}
+
 pub(crate) fn draw(b: &mut Brush<'_>, area: Rect, answer: &Answer, words: &str) {
     if b.panel.kind == PanelKind::Text {
         return text::draw(b, area, words);
     }
-    let all = shown(b, answer);
+    let inside = within(b, answer);
+    let all = shown(b, &inside);
     if all.is_empty() && answer.logs.is_empty() && answer.rows.is_none() {
         let empty = b.panel.field.extra.get("noValue").and_then(|v| v.as_str());
         let empty = empty.unwrap_or("No data in this range.").to_owned();

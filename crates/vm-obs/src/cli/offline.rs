@@ -82,6 +82,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         reports,
         packs: Vec::new(),
         runbooks: Vec::new(),
+        doctor: None,
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(Default::default),

@@ -31,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::serve::ListenerExt as _;
 use obs_analysis::slo::parse_slo_file;
-use obs_api::{ApiOptions, ApiState, DemoControl, QueryLog, Runbook, ServerInfo};
+use obs_api::{ApiOptions, ApiState, DemoControl, Doctor, QueryLog, Runbook, ServerInfo};
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::{self, ReceiverLimits};
 use obs_collect::registry::Registry;
@@ -56,6 +56,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::cli::{self, Client};
 use crate::config::Config;
 use crate::demo;
 use crate::mcp::{self, Caller, McpSettings};
@@ -213,6 +214,19 @@ fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
 /// The languages of dashboards, as their parsers judge.
 pub(crate) fn query_checker() -> QueryChecker {
     Arc::new(|language, expr| obs_query::check_expression(language.as_str(), expr))
+}
+
+/// The doctor asks this server as any client does.
+fn doctor(http: &SocketAddr) -> Doctor {
+    let url = format!("http://{http}");
+    Box::new(move || {
+        let url = url.clone();
+        Box::pin(async move {
+            let client = Client::at(url).map_err(|e| format!("{e:#}"))?;
+            let report = cli::examine_server(&client).await.map_err(|e| format!("{e:#}"))?;
+            Ok(report.to_json())
+        })
+    })
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -401,6 +415,7 @@ async fn serve(
         reports,
         packs: std::mem::take(&mut loaded.pack_contents),
         runbooks: std::mem::take(&mut loaded.runbooks),
+        doctor: Some(doctor(&http_address)),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
         dropped_targets: Box::new(move || dropped_targets.dropped()),
