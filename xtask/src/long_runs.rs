@@ -29,7 +29,8 @@ pub(crate) enum Soak {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Every fault of the demo world by itself: its alerts fire, are delivered, and resolve
+    /// Every fault of the demo world, one at a time in each stack: its alerts fire, are delivered,
+    /// and resolve
     Alerts {
         /// How many times faster than real time
         #[arg(long, default_value_t = 20)]

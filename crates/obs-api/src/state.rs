@@ -25,6 +25,8 @@ pub trait DemoControl: Send + Sync {
     fn faults(&self) -> Vec<Value>;
     /// `false` if there is no such fault.
     fn break_fault(&self, name: &str) -> bool;
+    /// One fault; `false` if there is none of this name.
+    fn heal_fault(&self, name: &str) -> bool;
     fn heal(&self);
 }
 

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use obs_collect::scrape::TargetStatus;
 use serde_json::{Map, Value, json};
 
+use crate::params::Params;
 use crate::{ApiError, ApiState};
 
 pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Value> {
@@ -49,23 +50,29 @@ pub(super) async fn demo_break(
 ) -> Result<Json<Value>, ApiError> {
     let demo = control(&state)?;
     if !demo.break_fault(&fault) {
-        let known: Vec<String> = demo
-            .faults()
-            .iter()
-            .filter_map(|f| f.get("name").and_then(Value::as_str).map(str::to_owned))
-            .collect();
-        return Err(ApiError::not_found(format!(
-            "there is no fault {fault:?}; there are {}",
-            known.join(", ")
-        )));
+        return Err(no_fault(demo.as_ref(), &fault));
     }
     tracing::warn!(fault, "demo world broken on purpose");
     Ok(Json(json!({"faults": demo.faults()})))
 }
 
-pub(super) async fn demo_heal(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, ApiError> {
+fn no_fault(demo: &dyn crate::DemoControl, name: &str) -> ApiError {
+    let faults = demo.faults();
+    let known: Vec<&str> = faults.iter().filter_map(|f| f.get("name")?.as_str()).collect();
+    ApiError::not_found(format!("there is no fault {name:?}; there are {}", known.join(", ")))
+}
+
+/// Everything, or the fault that `fault` names.
+pub(super) async fn demo_heal(
+    State(state): State<Arc<ApiState>>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
     let demo = control(&state)?;
-    demo.heal();
-    tracing::info!("demo world healed");
+    match params.get("fault") {
+        None => demo.heal(),
+        Some(fault) if demo.heal_fault(fault) => {}
+        Some(fault) => return Err(no_fault(demo.as_ref(), fault)),
+    }
+    tracing::info!(fault = params.get("fault"), "demo world healed");
     Ok(Json(json!({"faults": demo.faults()})))
 }

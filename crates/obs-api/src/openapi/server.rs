@@ -109,7 +109,9 @@ pub(super) const ROUTES: &[Route] = &[
     post("/obs/demo/break/{id}", "demoBreak", "Break the demo world")
         .parameters(&[&[ID]])
         .answer(&FAULTS),
-    post("/obs/demo/heal", "demoHeal", "Heal the demo world").answer(&FAULTS),
+    post("/obs/demo/heal", "demoHeal", "Heal the demo world")
+        .parameters(&[&[("fault", 'q', "string", "only this one")]])
+        .answer(&FAULTS),
     get("/obs/openapi.json", "openapi", "This document")
         .answer(&[("openapi", "string"), ("paths", "object")]),
 ];

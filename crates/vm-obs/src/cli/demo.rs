@@ -20,8 +20,10 @@ pub(crate) enum DemoCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Mend everything
+    /// Mend everything, or one fault
     Heal {
+        /// Name of the fault
+        name: Option<String>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -37,8 +39,10 @@ pub(crate) async fn run(command: DemoCommand, out: &mut Out) -> anyhow::Result<(
             let path = format!("/obs/demo/break/{}", encoded(&name));
             (Client::server(&server)?.post(&path, &json!({})).await?, Format::Table)
         }
-        DemoCommand::Heal { server } => {
-            (Client::server(&server)?.post("/obs/demo/heal", &json!({})).await?, Format::Table)
+        DemoCommand::Heal { name, server } => {
+            let only = name.map_or_else(String::new, |n| format!("?fault={}", encoded(&n)));
+            let path = format!("/obs/demo/heal{only}");
+            (Client::server(&server)?.post(&path, &json!({})).await?, Format::Table)
         }
     };
     if format == Format::Json {

@@ -393,6 +393,10 @@ impl Faults {
         self.0[fault as usize].active = true;
     }
 
+    pub(super) fn end(&mut self, fault: Fault) {
+        self.0[fault as usize].active = false;
+    }
+
     pub(super) fn heal(&mut self) {
         self.0.iter_mut().for_each(|p| p.active = false);
     }
@@ -461,6 +465,11 @@ mod tests {
         assert_eq!(faults.level(Fault::PodDrift), 0.0);
         faults.step(60.0);
         assert_eq!(faults.blend(Fault::TreatyDrops, 95.0, 72.0), 72.0);
+        faults.start(Fault::PodDrift);
+        faults.step(60.0);
+        faults.end(Fault::TreatyDrops);
+        faults.step(60.0);
+        assert_eq!((faults.level(Fault::TreatyDrops), faults.level(Fault::PodDrift)), (0.0, 1.0));
         faults.heal();
         faults.step(60.0);
         assert_eq!(faults, Faults::default());

@@ -188,6 +188,14 @@ impl obs_api::DemoControl for World {
         fault.is_some()
     }
 
+    fn heal_fault(&self, name: &str) -> bool {
+        let fault = Fault::from_name(name).filter(|f| self.inner.packs.contains(&f.pack()));
+        if let Some(fault) = fault {
+            self.inner.with(|s| s.model.faults.end(fault));
+        }
+        fault.is_some()
+    }
+
     fn heal(&self) {
         self.inner.with(|s| s.model.faults.heal());
     }

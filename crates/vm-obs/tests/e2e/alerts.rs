@@ -1,8 +1,9 @@
 //! Every alert end to end: its fault in the demo world makes it fire, a receiver is told, and told
-//! again when it is over. `cargo xtask soak alerts` takes every fault by itself; the test takes some
-//! of them together.
+//! again when it is over. `cargo xtask soak alerts` takes every fault, one at a time in each stack;
+//! the test takes some of them together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,6 +31,13 @@ const FIRST: [&str; 3] = ["genesis-slow", "mesh-slow", "auren-slow"];
 
 /// An alert's name and the label `component` that tells it from another pack's.
 type Alert = (String, String);
+
+struct Fault {
+    /// Whose services it concerns.
+    pack: String,
+    /// What it promises to make fire.
+    alerts: BTreeSet<Alert>,
+}
 
 struct World {
     server: Server,
@@ -73,8 +81,8 @@ impl World {
             .collect()
     }
 
-    /// Faults, and the alerts that each promises.
-    fn faults(&self) -> BTreeMap<String, BTreeSet<Alert>> {
+    /// Faults by name.
+    fn faults(&self) -> BTreeMap<String, Fault> {
         let rules = self.rules();
         let faults = self.get("/obs/demo");
         let all = faults["faults"].as_array().unwrap().iter();
@@ -86,22 +94,26 @@ impl World {
                 let of_pack = (name.clone(), pack);
                 if rules.contains(&of_pack) { of_pack } else { (name, String::new()) }
             });
-            (text(&fault["name"]), alerts.collect())
+            let (pack, alerts) = (text(&fault["pack"]), alerts.collect());
+            (text(&fault["name"]), Fault { pack, alerts })
         })
         .collect()
     }
 
-    /// Breaks, waits until all of them were told as firing, heals, and waits for the end of each.
+    /// Breaks, waits until all alerts were told as firing, heals, and waits for the end of each.
     fn round(&self, faults: &[&str], alerts: &BTreeSet<Alert>) -> Result<String, String> {
         let before = self.sink.received().len();
         for fault in faults {
             self.server.verb_ok(&["demo", "break", fault]);
         }
         let start = Instant::now();
-        let fired = self.until(alerts, "fire", |messages| told(messages, before, "firing"))?;
+        let fired = self.until(alerts, "fire", |messages| told(messages, before, "firing"));
         let firing = start.elapsed();
         let healed = self.sink.received().len();
-        self.server.verb_ok(&["demo", "heal"]);
+        for fault in faults {
+            self.server.verb_ok(&["demo", "heal", fault]);
+        }
+        let fired = fired?;
         let start = Instant::now();
         self.until(alerts, "resolve", |messages| {
             // Of those that began here: an objective's budget of an earlier round may last.
@@ -164,7 +176,7 @@ fn faults_make_alerts_fire_reach_a_receiver_and_resolve() {
     let world = World::start();
     let rules = world.rules();
     let faults = world.faults();
-    let covered: BTreeSet<Alert> = faults.values().flatten().cloned().collect();
+    let covered: BTreeSet<Alert> = faults.values().flat_map(|f| &f.alerts).cloned().collect();
     let without: Vec<&Alert> = rules.difference(&covered).collect();
     assert!(without.is_empty(), "no fault makes these fire: {without:?}");
     let unknown: Vec<&Alert> = covered.difference(&rules).collect();
@@ -175,30 +187,42 @@ fn faults_make_alerts_fire_reach_a_receiver_and_resolve() {
     });
 
     if !one_by_one {
-        let alerts: BTreeSet<Alert> = SLICE.iter().flat_map(|f| faults[*f].clone()).collect();
+        let alerts: BTreeSet<Alert> =
+            SLICE.iter().flat_map(|f| faults[*f].alerts.clone()).collect();
         match world.round(&SLICE, &alerts) {
             Ok(line) => println!("{line}"),
             Err(e) => panic!("{e}"),
         }
         return;
     }
-    let first = FIRST.iter().map(|f| (*f).to_owned());
-    let rest = faults.keys().filter(|f| !FIRST.contains(&f.as_str())).cloned();
-    let mut good: BTreeSet<Alert> = BTreeSet::new();
-    let mut wrong = Vec::new();
-    for fault in first.chain(rest) {
-        match world.round(&[&fault], &faults[&fault]) {
-            Ok(line) => {
-                println!("{line}");
-                good.extend(faults[&fault].iter().cloned());
-            }
-            Err(e) => {
-                println!("{fault}: {e}");
-                wrong.push(format!("{fault}: {e}"));
-                world.server.verb_ok(&["demo", "heal"]);
-            }
+    let lanes: BTreeSet<&str> = faults.values().map(|f| f.pack.as_str()).collect();
+    let done = Mutex::new((BTreeSet::new(), Vec::new()));
+    // Stacks are independent of each other; in each of them one thing breaks at a time.
+    std::thread::scope(|scope| {
+        for lane in lanes {
+            let (world, faults, done) = (&world, &faults, &done);
+            scope.spawn(move || {
+                let of_lane = faults.iter().filter(|(_, f)| f.pack == lane);
+                let (first, rest): (Vec<_>, Vec<_>) =
+                    of_lane.partition(|(name, _)| FIRST.contains(&name.as_str()));
+                for (name, fault) in first.into_iter().chain(rest) {
+                    let outcome = world.round(&[name.as_str()], &fault.alerts);
+                    let mut done = done.lock().unwrap();
+                    match outcome {
+                        Ok(line) => {
+                            println!("{line}");
+                            done.0.extend(fault.alerts.iter().cloned());
+                        }
+                        Err(e) => {
+                            println!("{name}: {e}");
+                            done.1.push(format!("{name}: {e}"));
+                        }
+                    }
+                }
+            });
         }
-    }
+    });
+    let (good, wrong): (BTreeSet<Alert>, Vec<String>) = done.into_inner().unwrap();
     println!(
         "alerts: {} of {} fired, were delivered and resolved; faults: {} of {}",
         good.len(),

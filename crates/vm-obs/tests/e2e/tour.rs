@@ -502,6 +502,15 @@ fn hours_are_sealed(server: &Server) {
     ] {
         assert!(receipt.get(field).is_some(), "{field} is missing in {receipt}");
     }
+    // The sealed files alone give an objective the same events as the engines.
+    let slo = server.eventually("/obs/slos/slo:treaty-fill-rate/recompute", "recomputed", |v| {
+        v["window"].is_object() && v["sealed"]["total"].as_f64() > Some(0.0)
+    });
+    for part in ["good", "total"] {
+        let of = |side: &str| slo[side][part].as_f64().unwrap();
+        let (engine, sealed) = (of("engine"), of("sealed"));
+        assert!((engine - sealed).abs() <= 1e-9 * engine.max(1.0), "{slo:#}");
+    }
 }
 
 /// The folder answers without a server.
