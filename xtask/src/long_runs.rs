@@ -32,8 +32,8 @@ pub(crate) enum Soak {
     /// Every fault of the demo world, one at a time in each stack: its alerts fire, are delivered,
     /// and resolve
     Alerts {
-        /// How many times faster than real time
-        #[arg(long, default_value_t = 20)]
+        /// How many times faster than real time; a busy machine needs less, or scrapes come too late
+        #[arg(long, default_value_t = 10)]
         speed: u32,
     },
     /// Damage a small metrics store at every byte, with several patterns: noticed, set aside, the

@@ -55,7 +55,17 @@ fn of_service(s: &ServiceReport, service: Option<&ServiceInput>, url: &str, out:
         out.push(gap(priority, &s.title, what, commands));
     };
     let (live, declared) = s.coverage();
-    if s.status == ServiceStatus::Missing {
+    if s.status == ServiceStatus::Down {
+        let names: Vec<String> = s.targets.iter().map(|t| t.instance.clone()).collect();
+        let mut commands: Vec<String> =
+            names.iter().take(2).map(|n| format!("curl -s http://{n}/metrics | head -5")).collect();
+        commands.extend(start);
+        put(
+            0,
+            format!("down: {live} of {declared} metrics, no target answers: {}", some(&names)),
+            commands,
+        );
+    } else if s.status == ServiceStatus::Missing {
         let mut commands = start;
         commands.push(format!("vm-obs targets list --url {url}"));
         put(
@@ -96,7 +106,7 @@ fn of_service(s: &ServiceReport, service: Option<&ServiceInput>, url: &str, out:
     alerts(s, url, &mut put);
     boards(s, url, &mut put);
     objectives(s, url, &mut put);
-    if s.status == ServiceStatus::Missing {
+    if s.status.is_absent() {
         return;
     }
     for m in s.metrics.iter().chain(&s.values) {

@@ -244,8 +244,8 @@ fn class_of(word: &str) -> Option<&'static str> {
     match word {
         "OPERATIONAL" | "HEALTHY" | "LIVE" | "MET" => Some("good"),
         "PARTIAL" | "DIVERGING" | "PARTLY DARK" | "AT RISK" | "pending" => Some("warn"),
-        "NOT DEPLOYED" | "OUT OF RANGE" | "NO DATA" | "MISSED" | "ERROR" | "NO" | "NONE"
-        | "firing" => Some("bad"),
+        "NOT DEPLOYED" | "DOWN" | "OUT OF RANGE" | "NO DATA" | "MISSED" | "ERROR" | "NO"
+        | "NONE" | "firing" => Some("bad"),
         "TRACKING" | "NO EVENT YET" | "NOT DEFINED" => Some("plain"),
         _ if word.starts_with("NO: ") => Some("bad"),
         _ => None,

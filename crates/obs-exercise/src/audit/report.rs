@@ -79,7 +79,9 @@ pub enum ServiceStatus {
     Operational,
     /// Something is missing or wrong.
     Partial,
-    /// Neither a metric nor a target that answers.
+    /// Its targets are known, and none of them answers.
+    Down,
+    /// Neither a metric nor a target.
     Missing,
 }
 
@@ -88,8 +90,14 @@ impl ServiceStatus {
         match self {
             Self::Operational => "OPERATIONAL",
             Self::Partial => "PARTIAL",
+            Self::Down => "DOWN",
             Self::Missing => "NOT DEPLOYED",
         }
+    }
+
+    /// Whether nothing of it is there.
+    pub fn is_absent(self) -> bool {
+        matches!(self, Self::Down | Self::Missing)
     }
 }
 

@@ -171,7 +171,7 @@ fn status(s: &ServiceReport) -> ServiceStatus {
     let (live, declared) = s.coverage();
     let exposed = s.metrics.iter().any(|m| !m.rows.is_empty());
     if s.targets_up() == 0 && !exposed && (declared > 0 || !s.targets.is_empty()) {
-        return ServiceStatus::Missing;
+        return if s.targets.is_empty() { ServiceStatus::Missing } else { ServiceStatus::Down };
     }
     let (with_data, panels) = s.panels();
     let healthy = |m: &MetricReport| {

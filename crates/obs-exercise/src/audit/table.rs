@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::{AuditReport, MetricReport, Points, ServiceReport, ServiceStatus, ValueRow};
+use super::report::{AuditReport, MetricReport, Points, ServiceReport, ValueRow};
 use super::text;
 
 /// Instances that get a column each; beyond that least, mean and largest are shown.
@@ -240,9 +240,9 @@ pub(super) fn maturity(report: &AuditReport) -> Table {
     head.push("Score");
     let mut table = Table::new(&head);
     for s in &report.services {
-        let name = match s.status {
-            ServiceStatus::Missing => format!("{} (not deployed)", title(s)),
-            _ => title(s),
+        let name = match s.status.is_absent() {
+            true => format!("{} ({})", title(s), s.status.as_str().to_lowercase()),
+            false => title(s),
         };
         let cells = std::iter::once(name)
             .chain(s.points.iter().map(points_text))

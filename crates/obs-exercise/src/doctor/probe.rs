@@ -19,7 +19,7 @@ type Vector = Result<Vec<(LabelSet, f64)>, String>;
 pub(super) struct Probe<'a> {
     telemetry: &'a dyn Telemetry,
     pub(super) now: TimestampMs,
-    /// Objectives whose first events are still to come, so that their series are missing by right.
+    /// Objectives whose first series may still be to come.
     young: BTreeSet<String>,
     instants: RefCell<BTreeMap<String, Vector>>,
     types: OnceCell<BTreeMap<String, String>>,
@@ -50,7 +50,7 @@ impl<'a> Probe<'a> {
                 .objectives
                 .iter()
                 .flatten()
-                .filter(|o| o.has_data.is_none())
+                .filter(|o| o.settling)
                 .map(|o| o.id.clone())
                 .collect(),
             instants: RefCell::default(),

@@ -136,6 +136,8 @@ pub struct ObjectiveInput {
     pub has_data: Option<bool>,
     /// Why it cannot be computed.
     pub error: Option<String>,
+    /// The server is so young that its series may still be to come.
+    pub settling: bool,
     /// Its events counted twice over the sealed hours; `None` where nobody did.
     pub recomputed: Option<Recomputed>,
 }

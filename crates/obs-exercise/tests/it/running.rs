@@ -32,6 +32,7 @@ fn healthy(dir: &std::path::Path) -> World {
         id: "slo-treaty".to_owned(),
         has_data: Some(true),
         error: None,
+        settling: false,
         recomputed: Some(Recomputed {
             engine: (99.0, 100.0),
             sealed: (99.0, 100.000_000_000_01),

@@ -73,7 +73,7 @@ fn an_audit_is_whole_on_record_and_compared() {
     let after = server.verb_ok(&["audit", "--no-receipt", "--compare", &json]);
     for wanted in [
         "Scheduler: scheduler:9110 does not answer any more",
-        "**Scheduler**: target scheduler:9110 does not answer",
+        "**Scheduler**: down: 0 of 6 metrics, no target answers: scheduler:9110",
         "kubectl apply -k services/scheduler/k8s/",
     ] {
         assert!(after.contains(wanted), "{wanted}: {after}");

@@ -179,6 +179,7 @@ fn objective(json: &Value, uptime_seconds: f64) -> ObjectiveInput {
         id: human::text(json, "slo_id").to_owned(),
         has_data: if no_data && young { None } else { Some(!no_data) },
         error: json.get("error").and_then(Value::as_str).map(str::to_owned),
+        settling: young,
         recomputed: None,
     }
 }
