@@ -10,7 +10,7 @@ use obs_ledger::anchor::Scheduler;
 use obs_ledger::{Ledger, Witness};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DashboardService, ReportService, SloService};
+use obs_ops::{AlertService, DashboardService, ExerciseService, ReportService, SloService};
 use obs_query::QueryFront;
 use obs_traces::TracesEngine;
 use obs_types::{LabelSet, TimestampMs};
@@ -101,6 +101,7 @@ pub struct ApiState {
     pub packs: Vec<Value>,
     /// Sorted by id.
     pub runbooks: Vec<Runbook>,
+    pub exercises: Arc<ExerciseService>,
     pub registry: Arc<Registry>,
     pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
     /// Targets that relabeling dropped, and how many there are by job.

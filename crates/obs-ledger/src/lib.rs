@@ -28,7 +28,7 @@ pub use error::LedgerError;
 pub use ledger::{Cosigned, Head, KeyPlan, Ledger, key_files};
 pub use receipt::{
     AlertAck, AlertFired, AlertResolved, AnchorReceipt, AnomalyDetected, Collection, CollectionGap,
-    ConfigChange, DeletedFile, FiledReport, Gap, LedgerRecovered, LogBatch, LogCounts,
+    ConfigChange, DeletedFile, Exercise, FiledReport, Gap, LedgerRecovered, LogBatch, LogCounts,
     MetricSnapshot, MissedScrapes, MovedFile, Receipt, ReceiptType, Records, ReportKind, Retention,
     SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TierMove,
     TraceBatch, TraceComplete,

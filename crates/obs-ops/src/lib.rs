@@ -1,7 +1,7 @@
 //! Operations that change state and leave a receipt.
 //!
 //! Lives here: sealing hours, acknowledging and silencing alerts, objectives and their daily
-//! report, recording anomalies, saving dashboards, keeping reports, tiers, retention, backup and
+//! report, recording anomalies, exercises, saving dashboards, keeping reports, tiers, retention, backup and
 //! restore. Each does its work durably first and appends the receipt second,
 //! so that the ledger never speaks of something that is not there.
 //! Not here: when these run (`vm-obs`), HTTP (`obs-api`), what a receipt looks like (`obs-ledger`).
@@ -12,6 +12,7 @@ mod config;
 mod contracts;
 mod dashboards;
 mod error;
+mod exercise;
 mod ids;
 mod report;
 mod rule_json;
@@ -32,6 +33,7 @@ pub use dashboards::{
     InstalledDashboard, QueryChecker, SaveError, SaveRequest, Saved,
 };
 pub use error::OpsError;
+pub use exercise::{ExerciseRequest, ExerciseService};
 pub use ids::DayIds;
 pub use report::{RecordedReport, ReportService, ReportSubmission};
 pub use seal::{SealService, SealSettings};

@@ -284,6 +284,17 @@ fn from_ledger(
             "obs_anomaly_detected" => {
                 events.push(anomaly(at, seq, &receipt));
             }
+            "obs_exercise" => {
+                let mut event = Event::receipt(at, seq, "", "");
+                event.text = match text("phase") {
+                    "started" => format!("{} {:?} begins", text("exercise"), text("name")),
+                    _ => format!("{} {:?} {}", text("exercise"), text("name"), text("outcome")),
+                };
+                // Whoever breaks something on purpose is the first to be asked.
+                event.weight = if text("exercise") == "chaos" { 9.0 } else { 6.0 };
+                event.subjects = vec![text("target").to_owned()];
+                events.push(event);
+            }
             "obs_trace_complete" => {}
             _ => {
                 let what = ["storage_path", "alert_id", "silence_id", "operation_id", "report_id"]

@@ -12,7 +12,7 @@ use crate::params::Params;
 use crate::run::blocking;
 use crate::{ApiError, ApiState};
 
-const BY: &str = "did:vm:user:sovereign";
+pub(super) const BY: &str = "did:vm:user:sovereign";
 
 pub(super) async fn list(
     State(state): State<Arc<ApiState>>,
@@ -47,7 +47,7 @@ pub(super) async fn show(
         .ok_or_else(|| ApiError::not_found(format!("there is no alert {id:?}")))
 }
 
-fn object(body: &Bytes) -> Result<Value, ApiError> {
+pub(super) fn object(body: &Bytes) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(json!({}));
     }
@@ -58,7 +58,7 @@ fn object(body: &Bytes) -> Result<Value, ApiError> {
     }
 }
 
-fn text(body: &Value, name: &str) -> Result<Option<String>, ApiError> {
+pub(super) fn text(body: &Value, name: &str) -> Result<Option<String>, ApiError> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(s)) => Ok(Some(s.clone())),

@@ -6,6 +6,7 @@ mod anomalies;
 mod correlate;
 mod dashboards;
 mod doctor;
+mod exercises;
 mod health;
 mod ledger;
 mod logs;
@@ -59,6 +60,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/slos/{id}/recompute", get(slos::recompute))
         .route("/anomalies", get(anomalies::list))
         .route("/receipts", get(receipts::list))
+        .route("/exercises", get(exercises::list).post(exercises::record))
         .route("/correlate", get(correlate::correlate))
         .route("/ledger", get(ledger::head))
         .route("/ledger/checkpoint", get(ledger::checkpoint))

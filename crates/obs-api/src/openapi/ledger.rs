@@ -3,6 +3,27 @@
 use super::{LIMIT, NODE, Route, WINDOW, get, post};
 
 pub(super) const ROUTES: &[Route] = &[
+    get("/obs/exercises", "listExercises", "Load tests, chaos experiments, gates and transactions")
+        .parameters(&[&WINDOW])
+        .answer(&[("exercises", "array")]),
+    post(
+        "/obs/exercises",
+        "recordExercise",
+        "Say that an exercise began or ended; leaves a receipt",
+    )
+    .body(&[
+        ("exercise", "string"),
+        ("run_id", "string"),
+        ("name", "string"),
+        ("target", "string"),
+        ("by", "string"),
+        ("started_at", "string"),
+        ("ended_at", "string"),
+        ("outcome", "string"),
+        ("summary", "string"),
+        ("report_hash", "string"),
+    ])
+    .answer(&[("receipt_seq", "integer")]),
     get("/obs/receipts", "queryReceipts", "Receipts of the ledger, newest first")
         .parameters(&[
             &[

@@ -14,7 +14,7 @@ use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
-use obs_ops::{AlertService, DashboardService, DayIds, ReportService, SloService};
+use obs_ops::{AlertService, DashboardService, DayIds, ExerciseService, ReportService, SloService};
 use obs_proof::note::VerifierKey;
 use obs_query::{QueryFront, QueryLimits};
 use obs_rules::{AlertRecord, GroupOptions, ReadOptions, RuleFile, StepContext};
@@ -381,7 +381,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         &data,
         Arc::clone(&disk),
         Arc::clone(&ledger),
-        operations,
+        Arc::clone(&operations),
         Arc::new(|language, expr| obs_query::check_expression(language.as_str(), expr)),
         Vec::new(),
     )
@@ -407,6 +407,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         }],
     )
     .unwrap();
+    let exercises = ExerciseService::new(Arc::clone(&ledger), operations);
     let state = ApiState {
         front: QueryFront::new(
             metrics.clone(),
@@ -431,6 +432,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
         packs: vec![json!({"name": "host"})],
         runbooks: Vec::new(),
         doctor: None,
+        exercises: Arc::new(exercises),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(|| {

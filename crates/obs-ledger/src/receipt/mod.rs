@@ -6,6 +6,7 @@
 mod alert;
 mod anchor;
 mod anomaly;
+mod exercise;
 mod fields;
 mod operations;
 mod report;
@@ -18,6 +19,7 @@ mod types;
 pub use alert::{AlertFired, AlertResolved};
 pub use anchor::AnchorReceipt;
 pub use anomaly::AnomalyDetected;
+pub use exercise::Exercise;
 pub use operations::{
     AlertAck, ConfigChange, DeletedFile, Gap, LedgerRecovered, Retention, Silence, SloDefinition,
 };

@@ -25,10 +25,11 @@ pub enum ReceiptType {
     Audit,
     Doctor,
     TierMove,
+    Exercise,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -50,6 +51,7 @@ impl ReceiptType {
         Self::Audit,
         Self::Doctor,
         Self::TierMove,
+        Self::Exercise,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -75,6 +77,7 @@ impl ReceiptType {
             Self::Audit => "obs_audit",
             Self::Doctor => "obs_doctor",
             Self::TierMove => "obs_tier_move",
+            Self::Exercise => "obs_exercise",
         }
     }
 
@@ -140,6 +143,7 @@ impl ReceiptType {
             Self::Audit => include_str!("../../../../docs/format/schemas/obs_audit.json"),
             Self::Doctor => include_str!("../../../../docs/format/schemas/obs_doctor.json"),
             Self::TierMove => include_str!("../../../../docs/format/schemas/obs_tier_move.json"),
+            Self::Exercise => include_str!("../../../../docs/format/schemas/obs_exercise.json"),
         }
     }
 }

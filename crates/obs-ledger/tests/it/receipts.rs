@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use obs_disk::FakeDisk;
 use obs_ledger::{
-    AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile,
+    AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile, Exercise,
     FiledReport, Gap, Ledger, LedgerRecovered, MovedFile, Receipt, ReceiptType, ReportKind,
     Retention, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TierMove,
     TraceBatch, TraceComplete,
@@ -216,6 +216,19 @@ fn samples() -> Vec<Receipt> {
             period_start: TimestampMs(HOUR_13 + 2 * HOUR),
             period_end: TimestampMs(HOUR_13 + 4 * HOUR),
             reason: "vm-obs did not run".into(),
+        }),
+        Receipt::exercise(Exercise {
+            operation_id: "obs-op-5".into(),
+            exercise: "chaos".into(),
+            run_id: "chaos-1".into(),
+            name: "kill the portal".into(),
+            target: "portal".into(),
+            initiated_by: "did:vm:user:sovereign".into(),
+            started_at: t,
+            ended_at: None,
+            outcome: "running".into(),
+            summary: String::new(),
+            report_hash: None,
         }),
         Receipt::ledger_recovered(LedgerRecovered {
             torn_file: None,

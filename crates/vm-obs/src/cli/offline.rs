@@ -14,7 +14,7 @@ use obs_archive::{Archive, Signal};
 use obs_collect::registry::Registry;
 use obs_disk::{Clock, Disk, RealDisk, SystemClock};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::{DashboardService, DayIds};
+use obs_ops::{DashboardService, DayIds, ExerciseService};
 use obs_query::QueryLimits;
 use obs_rules::GroupOptions;
 use obs_types::{DurationMs, LabelSet, NodeName, TimestampMs};
@@ -38,6 +38,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     engines.boundary.store(sealed_until(&engines.archive).0, Ordering::Release);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);
     let node = NodeName::new("local");
+    let exercises = ExerciseService::new(Arc::clone(&ledger), Arc::clone(&operations));
     let (alerts, slos, reports) = open_services(
         &data,
         &disk,
@@ -83,6 +84,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         packs: Vec::new(),
         runbooks: Vec::new(),
         doctor: None,
+        exercises: Arc::new(exercises),
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(Default::default),

@@ -44,8 +44,8 @@ use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
 use obs_ops::storage::{StorageService, StorageSettings};
 use obs_ops::{
-    AnomalyService, DashboardOrigin, DashboardService, DayIds, InstalledDashboard, QueryChecker,
-    SealService, SealSettings, record_config,
+    AnomalyService, DashboardOrigin, DashboardService, DayIds, ExerciseService, InstalledDashboard,
+    QueryChecker, SealService, SealSettings, record_config,
 };
 use obs_query::QueryLimits;
 use obs_rules::{GroupOptions, ReadOptions, RuleFile};
@@ -305,6 +305,7 @@ async fn serve(
         policy: config.storage.policy,
         when_high: config.storage.when_high,
     })?);
+    let exercises = ExerciseService::new(Arc::clone(&ledger), Arc::clone(&operations));
     let (alerts, slos, reports) = engines::open_services(
         &data,
         &disk,
@@ -416,6 +417,7 @@ async fn serve(
         packs: std::mem::take(&mut loaded.pack_contents),
         runbooks: std::mem::take(&mut loaded.runbooks),
         doctor: Some(doctor(&http_address)),
+        exercises: Arc::new(exercises),
         registry: Arc::clone(&registry),
         targets: Box::new(move || targets.statuses()),
         dropped_targets: Box::new(move || dropped_targets.dropped()),
