@@ -4,6 +4,8 @@
 
 mod files;
 mod fixes;
+mod load;
 mod running;
+mod server;
 mod support;
 mod telemetry;

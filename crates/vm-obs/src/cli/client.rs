@@ -142,6 +142,17 @@ impl Client {
         Ok(Answer { text, json })
     }
 
+    /// A body of Prometheus' text format.
+    pub(crate) async fn push_text(&self, path: &str, body: &str) -> anyhow::Result<()> {
+        let Self::Server { http, base } = self else { bail!("{self} is read only") };
+        let request = http.post(format!("{base}{path}")).header("content-type", "text/plain");
+        let response =
+            request.body(body.to_owned()).send().await.map_err(|e| unreachable(base, &e))?;
+        let (ok, status) = (response.status().is_success(), response.status().as_u16());
+        let text = response.text().await.context("the answer broke off")?;
+        if ok { Ok(()) } else { bail!(refusal(status, &text)) }
+    }
+
     pub(crate) async fn delete(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
         let text = self.send(Method::DELETE, path, &Vec::new(), Some(body.to_string())).await?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);

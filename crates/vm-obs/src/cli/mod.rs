@@ -14,10 +14,12 @@ mod correlate;
 mod dashboard;
 mod demo;
 mod doctor;
+mod exercise;
 mod export;
 mod human;
 mod import;
 mod ledger;
+mod load;
 mod logs;
 mod metrics;
 mod offline;
@@ -109,6 +111,8 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Report on coverage, live values, gaps and maturity of the packs; leaves a receipt
     Audit(audit::AuditArgs),
+    /// Load a target by a profile and judge it; exit 1 where a threshold is not kept
+    Load(load::LoadArgs),
     /// Health of the server; exit 1 unless it is healthy
     Health(args::AskServer),
     /// What the server holds and how much comes in
@@ -184,6 +188,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Demo(command) => demo::run(command, out).await?,
         Command::Doctor(args) => return doctor::run(&args, out).await,
         Command::Audit(args) => audit::run(&args, out).await?,
+        Command::Load(args) => return load::run(&args, out).await,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
         Command::Storage(command) => return storage::run(command, out).await,

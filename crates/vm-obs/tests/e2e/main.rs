@@ -11,6 +11,7 @@ mod config_mistakes;
 mod crash;
 mod dashboards;
 mod doctor;
+mod exercise;
 mod full_disk;
 mod import;
 mod ledger;

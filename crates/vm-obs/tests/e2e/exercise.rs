@@ -1,0 +1,95 @@
+//! Exercises as a user runs them: against a service of the test's own, recorded in a server.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Server, VM_OBS, outcome, run};
+
+/// A service that answers every request with `ok`; gives its address.
+fn service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut socket = socket;
+                let mut buffer = [0; 4096];
+                while matches!(socket.read(&mut buffer), Ok(n) if n > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if socket.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_load_test_is_judged_reported_and_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &[]);
+    let (json, html) = (dir.path().join("run.json"), dir.path().join("run.html"));
+    let (json, html) = (json.to_str().unwrap(), html.to_str().unwrap());
+    let target = service();
+    let load = |more: &[&str]| {
+        let fixed = ["load", "ci", "--duration", "2s", "--url", &target, "--server"];
+        run(&[&fixed[..], &[server.url().as_str()], more].concat())
+    };
+    let (code, text) = load(&["--json", json, "--html", html]);
+    assert_eq!(code, 0, "{text}");
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(report["outcome"], "passed");
+    assert_eq!(report["metrics"]["http_reqs"]["count"], 40.0);
+    assert!(std::fs::read_to_string(html).unwrap().contains("<svg"));
+
+    let runs = server.eventually("/obs/exercises?last=1h", "the run", |v| {
+        v["exercises"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    let recorded = &runs["exercises"][0];
+    assert_eq!(recorded["outcome"], "passed");
+    let bytes = std::fs::read(json).unwrap();
+    let hash = format!("blake3:{}", blake3_hex(&bytes));
+    assert_eq!(recorded["report_hash"], hash.as_str());
+    let query = "/api/v1/query?query=max(load_http_reqs_total)";
+    server.eventually(query, "the run's samples", |v| v["data"]["result"][0]["value"][1] == "40");
+
+    let (code, text) = load(&["--baseline", json, "--tolerance", "100000"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("p95 ms:"), "{text}");
+}
+
+/// From the report's own bytes, by the same crate that the ledger uses.
+fn blake3_hex(bytes: &[u8]) -> String {
+    obs_proof::hash::blake3_of(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_and_ctrl_c_keeps_what_was_measured() {
+    let (code, text) = run(&["load", "smoke", "--url", "http://192.0.2.1/", "--no-record"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("--allow-host 192.0.2.1"), "{text}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    let child = Command::new(VM_OBS)
+        .args(["load", "soak", "--no-record", "--url", &service(), "--json"])
+        .arg(&json)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(2_500));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let (code, text) = outcome(&child.wait_with_output().unwrap());
+    assert_eq!(code, 130, "{text}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["outcome"], "interrupted");
+    assert!(report["metrics"]["http_reqs"]["count"].as_f64().unwrap() > 10.0);
+}
