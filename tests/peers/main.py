@@ -3,6 +3,7 @@
 import sys
 
 import anchors
+import blackbox
 import exporter
 import grafana
 import mcp_conformance
@@ -31,6 +32,7 @@ def main():
         finally:
             server.stop()
     suite.run("node_exporter agrees with our host metrics", exporter.agrees)
+    suite.run("blackbox_exporter agrees with our probes", blackbox.agrees)
     with folder() as place:
         try:
             data = sealed.make(place)

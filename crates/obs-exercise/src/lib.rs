@@ -12,3 +12,4 @@ pub mod audit;
 pub mod doctor;
 pub mod exchange;
 pub mod load;
+pub mod probe;

@@ -5,6 +5,7 @@
 mod files;
 mod fixes;
 mod load;
+mod probe;
 mod running;
 mod server;
 mod support;

@@ -25,6 +25,7 @@ mod metrics;
 mod offline;
 mod out;
 mod pack;
+mod probe;
 mod prove;
 mod receipts;
 mod rules;
@@ -111,6 +112,9 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Report on coverage, live values, gaps and maturity of the packs; leaves a receipt
     Audit(audit::AuditArgs),
+    /// Probe a target or run a transaction once
+    #[command(subcommand)]
+    Probe(probe::ProbeCommand),
     /// Load a target by a profile and judge it; exit 1 where a threshold is not kept
     Load(load::LoadArgs),
     /// Health of the server; exit 1 unless it is healthy
@@ -188,6 +192,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Demo(command) => demo::run(command, out).await?,
         Command::Doctor(args) => return doctor::run(&args, out).await,
         Command::Audit(args) => audit::run(&args, out).await?,
+        Command::Probe(command) => return probe::run(command, out).await,
         Command::Load(args) => return load::run(&args, out).await,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,

@@ -54,6 +54,8 @@ pub(crate) struct FileForm {
     tail: Vec<TailForm>,
     /// Routes and receivers of notifications. Example: `notify: notify.yml`
     notify: Option<PathBuf>,
+    /// Probes by schedule, and modules for `/probe`. Example: `probes: probes.yaml`
+    probes: Option<PathBuf>,
     /// How often host metrics are read; `off` switches them off. Example: `host_metrics: 5s`
     host_metrics: Option<String>,
     /// How often rules are evaluated that set no interval. Example: `evaluation_interval: 15s`
@@ -257,6 +259,7 @@ impl FileForm {
             grafana_provisioning: self.grafana_provisioning.map(here),
             tail,
             notify: self.notify.map(here),
+            probes: self.probes.map(here),
             host_interval,
             evaluation_interval: duration(
                 "evaluation_interval",

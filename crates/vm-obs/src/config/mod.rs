@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub grafana_provisioning: Option<PathBuf>,
     pub tail: Vec<Tail>,
     pub notify: Option<PathBuf>,
+    pub probes: Option<PathBuf>,
     pub host_interval: Option<Duration>,
     pub evaluation_interval: DurationMs,
     pub seal_delay: DurationMs,

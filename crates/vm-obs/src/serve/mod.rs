@@ -12,6 +12,7 @@ mod held;
 mod inlets;
 mod notify;
 mod own_metrics;
+mod probes;
 mod provision;
 mod room;
 mod sinks;
@@ -66,6 +67,7 @@ pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines, ServiceSettings, open_services, seal_key};
 use held::Held;
 use inlets::Inlets;
+pub(crate) use probes::{Probes, debug as debug_text};
 use provision::Provisioning;
 use room::Room;
 pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
@@ -142,7 +144,8 @@ fn load(config: &Config) -> anyhow::Result<Loaded> {
         .chain(&config.rule_files)
         .chain(&config.slo_files)
         .chain(&config.dashboards)
-        .chain(&config.notify);
+        .chain(&config.notify)
+        .chain(&config.probes);
     for file in files.flat_map(|p| expand_glob(p)) {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         out.texts.push((file.display().to_string(), text));
@@ -248,6 +251,7 @@ async fn serve(
     let otlp_http = bind("OTLP over HTTP", config.otlp_http).await?;
     let mut loaded = load(&config)?;
     let mcp_settings = mcp_settings(&config)?;
+    let probes = Arc::new(Probes::open(config.probes.as_deref())?);
 
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot create {}", config.data.display()))?;
@@ -456,7 +460,8 @@ async fn serve(
     let router = obs_api::router(
         Arc::clone(&state),
         receivers::http_router(sinks.clone(), limits, Arc::clone(&registry), Arc::clone(&clock))
-            .merge(routes),
+            .merge(routes)
+            .merge(probes::router(Arc::clone(&probes))),
     );
     let mcp = mcp::router(&mcp_settings, http_address, router.clone(), &registry);
     let router = router.merge(mcp);
@@ -470,6 +475,7 @@ async fn serve(
     );
     let grpc_address = otlp_grpc.local_addr()?;
     let (stop, stopped) = watch::channel(false);
+    let probing = probes::schedule(&probes, &sinks, &clock, &config.node, &stopped);
     let mut servers = Vec::new();
     for (listener, router) in [(http, router), (otlp_grpc, grpc), (otlp_http, otlp)] {
         let mut stopped = stopped.clone();
@@ -561,6 +567,11 @@ async fn serve(
             Ok(Err(e)) => tracing::error!(error = %e, "server ended badly"),
             Err(_slow) => tracing::warn!("requests still open after {GRACE:?} were cut off"),
         }
+    }
+    for probe in probing {
+        // Whatever it waits for, its time is over.
+        probe.abort();
+        let _ended = probe.await;
     }
     drop(work);
     tokio::task::spawn_blocking(move || tasks.stop()).await?;

@@ -93,3 +93,47 @@ fn what_is_not_allowed_is_refused_and_ctrl_c_keeps_what_was_measured() {
     assert_eq!(report["outcome"], "interrupted");
     assert!(report["metrics"]["http_reqs"]["count"].as_f64().unwrap() > 10.0);
 }
+
+#[test]
+fn probes_run_by_schedule_and_are_answered_like_the_exporters() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = service();
+    std::fs::write(
+        dir.path().join("probes.yaml"),
+        format!(
+            "probes: [{{name: portal, targets: ['http://{target}/'], interval: 300ms}}]\n\
+             transactions: [{{interval: 300ms, flow: {{name: visit, target: 'http://{target}', steps: [{{url: /, checks: [{{body: true, equals: ok}}]}}]}}}}]\n"
+        ),
+    )
+    .unwrap();
+    let config = dir.path().join("vm-obs.yaml");
+    std::fs::write(&config, "probes: probes.yaml\n").unwrap();
+    let server = Server::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    for query in [
+        "probe_success{job=\"portal\",module=\"http_2xx\"} == 1",
+        "probe_step_success{job=\"visit\"} == 1",
+        "probe_runs_total{job=\"portal\"} > 2",
+        "probe_failures_total{job=\"portal\"} == 0",
+    ] {
+        let path = format!(
+            "/api/v1/query?query={}",
+            query
+                .replace(' ', "%20")
+                .replace('=', "%3D")
+                .replace('"', "%22")
+                .replace('{', "%7B")
+                .replace('}', "%7D")
+                .replace('>', "%3E")
+        );
+        server.eventually(&path, query, |v| {
+            v["data"]["result"].as_array().is_some_and(|r| !r.is_empty())
+        });
+    }
+    server.eventually("/obs/traces?service=vm-obs-probe&last=5m", "traces of probes", |v| {
+        v["traces"].as_array().is_some_and(|t| !t.is_empty())
+    });
+    let reply = server.client().get(&format!("/probe?target={target}&debug=true")).unwrap().text();
+    assert!(reply.contains("Logs for the probe") && reply.contains("probe_success 1"), "{reply}");
+    let (code, text) = run(&["probe", "once", &target]);
+    assert!(code == 0 && text.contains("probe_http_status_code 200"), "{text}");
+}

@@ -1,0 +1,109 @@
+//! Probes and transactions against a server of the test's own.
+
+use std::time::Duration;
+
+use obs_exercise::exchange::AllowedHosts;
+use obs_exercise::probe::{
+    Modules, ProbeRequest, ProbeResult, Transaction, TransactionForm, probe,
+};
+
+use crate::server::{Server, reply};
+
+async fn ask(module: &str, target: &str) -> ProbeResult {
+    let modules = Modules::parse(&format!("modules: {{m: {module}}}")).unwrap();
+    let request = ProbeRequest {
+        target,
+        module: modules.get("m").unwrap(),
+        allowed: &AllowedHosts::default(),
+        timeout: Duration::from_secs(5),
+        trace: Some((7, 9)),
+    };
+    probe(&request).await
+}
+
+#[tokio::test]
+async fn http_follows_redirects_and_judges_the_last_answer() {
+    let server = Server::start(|asked| async move {
+        match asked.path() {
+            "/" => reply("302 Found", "Location: /end\r\nSet-Cookie: a=b; Path=/\r\n", ""),
+            "/end" if asked.header("cookie") == Some("a=b") => {
+                reply("200 OK", "X-Kind: x\r\n", "hello")
+            }
+            _ => reply("500 Oh", "", ""),
+        }
+    })
+    .await;
+    let result = ask("{prober: http}", &server.url()).await;
+    assert!(result.success, "{:?}", result.log());
+    for (name, value) in [
+        ("probe_success", 1.0),
+        ("probe_http_redirects", 1.0),
+        ("probe_http_status_code", 200.0),
+        ("probe_http_content_length", 5.0),
+        ("probe_http_version", 1.1),
+        ("probe_ip_protocol", 4.0),
+    ] {
+        assert_eq!(result.value(name), Some(value), "{name}");
+    }
+    let text = result.exposition();
+    for phase in ["resolve", "connect", "processing", "tls", "transfer"] {
+        assert!(
+            text.contains(&format!("probe_http_duration_seconds{{phase=\"{phase}\"}}")),
+            "{text}"
+        );
+    }
+    let result = ask(
+        "{prober: http, http: {fail_if_body_matches_regexp: [hello]}}",
+        &format!("{}/", server.url()),
+    )
+    .await;
+    assert_eq!((result.success, result.value("probe_failed_due_to_regex")), (false, Some(1.0)));
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_not_asked() {
+    for (module, target) in [
+        ("{prober: http}", "http://192.0.2.1/"),
+        ("{prober: tcp}", "192.0.2.1:1"),
+        ("{prober: icmp}", "192.0.2.1"),
+    ] {
+        let result = ask(module, target).await;
+        assert!(
+            !result.success && result.log().iter().any(|l| l.contains("not allowed")),
+            "{:?}",
+            result.log()
+        );
+    }
+    let server =
+        Server::start(|_| async { reply("302 Found", "Location: http://192.0.2.1/\r\n", "") })
+            .await;
+    let result = ask("{prober: http}", &server.url()).await;
+    assert!(result.log().iter().any(|l| l.contains("not allowed")), "{:?}", result.log());
+}
+
+#[tokio::test]
+async fn a_transaction_hands_values_on_and_names_the_step_that_failed() {
+    let server = Server::start(|asked| async move {
+        match asked.path() {
+            "/login" => reply("200 OK", "", r#"{"token": "t"}"#),
+            "/me/t" => reply("200 OK", "", r#"{"name": "alice", "traced": true}"#),
+            _ => reply("404 Not Found", "", ""),
+        }
+    })
+    .await;
+    let flow = |steps: &str| {
+        let yaml = format!("{{name: f, target: '{}', steps: [{steps}]}}", server.url());
+        let form: TransactionForm = serde_saphyr::from_str(&yaml).unwrap();
+        Transaction::check(form, "flow").unwrap()
+    };
+    let login = "{name: login, url: /login, extract: {t: {jsonpath: $.token}}}";
+    let me = "{name: me, url: '/me/${t}', checks: [{jsonpath: $.name, equals: alice}]}";
+    let good = flow(&format!("{login}, {me}")).run(&AllowedHosts::default(), Some((1, 2))).await;
+    assert!(good.success, "{:?}", good.log());
+    assert_eq!(good.phases().len(), 2);
+    let bad = flow(&format!("{login}, {{name: gone, url: /gone}}, {me}"));
+    let bad = bad.run(&AllowedHosts::default(), None).await;
+    let text = bad.exposition();
+    assert!(!bad.success && text.contains("probe_step_success{step=\"gone\"} 0"), "{text}");
+    assert!(!text.contains("step=\"me\"") && bad.log().iter().any(|l| l.contains("404")));
+}
