@@ -11,5 +11,6 @@
 pub mod audit;
 pub mod doctor;
 pub mod exchange;
+pub mod gate;
 pub mod load;
 pub mod probe;

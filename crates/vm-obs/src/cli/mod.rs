@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod exercise;
 mod export;
+mod gate;
 mod human;
 mod import;
 mod ledger;
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     /// Probe a target or run a transaction once
     #[command(subcommand)]
     Probe(probe::ProbeCommand),
+    /// Watch a deployment and say continue (0), investigate (1) or roll back (2)
+    Gate(gate::GateArgs),
     /// Load a target by a profile and judge it; exit 1 where a threshold is not kept
     Load(load::LoadArgs),
     /// Health of the server; exit 1 unless it is healthy
@@ -193,6 +196,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Doctor(args) => return doctor::run(&args, out).await,
         Command::Audit(args) => audit::run(&args, out).await?,
         Command::Probe(command) => return probe::run(command, out).await,
+        Command::Gate(args) => return gate::run(args, out).await,
         Command::Load(args) => return load::run(&args, out).await,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,

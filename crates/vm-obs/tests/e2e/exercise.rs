@@ -95,6 +95,57 @@ fn what_is_not_allowed_is_refused_and_ctrl_c_keeps_what_was_measured() {
 }
 
 #[test]
+fn a_gate_of_48_hours_takes_seconds_by_a_fast_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &[]);
+    let (journal, summary) = (dir.path().join("journal"), dir.path().join("summary"));
+    let profile = dir.path().join("profile.yaml");
+    let write = |green: &str| {
+        let text = format!(
+            "name: p\nrhythm: [{{until: 12h, every: 30m}}, {{until: 24h, every: 1h}}, {{until: 48h, every: 2h}}]\ncriteria: [{{name: one, query: vector(1), green: '{green}'}}]\n"
+        );
+        std::fs::write(&profile, text).unwrap();
+    };
+    write("==1");
+    let gate = || {
+        server.verb(&[
+            "gate",
+            "--for",
+            "48h",
+            "--clock-speed",
+            "20000",
+            "--profile",
+            profile.to_str().unwrap(),
+            "--journal",
+            journal.to_str().unwrap(),
+            "--summary",
+            summary.to_str().unwrap(),
+        ])
+    };
+    let (code, text) = gate();
+    assert_eq!(code, 0, "{text}");
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(summary.with_extension("json")).unwrap()).unwrap();
+    assert_eq!(json["verdict"], "continue");
+    assert!(json["checks"].as_u64().unwrap() >= 6, "{json}");
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    // Somebody ended it in the middle: the verdict and half of the checks are gone.
+    let half: Vec<&str> = lines.lines().take(6).collect();
+    std::fs::write(&journal, half.join("\n") + "\n").unwrap();
+    let (code, text) = gate();
+    assert!(code == 0 && text.contains("resumed after 5 checks"), "{text}");
+    let runs = server.eventually("/obs/exercises?last=1h", "both runs", |v| {
+        v["exercises"].as_array().is_some_and(|all| all.len() == 2)
+    });
+    assert_eq!(runs["exercises"][0]["exercise"], "gate");
+
+    std::fs::remove_file(&journal).unwrap();
+    write("==2");
+    let (code, text) = gate();
+    assert!(code == 2 && text.contains("roll back"), "{code} {text}");
+}
+
+#[test]
 fn probes_run_by_schedule_and_are_answered_like_the_exporters() {
     let dir = tempfile::tempdir().unwrap();
     let target = service();

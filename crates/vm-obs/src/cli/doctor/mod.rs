@@ -140,6 +140,14 @@ fn write(args: &DoctorArgs, report: &Report, out: &mut Out) -> anyhow::Result<()
     Ok(out.flush()?)
 }
 
+/// The report of one run over a server, canaries included.
+pub(super) async fn report(server: &ServerArgs) -> anyhow::Result<Report> {
+    let client = Client::server(server)?;
+    let mut world = live::world(&client).await?;
+    world.canaries = Some(canary::run(&client, world.now).await);
+    examine_with(world, Some(client)).await
+}
+
 /// One run.
 async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
     let Some(folder) = args.folder.clone() else {
