@@ -4,6 +4,7 @@ import sys
 
 import anchors
 import blackbox
+import chaos
 import exporter
 import grafana
 import mcp_conformance
@@ -33,6 +34,7 @@ def main():
             server.stop()
     suite.run("node_exporter agrees with our host metrics", exporter.agrees)
     suite.run("blackbox_exporter agrees with our probes", blackbox.agrees)
+    suite.run("Chaos Toolkit accepts our experiments", chaos.accepted)
     with folder() as place:
         try:
             data = sealed.make(place)

@@ -9,6 +9,7 @@
 //! Source: `docs/doctor.md` lists every check and finding, `docs/exercises.md` the rest.
 
 pub mod audit;
+pub mod chaos;
 pub mod doctor;
 pub mod exchange;
 pub mod gate;

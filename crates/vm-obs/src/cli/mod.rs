@@ -9,6 +9,7 @@ mod actor;
 mod alert;
 mod args;
 mod audit;
+mod chaos;
 mod client;
 mod correlate;
 mod dashboard;
@@ -118,6 +119,9 @@ pub(crate) enum Command {
     Probe(probe::ProbeCommand),
     /// Watch a deployment and say continue (0), investigate (1) or roll back (2)
     Gate(gate::GateArgs),
+    /// Run chaos experiments; a TCP proxy, single faults and probes for them
+    #[command(subcommand)]
+    Chaos(chaos::ChaosCommand),
     /// Load a target by a profile and judge it; exit 1 where a threshold is not kept
     Load(load::LoadArgs),
     /// Health of the server; exit 1 unless it is healthy
@@ -197,6 +201,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Audit(args) => audit::run(&args, out).await?,
         Command::Probe(command) => return probe::run(command, out).await,
         Command::Gate(args) => return gate::run(args, out).await,
+        Command::Chaos(command) => return chaos::run(command, out).await,
         Command::Load(args) => return load::run(&args, out).await,
         Command::Health(args) => return status::health(&args, out).await,
         Command::Status(args) => status::status(&args, out).await?,
