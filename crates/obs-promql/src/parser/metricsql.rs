@@ -237,12 +237,15 @@ impl Parser<'_> {
     /// `(a, b)`, with the first already read: all series of all of them.
     pub(super) fn rest_of_union(&mut self, open: PosRange, first: Expr) -> Result_<Expr> {
         let mut args = vec![first];
+        let mut height = self.height;
         while self.eat(",").is_some() {
             if self.is(")") {
                 break;
             }
             args.push(self.expr(0)?);
+            height = height.max(self.height);
         }
+        self.height = height + 1;
         let Some(close) = self.eat(")") else { return self.unexpected("", "") };
         let pos = open.to(close.pos);
         Ok(union(args, pos))
@@ -297,6 +300,7 @@ impl Parser<'_> {
         }
         let (n, _) = self.number()?;
         let pos = e.pos.to(t.pos);
+        self.height += 1;
         let number =
             |v| Expr::new(ExprKind::Number(NumberLiteral { value: v, duration: false }), pos);
         Ok(call("limit_offset", vec![number(n.value), number(0.0), e], pos))
@@ -343,6 +347,8 @@ impl Parser<'_> {
                 call("label_set", vec![one, label.clone(), text], pos)
             })
             .collect();
+        // The union, the label, the aggregation.
+        self.height += 3;
         self.limit_groups(union(all, pos))
     }
 

@@ -1,6 +1,6 @@
 //! Literals, calls, aggregations, parentheses and what may stand before and after them.
 
-use super::{Parser, Result_};
+use super::{HEIGHT_MAX, Parser, Result_};
 use crate::ast::*;
 use crate::functions;
 use crate::lexer::{Tok, is_keyword};
@@ -29,6 +29,10 @@ impl Parser<'_> {
         }
         let mut e = self.primary()?;
         loop {
+            if self.height > HEIGHT_MAX {
+                return self
+                    .fail(e.pos, format!("expression is nested deeper than {HEIGHT_MAX} levels"));
+            }
             if self.is("[") {
                 e = self.brackets(e)?;
                 self.height += 1;
@@ -45,6 +49,7 @@ impl Parser<'_> {
                     "keep_metric_names" if self.options.metricsql => {
                         self.next();
                         e = self.keep_metric_names(e);
+                        self.height += 1;
                     }
                     "anchored" | "smoothed" => self.extended(&mut e)?,
                     _ => return Ok(e),

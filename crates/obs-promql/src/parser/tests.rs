@@ -62,6 +62,16 @@ fn deep_nesting_is_refused_not_a_crash() {
     assert!(message(&deep).contains("nested deeper"));
     assert!(message(&"-".repeat(100_000)).contains("nested deeper"));
     assert!(message(&format!("a{}", " + a".repeat(10_000))).contains("nested deeper"));
+    assert!(message(&format!("a{}", "[1m:]".repeat(100_000))).contains("nested deeper"));
+    for long in [
+        format!("a{}", " keep_metric_names".repeat(100_000)),
+        format!("a{}", "[1m]".repeat(100_000)),
+        format!("{}a{}", "(a,".repeat(100_000), ")".repeat(100_000)),
+        format!("sum(a){}", " limit 1 keep_metric_names".repeat(100_000)),
+    ] {
+        let e = parse(&long, &ParserOptions::metricsql()).unwrap_err().to_string();
+        assert!(e.contains("nested deeper") || e.contains("unexpected"), "{e}");
+    }
     let parens = format!("{}a{}", "(".repeat(78), ")".repeat(78));
     assert!(all(&parens).is_ok());
 }

@@ -166,6 +166,8 @@ fn mutated_queries_neither_crash_the_parser_nor_change_when_printed() {
             // The first round is the query itself.
             let text = if round == 0 { query.clone() } else { mutate(query, &all, &mut random) };
             tried += 1;
+            // The dialect takes more; it must not crash on any of it either.
+            let _text = parse(&text, &ParserOptions::metricsql()).map(|e| e.to_string());
             let Some((canonical, long)) = read(&text) else { continue };
             valid += 1;
             for printed in [&canonical, &long] {
