@@ -50,6 +50,16 @@ pub(crate) async fn run<T: Send + 'static>(
     answer
 }
 
+/// Runs work on the thread that serves the socket: only what is known to end in well under a
+/// millisecond.
+pub(crate) fn run_here<T>(
+    state: &ApiState,
+    timeout: Option<Duration>,
+    work: impl FnOnce(&ApiState, &QueryContext) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    work(state, &state.front.context(timeout, CancelToken::default()))
+}
+
 /// Runs short work that may wait for a lock or the disk, away from the threads that serve sockets
 /// and without waiting for a query's place.
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use obs_disk::Clock;
@@ -9,7 +10,7 @@ use obs_types::{
     TimestampMs, TraceSource, Warnings,
 };
 
-use crate::ReceiptCounts;
+use crate::{Boundary, ReceiptCounts};
 
 /// What one query may take.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,7 @@ pub struct QueryFront {
     limits: QueryLimits,
     /// Of queries that name none; this node's own are PromQL.
     dialect: Dialect,
+    hot_since: Option<Boundary>,
 }
 
 impl QueryFront {
@@ -90,7 +92,19 @@ impl QueryFront {
             receipt_counts: ReceiptCounts::default(),
             limits,
             dialect: Dialect::default(),
+            hot_since: None,
         }
+    }
+
+    /// The same front, which knows from when on the hot engines answer alone.
+    #[must_use]
+    pub fn with_boundary(self, hot_since: Boundary) -> Self {
+        Self { hot_since: Some(hot_since), ..self }
+    }
+
+    /// Whether the hot engines answer alone from that instant on; not known without a boundary.
+    pub fn is_hot(&self, from: TimestampMs) -> bool {
+        self.hot_since.as_ref().is_some_and(|since| since.load(Ordering::Acquire) <= from.0)
     }
 
     /// The same front, with a dialect for queries that name none.

@@ -24,7 +24,12 @@ const EVALUATION: [Parameter; 6] = [
     LIMIT,
     ("timeout", 'q', "string", "ends the query earlier than the server would"),
     ("lookback_delta", 'q', "string", "how old a sample may be, instead of 5m"),
-    ("stats", 'q', "string", "any value adds what the query cost"),
+    (
+        "stats",
+        'q',
+        "string",
+        "any value adds what the query cost, all also the samples of each step",
+    ),
     ("trace", 'q', "boolean", "adds what every part of the query took"),
     DIALECT,
 ];

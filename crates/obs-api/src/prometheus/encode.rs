@@ -185,6 +185,14 @@ pub(super) fn result(
     if let Some(timings) = stats {
         let mut stats = stats_json(&result.stats, timings);
         if let Some(stats) = stats.as_object_mut() {
+            if let Some(samples) = stats.get_mut("samples").and_then(Value::as_object_mut)
+                && !result.samples_per_step.is_empty()
+            {
+                let steps = result.samples_per_step.iter();
+                let steps = steps.map(|(t, n)| json!([*t as f64 / 1000.0, n])).collect();
+                let name = "totalQueryableSamplesPerStep".to_owned();
+                samples.insert(name, Value::Array(steps));
+            }
             let series = result.stats.series_read.to_string();
             stats.insert("seriesFetched".to_owned(), Value::from(series));
         }

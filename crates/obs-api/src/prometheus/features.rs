@@ -117,7 +117,7 @@ pub(super) async fn features(State(state): State<Arc<ApiState>>) -> Response {
             "fill_left": parser.binop_fill_modifiers,
             "fill_right": parser.binop_fill_modifiers,
             "group_left": true, "group_right": true, "ignoring": true, "negative_offset": true,
-            "offset": true, "on": true, "per_query_lookback_delta": true, "per_step_stats": false,
+            "offset": true, "on": true, "per_query_lookback_delta": true, "per_step_stats": true,
             "smoothed": parser.extended_range_selectors,
             "subqueries": true, "type_and_unit_labels": engine.type_and_unit_labels,
             "without": true,

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 use obs_promql::{EngineError, Expr, ParserOptions, TraceSpan};
 use obs_query::Dialect;
-use obs_types::{DurationMs, ErrorKind, TimestampMs};
+use obs_types::{DurationMs, ErrorKind, QueryContext, TimeRangeMs, TimestampMs};
 use serde_json::json;
 
 use super::{answer, dialect, duration, encode, success, success_with, time, window};
 use crate::params::Params;
 use crate::query_log::{self, Asked, Timings};
-use crate::run::run;
+use crate::run::{run, run_here};
 use crate::{ApiError, ApiState};
 
 /// Most steps of a range query, Prometheus' limit.
@@ -48,6 +48,8 @@ struct Options {
     query: String,
     limit: usize,
     stats: bool,
+    /// `stats=all`: also the samples of each step.
+    step_stats: bool,
     lookback: Option<DurationMs>,
     timeout: Option<Duration>,
     dialect: Option<Dialect>,
@@ -68,6 +70,7 @@ impl Options {
             query: query_text(params)?,
             limit: params.number("limit", 0)?.unwrap_or(0),
             stats: params.get("stats").is_some(),
+            step_stats: params.get("stats") == Some("all"),
             lookback: lookback.map(DurationMs),
             timeout: timeout(params)?,
             dialect: dialect(params)?,
@@ -77,8 +80,44 @@ impl Options {
     }
 }
 
+/// Longest query text that is looked at to see whether it is small.
+const SMALL_TEXT_BYTES: usize = 512;
+/// Most series by selector, points, and milliseconds of data of a small query.
+const SMALL_SERIES: usize = 8;
+const SMALL_POINTS: i64 = 2_000;
+const SMALL_SPAN_MS: i64 = 6 * 3_600_000;
+
+/// Whether a query reads so little, from memory, that a thread of its own would take longer.
+fn is_small(state: &ApiState, options: &Options, when: When) -> bool {
+    if options.query.len() > SMALL_TEXT_BYTES {
+        return false;
+    }
+    let engine = state.front.engine(options.lookback, options.dialect);
+    let Ok(expr) = engine.parse(&options.query) else { return true };
+    let (start, end, steps) = match when {
+        When::At(at) => (at, at, 1),
+        When::Range { start, end, step_ms } => {
+            (start, end, end.0.saturating_sub(start.0) / step_ms.max(1) + 1)
+        }
+    };
+    let lookback = engine.options().lookback_ms;
+    let selectors = obs_promql::selectors(&expr);
+    let points = steps.saturating_mul((selectors.len() * SMALL_SERIES).max(1) as i64);
+    points <= SMALL_POINTS
+        && selectors.iter().all(|s| {
+            let from = start.0.saturating_sub(s.range_ms.max(lookback)).saturating_sub(s.offset_ms);
+            let to = end.0.saturating_sub(s.offset_ms);
+            let range = TimeRangeMs::new(TimestampMs(from), TimestampMs(to.saturating_add(1)));
+            s.at.is_none()
+                && s.subquery_range_ms == 0
+                && to.saturating_sub(from) <= SMALL_SPAN_MS
+                && state.front.is_hot(range.start)
+                && state.metrics.at_hand(&s.matchers, range, SMALL_SERIES)
+        })
+}
+
 /// Runs the query, notes it in the query log, and writes the answer: all on the query's own thread,
-/// because a large answer takes a while to write down.
+/// because a large answer takes a while to write down, or at once where there is little to do.
 async fn evaluate(
     state: &Arc<ApiState>,
     options: Options,
@@ -86,11 +125,16 @@ async fn evaluate(
     asked: Asked,
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
-    run(state, options.timeout, move |s, context| {
+    let timeout = options.timeout;
+    let small = is_small(state, &options, when);
+    let work = move |s: &ApiState, context: &QueryContext| {
         let began = Instant::now();
         let mut engine = s.front.engine(options.lookback, options.dialect);
         if let Some(step) = options.step {
             engine = Cow::Owned(engine.with_instant_step(step.0));
+        }
+        if options.step_stats {
+            engine = Cow::Owned(engine.with_step_stats());
         }
         if options.trace {
             engine = Cow::Owned(engine.with_trace());
@@ -125,8 +169,12 @@ async fn evaluate(
             encode::span_json(&all)
         });
         Ok(success_with(&data, &warnings, &result.infos, trace.as_ref()))
-    })
-    .await
+    };
+    // It takes a place all the same, and waits like the others where none is free.
+    if small && let Ok(_place) = state.query_places.try_acquire() {
+        return run_here(state, timeout, work);
+    }
+    run(state, timeout, work).await
 }
 
 pub(super) async fn instant(

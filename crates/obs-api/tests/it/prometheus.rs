@@ -259,7 +259,7 @@ fn the_dialect_is_chosen_by_the_request() {
 #[test]
 fn a_trace_says_what_every_part_took() {
     let target = format!(
-        "/api/v1/query_range?query=sum(rate(up%5B1m%5D))%20%2B%201&start={}&end={NOW_S}&step=30",
+        "/api/v1/query_range?query=sum(count_over_time(up%5B1m%5D))%20%2B%201&start={}&end={NOW_S}&step=30",
         NOW_S - 60
     );
     assert_eq!(SHARED.ok(&target).get("trace"), None);
@@ -270,22 +270,39 @@ fn a_trace_says_what_every_part_took() {
     }
     let mut all = Vec::new();
     walk(&trace, &mut all);
-    let named = |start: &str| {
-        let found = all.iter().find(|s| s["message"].as_str().unwrap().starts_with(start));
-        *found.unwrap_or_else(|| panic!("no {start} in {trace:#}"))
+    let named = |is: &dyn Fn(&str) -> bool| {
+        let found = all.iter().find(|s| is(s["message"].as_str().unwrap()));
+        *found.unwrap_or_else(|| panic!("{trace:#}"))
     };
-    let aggregate = named("sum(");
-    let rate = named("rate(up[1m])");
-    assert_eq!(aggregate["children"][0], *rate);
+    let aggregate = named(&|m| m == "sum(count_over_time(up[1m]))");
+    let count = named(&|m| m == "count_over_time(up[1m])");
+    assert_eq!(aggregate["children"][0], *count);
     assert_eq!((&aggregate["series"], &aggregate["points"]), (&json!(1), &json!(3)));
-    assert_eq!((&rate["series"], &rate["series_read"]), (&json!(2), &json!(2)));
-    assert!(rate["samples_read"].as_u64().unwrap() > 4, "{rate}");
-    named("wait for a place");
-    named("write ");
+    assert_eq!((&count["series"], &count["series_read"]), (&json!(2), &json!(2)));
+    assert!(count["samples_read"].as_u64().unwrap() >= 4, "{count}");
+    named(&|m| m == "wait for a place");
+    named(&|m| m.starts_with("write "));
     // A part takes at least as long as what it waited for.
     for span in &all {
         let children = span["children"].as_array().into_iter().flatten();
         let sum: f64 = children.map(|c| c["duration_msec"].as_f64().unwrap()).sum();
         assert!(span["duration_msec"].as_f64().unwrap() >= sum - 0.1, "{span:#}");
     }
+}
+
+#[test]
+fn statistics_by_step_where_all_are_asked_for() {
+    let target = |stats: &str| {
+        format!(
+            "/api/v1/query_range?query=up&start={}&end={NOW_S}&step=30&stats={stats}",
+            NOW_S - 60
+        )
+    };
+    let samples = data(&target("all"))["stats"]["samples"].clone();
+    let steps = samples["totalQueryableSamplesPerStep"].as_array().unwrap();
+    assert_eq!(steps.len(), 3, "{samples}");
+    let sum: u64 = steps.iter().map(|s| s[1].as_u64().unwrap()).sum();
+    assert_eq!(json!(sum), samples["totalQueryableSamples"]);
+    let totals = data(&target("true"))["stats"]["samples"].clone();
+    assert_eq!(totals.get("totalQueryableSamplesPerStep"), None);
 }

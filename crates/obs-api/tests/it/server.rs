@@ -415,7 +415,8 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
             traces.clone(),
             Arc::clone(&clock),
             QueryLimits::STANDARD,
-        ),
+        )
+        .with_boundary(Arc::new(std::sync::atomic::AtomicI64::new(i64::MIN))),
         clock,
         archive: Arc::new(Archive::open(&data, Arc::clone(&disk), [7; 32]).unwrap()),
         disk,

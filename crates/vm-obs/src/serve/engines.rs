@@ -121,6 +121,7 @@ impl Engines {
             Arc::clone(clock),
             limits,
         )
+        .with_boundary(boundary())
     }
 
     /// Writes what is in memory and closes the logs.
