@@ -73,7 +73,7 @@ impl MetricsEngine {
             return Err(MetricsError::ReadOnly);
         }
         let _alone = lock(&self.maintenance);
-        let t = if self.config.limits.aggregate_hours { self.aggregated_until(t)? } else { t };
+        let t = if self.config.limits.aggregate_hours { self.aggregated_until(t) } else { t };
         let is_old = |b: &Arc<Block>| b.meta.end() <= t.0;
         let old: Vec<Arc<Block>> =
             read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
@@ -103,16 +103,24 @@ impl MetricsEngine {
         Ok(count)
     }
 
-    /// Aggregates what `drop_before(t)` is about to drop; returns until when that went well.
-    fn aggregated_until(&self, t: TimestampMs) -> Result<TimestampMs, MetricsError> {
+    /// Aggregates what `drop_before(t)` is about to drop; returns until when that went well. On a
+    /// full disk hours go that are aggregated already: dropping them is what makes room.
+    fn aggregated_until(&self, t: TimestampMs) -> TimestampMs {
         let now = self.config.clock.now();
         let cutoff_hour = hour_of(now.0.saturating_sub(self.config.limits.past_max_ms()));
         let mut report = MaintainReport::default();
-        self.aggregate(cutoff_hour, &mut report)?;
-        let done = self.aggregate_before(hour_of(t.0), cutoff_hour, &mut report)?;
+        let done = self
+            .aggregate(cutoff_hour, &mut report)
+            .and_then(|()| self.aggregate_before(hour_of(t.0), cutoff_hour, &mut report));
+        let done = done.unwrap_or_else(|e| {
+            tracing::warn!(%e, "hours not aggregated, their samples stay for now");
+            self.first_without_aggregates(hour_of(t.0))
+        });
         let t = TimestampMs(t.0.min(done.saturating_mul(HOUR_MS)));
-        self.note_dropped_hour(hour_of(t.0))?;
-        Ok(t)
+        if let Err(e) = self.note_dropped_hour(hour_of(t.0)) {
+            tracing::warn!(%e, "not noted which samples were dropped");
+        }
+        t
     }
 
     /// Hides all samples of the matching series in the range, durably; returns how many series had

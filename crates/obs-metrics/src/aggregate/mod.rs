@@ -190,11 +190,21 @@ impl MetricsEngine {
         }
     }
 
-    /// Notes durably that the samples of earlier hours are about to go.
+    /// The first hour before `end_hour` that has blocks but no aggregates, or `end_hour`.
+    pub(crate) fn first_without_aggregates(&self, end_hour: i64) -> i64 {
+        let known = owners(&self.aggregates.files());
+        let blocks = Arc::clone(&read(&self.blocks));
+        let hours = blocks.iter().flat_map(|b| &b.meta.hours).map(|(hour, _)| *hour);
+        hours.filter(|h| !known.contains_key(h)).min().unwrap_or(end_hour).min(end_hour)
+    }
+
+    /// Notes durably that the samples of earlier hours are about to go; also where that fails they
+    /// count as gone from now on.
     pub(crate) fn note_dropped_hour(&self, hour: i64) -> Result<(), DiskError> {
         if hour <= self.aggregates.dropped() {
             return Ok(());
         }
+        self.aggregates.dropped_hour.store(hour, Ordering::Release);
         let dir = folder(&self.config);
         self.config.disk.create_dir_all(&dir)?;
         let disk = Arc::clone(&self.config.disk);
@@ -202,8 +212,6 @@ impl MetricsEngine {
         let mut body = Vec::new();
         put_i64(&mut body, hour);
         file.section("dropped", &body, Codec::Raw)?;
-        file.finish()?;
-        self.aggregates.dropped_hour.store(hour, Ordering::Release);
-        Ok(())
+        file.finish().map(drop)
     }
 }

@@ -394,6 +394,29 @@ fn a_crash_at_any_operation_leaves_right_aggregates() {
 }
 
 #[test]
+fn a_full_disk_keeps_what_is_not_aggregated_and_lets_go_of_the_rest() {
+    let world = world();
+    let engine = world.open();
+    fill(&world, &engine, &[minutes("a", 54)], 54);
+    let before = engine.stats();
+    assert_eq!(before.aggregate_files, 2);
+    world.disk.set_budget(Some(world.disk.used_bytes()));
+    engine.drop_before(TimestampMs(START + 51 * HOUR)).unwrap();
+    let left = crate::select(&engine, &[], range(START, START + 54 * HOUR));
+    let first = left[0].1.first().unwrap().0;
+    assert_eq!((first - START) / HOUR, 48, "two days are aggregated, the third is not");
+    assert!(engine.stats().block_bytes < before.block_bytes);
+    assert_eq!(counts(&engine, "a").len(), 24);
+    world.disk.set_budget(None);
+    engine.drop_before(TimestampMs(START + 51 * HOUR)).unwrap();
+    let text = "count_over_time(a[1h])";
+    let r = query(&*engine, text, (START + HOUR, START + 51 * HOUR, HOUR));
+    assert_eq!(matrix(&r)[0].floats.len(), 51);
+    let left = crate::select(&engine, &[], range(START, START + 54 * HOUR));
+    assert_eq!((left[0].1.first().unwrap().0 - START) / HOUR, 51);
+}
+
+#[test]
 fn a_damaged_file_is_set_aside_and_written_again() {
     let world = world();
     let engine = world.open();
