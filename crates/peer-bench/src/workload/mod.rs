@@ -15,6 +15,8 @@ use self::values::{Model, State};
 const WAVE_SAMPLES: usize = 400_000;
 /// In [`Shape::C`] a tenth of the targets is replaced so often.
 const CHURN_SECONDS: i64 = 600;
+/// What queries ask of a page of node_exporter needs all of it.
+const PAGE_SERIES_MIN: usize = 600;
 /// A scrape in twenty comes a few milliseconds late, where targets are scraped.
 const LATE_ONE_IN: u64 = 20;
 
@@ -46,7 +48,7 @@ impl Shape {
             Self::A => (25, 600, 240, 15),
             Self::B => (1_000, 10, 360, 10),
             Self::Devops => (100, 100, 360, 10),
-            Self::C => (100, 200, 240, 15),
+            Self::C => (30, 600, 240, 15),
             Self::D => (1_000, 1_000, 4, 15),
         }
     }
@@ -88,7 +90,8 @@ pub(crate) struct Size {
     /// Targets or hosts
     #[arg(long)]
     pub(crate) targets: Option<usize>,
-    /// Series of each target
+    /// Series of each target; pages of node_exporter have at least 600, TSBS hosts always as many as
+    /// they have
     #[arg(long)]
     pub(crate) series: Option<usize>,
     /// Samples of each series
@@ -135,7 +138,8 @@ impl Workload {
         let per_target = size.series.unwrap_or(series).max(1);
         let samples = size.samples.unwrap_or(samples).max(2);
         let step_ms = size.step.unwrap_or(step).max(1) * 1_000;
-        let templates = templates(shape, per_target);
+        let least = if shape.is_scraped() { PAGE_SERIES_MIN } else { 1 };
+        let templates = templates(shape, per_target.max(least));
         let churn_steps = (CHURN_SECONDS * 1_000 / step_ms).max(1) as u32;
         let periods = if shape == Shape::C { (samples as u32).div_ceil(churn_steps) } else { 1 };
         let mut all = Vec::with_capacity(targets * templates.len());
