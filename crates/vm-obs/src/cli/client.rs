@@ -153,8 +153,10 @@ impl Client {
         if ok { Ok(()) } else { bail!(refusal(status, &text)) }
     }
 
+    /// An empty object is no body.
     pub(crate) async fn delete(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
-        let text = self.send(Method::DELETE, path, &Vec::new(), Some(body.to_string())).await?;
+        let said = body.as_object().filter(|o| !o.is_empty()).map(|_| body.to_string());
+        let text = self.send(Method::DELETE, path, &Vec::new(), said).await?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { text, json })
     }
