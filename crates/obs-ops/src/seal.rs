@@ -31,7 +31,8 @@ const EMPTY_HOURS_MAX: i64 = 6;
 /// Sealed hours that are looked at again for late data.
 const BACKFILL_HOURS: usize = 3;
 
-/// Hours of a gap, from its end back, that are looked at for data that came late.
+/// Hours of a gap, from its end back, that are looked at for data that came late; and hours before
+/// a first start that are looked at for data of an earlier process.
 const GAP_HOURS_MAX: i64 = 48;
 
 /// What the service works with.
@@ -131,7 +132,8 @@ impl SealService {
         let Some(first) = Hour::containing(running_since) else { return Ok(done) };
         for signal in Signal::ALL {
             let mut next = match self.recorded_until(signal) {
-                None => first,
+                None if first > last => first,
+                None => self.first_with_data(signal, first)?,
                 Some(until) => match Hour::ending_at(TimestampMs(until)) {
                     Some(hour) => hour.next(),
                     None => first,
@@ -269,6 +271,16 @@ impl SealService {
         *until = (*until).max(seal.hour().end().0);
         state.hashes.insert(seal.storage_path.clone(), seal.content_hash);
         Ok(sequence)
+    }
+
+    /// Where the record of a stream begins: an earlier process may have ended before its first seal,
+    /// and what it took is held still. At most [`GAP_HOURS_MAX`] before `first`.
+    fn first_with_data(&self, signal: Signal, first: Hour) -> Result<Hour, OpsError> {
+        let mut from = first;
+        for _ in 0..GAP_HOURS_MAX {
+            from = from.previous();
+        }
+        self.empty_until(signal, from, first)
     }
 
     /// The first hour from `from` on that holds data, at most `to`.

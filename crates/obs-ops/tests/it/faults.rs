@@ -169,13 +169,16 @@ fn lines(source: &dyn LogSource) -> Vec<TimestampMs> {
 
 /// What recovery must bring, whatever happened.
 fn check(disk: &FakeDisk, clock: &Arc<ManualClock>, acknowledged: &Acknowledged, what: &str) {
-    advance(clock, START.saturating_add(DurationMs(3 * DAY_MS)));
+    advance(clock, START.saturating_add(minutes(180)));
+    let since = clock.now();
     let node = open(disk, clock).unwrap_or_else(|e| panic!("{what}: no recovery: {e}"));
-    // What the broken run did not get done is done now.
-    for _ in 0..2 {
-        node.seals.seal_due(clock.now(), START).unwrap_or_else(|e| panic!("{what}: {e}"));
+    // What the broken run did not get done is done now, with the first hour of this process.
+    advance(clock, since.saturating_add(minutes(70)));
+    for day in [0, 3] {
+        node.seals.seal_due(clock.now(), since).unwrap_or_else(|e| panic!("{what}: {e}"));
         node.seals.seal_late().unwrap_or_else(|e| panic!("{what}: {e}"));
-        advance(clock, clock.now().saturating_add(minutes(11)));
+        let later = START.saturating_add(DurationMs(day * DAY_MS));
+        advance(clock, later.max(clock.now().saturating_add(minutes(11))));
         node.storage.step(clock.now()).unwrap_or_else(|e| panic!("{what}: {e}"));
         node.anchors.tick().unwrap_or_else(|e| panic!("{what}: {e}"));
     }

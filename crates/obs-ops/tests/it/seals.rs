@@ -208,3 +208,22 @@ fn data_that_comes_after_a_gap_was_declared_is_sealed() {
     assert_eq!((&logs["rev"], logs.get("fills_gap")), (&serde_json::json!(1), None));
     world.assert_verifies();
 }
+
+/// A process that ends before its first seal leaves data that the next one seals.
+#[test]
+fn what_came_before_the_first_seal_is_sealed_by_the_next_process() {
+    let world = World::new();
+    world.feed(world.now());
+    let world = world.restart();
+    world.advance(minutes(180));
+    let since = world.now();
+    world.advance(minutes(60));
+    world.seals().seal_due(world.now(), since).unwrap();
+    for kind in KINDS {
+        let found = world.receipts(kind);
+        assert_eq!(found[0]["period"]["start"], "2025-12-06T12:00:00Z", "{kind}");
+        assert_eq!(found.len(), 4, "{kind}: without a hole");
+    }
+    assert_eq!(world.receipts("obs_log_batch")[0]["log_counts"]["error"], 1);
+    world.assert_verifies();
+}
