@@ -91,7 +91,7 @@ impl SeriesSource for OneStream {
 }
 
 fn labels(i: usize) -> LabelSet {
-    let name = if i % 2 == 0 { "bench_requests_total" } else { "bench_load" };
+    let name = if i.is_multiple_of(2) { "bench_requests_total" } else { "bench_load" };
     let instance = i / 2;
     LabelSet::from_pairs([
         ("__name__", name.to_owned()),

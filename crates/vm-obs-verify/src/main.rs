@@ -32,7 +32,7 @@ fn answer(args: impl IntoIterator<Item = String>) -> (String, u8) {
             let version = env!("CARGO_PKG_VERSION");
             return (format!("vm-obs-verify {version} [DIR|FILE.vmproof] [options]\n\n{HELP}"), 0);
         }
-        Ok(Parsed::Run(options)) => options,
+        Ok(Parsed::Run(options)) => *options,
         Err(e) => return usage(&e),
     };
     match verify(&options) {

@@ -44,7 +44,7 @@ fn shown(server: &Server) -> String {
 }
 
 fn counted(server: &Server, by: &str, outcome: &str) -> bool {
-    let text = shown(&server);
+    let text = shown(server);
     text.contains(&format!("vmobs_attestation_total{{by=\"{by}\",outcome=\"{outcome}\"}} 1"))
 }
 

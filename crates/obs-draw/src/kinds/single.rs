@@ -54,7 +54,7 @@ fn size_for(text: &str, w: f32, h: f32) -> f32 {
 
 pub(super) fn stat(b: &mut Brush<'_>, area: Rect, all: &[Shown<'_>]) {
     let singles = singles(b, all);
-    let spark = option(b, "graphMode") != "none" && option(b, "graphMode") != "";
+    let spark = !["", "none"].contains(&option(b, "graphMode"));
     let background = option(b, "colorMode").starts_with("background");
     let plain = option(b, "colorMode") == "none";
     let many = singles.len() > 1;

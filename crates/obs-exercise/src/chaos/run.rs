@@ -1,9 +1,11 @@
 //! The order of a run.
 //!
-//! 1. What killed runs left behind is undone. 2. The steady state holds, or nothing is done. 3. A
-//! guard process waits for our end. 4. The method runs, until it is over, a stop probe breaks, or
-//! somebody interrupts. 5. The steady state is asked again. 6. Rollbacks run, and every undo step
-//! that is left.
+//! 1. What killed runs left behind is undone.
+//! 2. The steady state holds, or nothing is done.
+//! 3. A guard process waits for our end.
+//! 4. The method runs, until it is over, a stop probe breaks, or somebody interrupts.
+//! 5. The steady state is asked again.
+//! 6. Rollbacks run, and every undo step that is left.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -103,7 +103,7 @@ impl Tolerance {
                     Value::Array(all) => {
                         found.len() == all.len() && found.iter().zip(all).all(|(a, b)| *a == b)
                     }
-                    one => found.iter().any(|v| *v == one),
+                    one => found.contains(&one),
                 });
                 let counted = count.map_or(!found.is_empty(), |n| found.len() as u64 == n);
                 expected && counted

@@ -171,7 +171,7 @@ fn options(dir: &Path, policy: &str, more: &[&str]) -> VerifyOptions {
     let mut args = vec![dir.display().to_string(), "--policy".into(), file.display().to_string()];
     args.extend(more.iter().map(|a| (*a).to_owned()));
     match VerifyOptions::parse(args).unwrap() {
-        Parsed::Run(o) => o,
+        Parsed::Run(o) => *o,
         Parsed::Help => panic!("help"),
     }
 }

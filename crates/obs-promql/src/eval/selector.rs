@@ -114,7 +114,7 @@ impl Evaluator<'_> {
         mut series: SeriesData,
         each: impl FnOnce(&mut Self, SeriesData) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        if self.stats.series_read % 16 == 0 {
+        if self.stats.series_read.is_multiple_of(16) {
             self.check()?;
         }
         if self.hist_stats && !self.whole_buckets {

@@ -88,7 +88,7 @@ pub struct VerifyOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     Help,
-    Run(VerifyOptions),
+    Run(Box<VerifyOptions>),
 }
 
 /// Why the question cannot be understood; exit 4.
@@ -190,7 +190,7 @@ impl VerifyOptions {
         if let Some(dir) = dir {
             out.dir = dir.into();
         }
-        Ok(Parsed::Run(out))
+        Ok(Parsed::Run(Box::new(out)))
     }
 
     fn set_depth(&mut self, flag: &str, depth: Depth) -> Result<(), UsageError> {

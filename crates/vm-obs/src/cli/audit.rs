@@ -1,7 +1,7 @@
 //! `vm-obs audit`: coverage, live values, gaps and score of a server's packs, as a report.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &AuditArgs, out: &mut Out) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_ending(path: &PathBuf) -> anyhow::Result<AuditFormat> {
+fn by_ending(path: &Path) -> anyhow::Result<AuditFormat> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("md") => Ok(AuditFormat::Markdown),
         Some("html") => Ok(AuditFormat::Html),

@@ -56,7 +56,7 @@ fn parsed(args: Vec<String>, out: &mut Out) -> anyhow::Result<Result<VerifyOptio
             )?;
             Ok(Err(ExitCode::SUCCESS))
         }
-        Ok(Parsed::Run(options)) => Ok(Ok(options)),
+        Ok(Parsed::Run(options)) => Ok(Ok(*options)),
         Err(e) => Ok(Err(usage(&e))),
     }
 }
