@@ -318,7 +318,7 @@ mod tests {
         let vkey = key().verifier().to_string();
         let envelope = silence().sign(&key()).unwrap();
         let line = canonical::object_to_line(&envelope).unwrap();
-        let record = include_str!("../../../docs/adr/0010-actors.md");
+        let record = include_str!("../../../docs/adr/0009-actors.md");
         for answer in [vkey, silence().payload().unwrap(), line] {
             assert!(record.contains(&answer), "{answer}");
         }
