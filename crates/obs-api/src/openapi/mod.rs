@@ -217,9 +217,9 @@ mod tests {
     fn the_documents_and_the_routers_agree() {
         let served = |source: &str, prefix: &str| {
             let mut served: Vec<String> = source
-                .match_indices(".route(\"")
+                .match_indices(".route(")
                 .filter_map(|(at, m)| {
-                    let rest = source.get(at + m.len()..)?;
+                    let rest = source.get(at + m.len()..)?.trim_start().strip_prefix('"')?;
                     Some(format!("{prefix}{}", rest.split('"').next()?.replace("{fault}", "{id}")))
                 })
                 .collect();

@@ -373,11 +373,16 @@ fn tools(server: &Server, trace_id: &str) {
     names.sort_unstable();
     let all = [
         "obs_alert_status",
+        "obs_correlate",
+        "obs_discover",
+        "obs_doctor",
+        "obs_explain_query",
         "obs_health_check",
         "obs_logs_search",
         "obs_metrics_query",
         "obs_slo_summary",
         "obs_trace_get",
+        "obs_verify",
     ];
     assert_eq!(names, all);
     for (number, (name, arguments, says)) in (10..).zip([
@@ -387,6 +392,11 @@ fn tools(server: &Server, trace_id: &str) {
         ("obs_alert_status", json!({}), ""),
         ("obs_slo_summary", json!({}), "slo:"),
         ("obs_health_check", json!({}), "health"),
+        ("obs_correlate", json!({"window": "1h"}), "events within"),
+        ("obs_discover", json!({"kind": "runbooks"}), "runbooks"),
+        ("obs_explain_query", json!({"query": "sum(up)"}), "Would read"),
+        ("obs_verify", json!({}), "says ok"),
+        ("obs_verify", json!({"what": "receipt", "seq": 0}), "The receipt is proved"),
     ]) {
         send(&json!({"jsonrpc": "2.0", "id": number, "method": "tools/call",
             "params": {"name": name, "arguments": arguments}}));
