@@ -20,7 +20,7 @@ use obs_ledger::{
 };
 use obs_types::{
     ContentHash, DurationMs, LogSource, QueryContext, SeriesSource, TimeRangeMs, TimeRangeNs,
-    TimestampMs, TraceSelect, TraceSource,
+    TimestampMs, TimestampNs, TraceSelect, TraceSource,
 };
 use serde_json::Value;
 
@@ -31,8 +31,7 @@ const EMPTY_HOURS_MAX: i64 = 6;
 /// Sealed hours that are looked at again for late data.
 const BACKFILL_HOURS: usize = 3;
 
-/// Hours of a gap, from its end back, that are looked at for data that came late; and hours before
-/// a first start that are looked at for data of an earlier process.
+/// Hours of a gap, from its end back, that are looked at for data that came late.
 const GAP_HOURS_MAX: i64 = 48;
 
 /// What the service works with.
@@ -274,13 +273,13 @@ impl SealService {
     }
 
     /// Where the record of a stream begins: an earlier process may have ended before its first seal,
-    /// and what it took is held still. At most [`GAP_HOURS_MAX`] before `first`.
+    /// and what it took is held still, however long ago that was. It must get on record, because
+    /// what is older than the record is taken for sealed and leaves the engine.
     fn first_with_data(&self, signal: Signal, first: Hour) -> Result<Hour, OpsError> {
-        let mut from = first;
-        for _ in 0..GAP_HOURS_MAX {
-            from = from.previous();
+        match Hour::containing_ns(TimestampNs::MIN) {
+            Some(begin) => self.empty_until(signal, begin.next(), first),
+            None => Ok(first),
         }
-        self.empty_until(signal, from, first)
     }
 
     /// The first hour from `from` on that holds data, at most `to`.
@@ -288,11 +287,18 @@ impl SealService {
         if !self.has_data(signal, from, to)? {
             return Ok(to);
         }
-        let mut hour = from;
-        while hour < to && !self.has_data(signal, hour, hour.next())? {
-            hour = hour.next();
+        // Nothing before `empty`, something before `filled`.
+        let (mut empty, mut filled) = (from, to);
+        while hours_between(empty, filled) > 1 {
+            let middle = empty.end().0 + hours_between(empty, filled) / 2 * DurationMs::HOUR.0;
+            let Some(middle) = Hour::ending_at(TimestampMs(middle)) else { break };
+            if self.has_data(signal, empty, middle)? {
+                filled = middle;
+            } else {
+                empty = middle;
+            }
         }
-        Ok(hour)
+        Ok(empty)
     }
 
     /// Whether anything lies between the starts of two hours.

@@ -227,3 +227,30 @@ fn what_came_before_the_first_seal_is_sealed_by_the_next_process() {
     assert_eq!(world.receipts("obs_log_batch")[0]["log_counts"]["error"], 1);
     world.assert_verifies();
 }
+
+/// However long ago that process ended: what is older than the record leaves the engines, so all
+/// they hold must be on record first.
+#[test]
+fn what_came_long_before_the_first_seal_is_sealed_too() {
+    let world = World::new();
+    world.feed(world.now());
+    let world = world.restart();
+    world.advance(minutes(30 * 24 * 60));
+    let since = world.now();
+    world.feed(since);
+    world.advance(minutes(60));
+    let seals = world.seals();
+    seals.seal_due(world.now(), since).unwrap();
+    assert_eq!(seals.sealed_until(), Some(hour_of(since).end()));
+    for kind in KINDS {
+        let found = world.receipts(kind);
+        assert_eq!(found.len(), 2, "{kind}");
+        assert_eq!(found[0]["period"]["start"], "2025-12-06T12:00:00Z", "{kind}");
+        assert_eq!(found[1]["period"]["start"], "2026-01-05T12:00:00Z", "{kind}");
+    }
+    assert_eq!(world.receipts("obs_log_batch")[0]["log_counts"]["error"], 1);
+    let gaps = world.receipts("obs_gap");
+    assert_eq!(gaps.len(), 3, "one for each stream: {gaps:?}");
+    assert_eq!(gaps[0]["period"]["start"], "2025-12-06T13:00:00Z");
+    world.assert_verifies();
+}
