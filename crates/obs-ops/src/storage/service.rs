@@ -384,6 +384,9 @@ impl StorageService {
     ) -> Result<(), OpsError> {
         let s = &self.settings;
         let Some(first) = hour.first().and_then(|name| self.entry(*name)) else { return Ok(()) };
+        if self.waits_for_receipt(first.name) {
+            return Ok(());
+        }
         let seal = s.archive.extract_errors(hour).map_err(OpsError::Storage)?;
         let link = SealLink {
             relation: SealRelation::Supersedes,
@@ -404,6 +407,13 @@ impl StorageService {
         done.kept.push(seal.storage_path);
         self.freed(hour, done);
         self.settle()
+    }
+
+    /// Whether the hour has a file without a receipt. Such an hour is reduced when that file is on
+    /// record: the next start would remove it, and the revisions that follow would miss it.
+    fn waits_for_receipt(&self, of: SealName) -> bool {
+        let mut sealed = self.settings.archive.sealed(of.signal).into_iter();
+        sealed.any(|name| name.hour == of.hour && self.entry(name).is_none())
     }
 
     /// 1. Receipt. 2. Readers forget the files. 3. The files go.

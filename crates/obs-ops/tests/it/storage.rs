@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use obs_archive::{Archive, ColdTier, FolderStore, RetentionPolicy, Signal, SignalPolicy};
+use obs_archive::{Archive, ColdTier, FolderStore, Hour, RetentionPolicy, Signal, SignalPolicy};
 use obs_disk::{Disk, RealDisk};
 use obs_ledger::{Receipt, SloDefinition};
 use obs_ops::storage::{
@@ -144,6 +144,34 @@ fn what_is_old_moves_to_the_cold_store_and_answers_as_before() {
     world.line(START.saturating_add(minutes(30)), "warn");
     assert_eq!(world.seals().seal_late().unwrap().len(), 1);
     assert_eq!(local_files(&world).len(), 2, "{:?}", local_files(&world));
+    world.assert_verifies();
+}
+
+/// Late data whose file is there and whose receipt is not: reduced without it, the hour could not
+/// be sealed any further after the next start, which removes such a file.
+#[test]
+fn an_hour_is_not_reduced_while_a_file_of_it_waits_for_its_receipt() {
+    let world = sealed_hour();
+    world.line(START.saturating_add(minutes(30)), "error");
+    let hour = Hour::containing(START).unwrap();
+    let parts = &world.parts;
+    let waiting = parts.archive.backfill_logs(hour, parts.logs.as_ref()).unwrap().unwrap();
+    assert_eq!(waiting.revision(), 2);
+    world.advance(days(11));
+    let done = storage(&world).step(world.now()).unwrap();
+    assert_eq!(done.kept.len(), 1, "{done:?}");
+    assert!(done.kept[0].contains("traces"), "{done:?}");
+    let world = world.restart();
+    let storage_service = storage(&world);
+    let seals = world.seals();
+    assert!(!world.dir.path().join(&waiting.storage_path).exists());
+    seals.seal_late().unwrap();
+    let again = world.receipts("obs_log_batch").pop().unwrap();
+    assert_eq!(again["content_hash"], waiting.content_hash.to_string(), "the same bytes");
+    let done = storage_service.step(world.now()).unwrap();
+    assert!(done.kept.iter().any(|path| path.contains("logs")), "{done:?}");
+    let kept = world.receipts("obs_log_batch").pop().unwrap();
+    assert_eq!((&kept["rev"], &kept["log_counts"]["error"]), (&3.into(), &3.into()), "{kept}");
     world.assert_verifies();
 }
 
