@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod alerts;
+mod faults;
 mod seals;
 mod slos_and_anomalies;
 mod storage;
