@@ -10,6 +10,7 @@ mod engines;
 mod heartbeat;
 mod held;
 mod inlets;
+mod load;
 mod notify;
 mod own_metrics;
 mod probes;
@@ -29,27 +30,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::serve::ListenerExt as _;
-use obs_analysis::slo::parse_slo_file;
-use obs_api::{ApiOptions, ApiState, DemoControl, Doctor, QueryLog, Runbook, ServerInfo};
+use obs_api::{ApiOptions, ApiState, DemoControl, Doctor, QueryLog, ServerInfo};
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::{self, ReceiverLimits};
 use obs_collect::registry::Registry;
-use obs_collect::scrape::{
-    CollectionLog, PrometheusConfig, ScrapeManager, ScrapeSettings, expand_glob,
-};
+use obs_collect::scrape::{CollectionLog, PrometheusConfig, ScrapeManager, ScrapeSettings};
 use obs_collect::{FileTailer, SelfTelemetry, SelfTelemetryDrain, TailConfig};
-use obs_dash::SourceTypes;
 use obs_disk::{Clock, DataLock, Disk, RealDisk};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
 use obs_ops::storage::{StorageService, StorageSettings};
 use obs_ops::{
-    AnomalyService, DashboardOrigin, DashboardService, DayIds, ExerciseService, InstalledDashboard,
-    QueryChecker, SealService, SealSettings, record_config,
+    AnomalyService, DashboardService, DayIds, ExerciseService, SealService, SealSettings,
+    record_config,
 };
 use obs_query::QueryLimits;
-use obs_rules::{GroupOptions, ReadOptions, RuleFile};
+use obs_rules::GroupOptions;
 use obs_types::{LabelSet, NodeName};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -60,13 +57,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::cli::{self, Client};
 use crate::config::Config;
 use crate::demo;
-use crate::mcp::{self, Caller, McpSettings};
-use crate::packs::{self, Pack};
+use crate::mcp;
 
 pub(crate) use args::ServeArgs;
 pub(crate) use engines::{Access, Engines, ServiceSettings, open_services, seal_key};
 use held::Held;
 use inlets::Inlets;
+pub(crate) use load::query_checker;
+use load::{load, mcp_settings};
 pub(crate) use probes::{Probes, debug as debug_text};
 use provision::Provisioning;
 use room::Room;
@@ -108,115 +106,6 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(&args, config, clock, drain))?;
     runtime.shutdown_timeout(Duration::from_secs(5));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Objectives, rules, dashboards and jobs of packs and configuration.
-struct Loaded {
-    rules: Vec<RuleFile>,
-    slos: Vec<obs_analysis::slo::Slo>,
-    dashboards: Vec<InstalledDashboard>,
-    runbooks: Vec<Runbook>,
-    scrape: PrometheusConfig,
-    watches: Vec<obs_ops::Watch>,
-    packs: Vec<String>,
-    /// What each of them holds.
-    pack_contents: Vec<serde_json::Value>,
-    /// What counts as the configuration, for its receipt.
-    texts: Vec<(String, String)>,
-}
-
-fn load(config: &Config) -> anyhow::Result<Loaded> {
-    let packs: Vec<Pack> = packs::load_all(&config.packs, &config.pack_folders())?;
-    let mut out = Loaded {
-        rules: Vec::new(),
-        slos: Vec::new(),
-        dashboards: Vec::new(),
-        runbooks: Vec::new(),
-        scrape: PrometheusConfig::default(),
-        watches: config.watches.clone(),
-        packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
-        pack_contents: packs.iter().map(packs::contents).collect(),
-        texts: vec![("vm-obs.yaml".to_owned(), config.yaml.clone())],
-    };
-    let files = config
-        .prometheus
-        .iter()
-        .chain(&config.rule_files)
-        .chain(&config.slo_files)
-        .chain(&config.dashboards)
-        .chain(&config.notify)
-        .chain(&config.probes);
-    for file in files.flat_map(|p| expand_glob(p)) {
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        out.texts.push((file.display().to_string(), text));
-    }
-    if let Some(path) = &config.prometheus {
-        out.scrape = PrometheusConfig::load(path)?;
-        for notice in &out.scrape.notices {
-            tracing::warn!(file = %path.display(), notice, "part of the Prometheus configuration is not used");
-        }
-        let files: Vec<_> = out.scrape.rule_files.iter().flat_map(|p| expand_glob(p)).collect();
-        for file in files {
-            out.rules.push(RuleFile::load(&file, ReadOptions::default())?);
-        }
-    }
-    for pack in packs {
-        out.runbooks.extend(pack.runbooks());
-        let name = pack.manifest.name;
-        tracing::info!(
-            pack = name,
-            version = pack.manifest.version,
-            description = pack.manifest.description,
-            "pack loaded"
-        );
-        out.texts.extend(pack.texts);
-        out.rules.extend(pack.rules);
-        out.slos.extend(pack.slos);
-        out.scrape.jobs.extend(pack.jobs);
-        out.watches.extend(pack.watches);
-        out.dashboards.extend(
-            pack.dashboards
-                .into_iter()
-                .map(|d| InstalledDashboard::new(d, DashboardOrigin::Pack(name.clone()))),
-        );
-    }
-    for file in config.rule_files.iter().flat_map(|p| expand_glob(p)) {
-        out.rules.push(RuleFile::load(&file, ReadOptions::default())?);
-    }
-    for file in config.slo_files.iter().flat_map(|p| expand_glob(p)) {
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        out.slos.extend(parse_slo_file(&file.display().to_string(), &text)?);
-    }
-    // A dashboard of the configuration must be sound at the start; later a faulty one leaves the one
-    // that runs.
-    for file in config.dashboards.iter().flat_map(|p| expand_glob(p)) {
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let check = query_checker();
-        let linted = obs_dash::lint(&text, &SourceTypes::new(), &|l, e| check(l, e));
-        if let Some(problem) = linted.problems.iter().find(|p| p.fatal) {
-            bail!("{}:{}: {problem}", file.display(), problem.line);
-        }
-    }
-    Ok(out)
-}
-
-fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
-    let mut settings = McpSettings {
-        callers: Vec::new(),
-        allow_writes: config.mcp.allow_writes,
-        hosts: config.mcp.hosts.clone(),
-    };
-    if let Some(path) = &config.mcp.token_file {
-        let shown = || format!("mcp.token_file {}", path.display());
-        let text = std::fs::read_to_string(path).with_context(shown)?;
-        settings.callers = Caller::read_all(&text).with_context(shown)?;
-    }
-    Ok(settings)
-}
-
-/// The languages of dashboards, as their parsers judge.
-pub(crate) fn query_checker() -> QueryChecker {
-    Arc::new(|language, expr| obs_query::check_expression(language.as_str(), expr))
 }
 
 /// The doctor asks this server as any client does.
