@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use obs_archive::{Hour, Signal};
 use obs_disk::{Disk, FakeDisk};
-use obs_types::TimestampMs;
+use obs_types::{TimeRangeMs, TimestampMs};
 
 use crate::world::{START, World, minutes, open_ledger, receipts};
 
@@ -170,6 +170,25 @@ fn late_data_becomes_a_revision_that_names_the_first_seal() {
     }
     assert!(seals.seal_late().unwrap().is_empty());
     assert_eq!(world.parts.archive.sealed(Signal::Logs).len(), 2);
+    world.assert_verifies();
+}
+
+/// The regular look for late data goes back a few hours; whoever lets an old hour go asks for it.
+#[test]
+fn data_that_comes_days_late_is_sealed_before_its_hour_leaves() {
+    let world = World::new();
+    let seals = world.seals();
+    world.feed(world.now());
+    for _ in 0..6 {
+        world.advance(minutes(60));
+        seals.seal_due(world.now(), START).unwrap();
+    }
+    world.line(START.saturating_add(minutes(20)), "info");
+    assert!(seals.seal_late().unwrap().is_empty(), "the hour is too old for the regular look");
+    let hour = TimeRangeMs::new(START, START.saturating_add(minutes(60)));
+    assert_eq!(seals.seal_late_in(Signal::Logs, hour).unwrap().len(), 1);
+    assert!(seals.seal_late_in(Signal::Logs, hour).unwrap().is_empty(), "once");
+    assert!(world.receipts("obs_log_batch").iter().any(|r| r["rev"] == 1));
     world.assert_verifies();
 }
 

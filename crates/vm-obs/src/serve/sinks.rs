@@ -92,7 +92,7 @@ impl MetricSink for Counted<dyn MetricSink> {
     }
 
     fn append_sent(&self, batch: &SentBatch<'_>) -> Result<IngestOutcome, IngestError> {
-        self.count(self.inner.append_sent(batch))
+        self.count(self.room.admit().and_then(|()| self.inner.append_sent(batch)))
     }
 }
 

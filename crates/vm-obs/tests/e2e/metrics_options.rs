@@ -75,8 +75,7 @@ fn limits_replicas_streams_and_copies() {
         let (status, text) = write(&server, "hits", &[("i", i), ("job", "web")], now_ms(), 4.0);
         assert!((200..300).contains(&status), "{text}");
     }
-    let path =
-        "/api/v1/query?query=sum(sum_over_time({__name__=\"hits:1s_by_job_sum_samples\"}[5m]))";
+    let path = "/api/v1/query?query=sum(sum_over_time(hits:1s_by_job_sum_samples%5B5m%5D))";
     server.eventually(path, "the aggregate", |j| j["data"]["result"][0]["value"][1] == "8");
     assert!(query(&server, "hits").is_empty());
 
@@ -87,7 +86,7 @@ fn limits_replicas_streams_and_copies() {
 
     // Deleted samples leave at once; a copy starts a server of its own.
     let mut client = server.client();
-    let path = "/api/v1/admin/tsdb/delete_series?match[]=limited{tenant=\"small\"}";
+    let path = "/api/v1/admin/tsdb/delete_series?match[]=limited%7Btenant%3D%22small%22%7D";
     assert_eq!(client.post(path, "text/plain", b"").unwrap().status, 204);
     let path = "/api/v1/admin/tsdb/clean_tombstones";
     assert_eq!(client.post(path, "text/plain", b"").unwrap().status, 204);
