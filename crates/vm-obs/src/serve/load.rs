@@ -27,6 +27,7 @@ pub(super) struct Loaded {
     pub(super) pack_contents: Vec<serde_json::Value>,
     /// What counts as the configuration, for its receipt.
     pub(super) texts: Vec<(String, String)>,
+    pub(super) mcp: McpSettings,
 }
 
 pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
@@ -41,6 +42,7 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
         packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
         pack_contents: packs.iter().map(packs::contents).collect(),
         texts: vec![("vm-obs.yaml".to_owned(), config.yaml.clone())],
+        mcp: mcp_settings(config)?,
     };
     let files = config
         .prometheus
@@ -104,7 +106,7 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
     Ok(out)
 }
 
-pub(super) fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
+fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {
     let mut settings = McpSettings {
         callers: Vec::new(),
         allow_writes: config.mcp.allow_writes,
