@@ -8,6 +8,9 @@
 //! - The head is cut while no append is under way, so a cut holds whole batches.
 //! - Block files are never changed; one that is dropped goes when its last reader has finished.
 
+mod append;
+mod read;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,23 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use obs_disk::{
     Clock, Disk, SegmentId, Wal, WalConfig, WalStats, remove_stale_temporaries, replay_read_only,
 };
-use obs_types::{
-    IngestError, IngestOutcome, LabelSet, LogRecord, LogSelect, LogSink, LogSource, LogStats,
-    LogStream, Matcher, QueryContext, RejectReason, SourceError, TimeRangeNs, TimestampMs,
-    TimestampNs,
-};
+use obs_types::{LabelSet, TimestampMs, TimestampNs};
 
 use crate::config::{Limits, LogsConfig, OpenMode};
 use crate::error::LogsError;
 use crate::head::Head;
 use crate::index::{StreamId, StreamIndex};
 use crate::part::{self, Part, Sequences};
-use crate::select::{Runs, Wanted, count_run, from_head};
 use crate::subscribe::{Subscribers, Subscription};
 use crate::wal_record;
-
-/// Longest WAL record; larger batches become several.
-const RECORD_BYTES: usize = 8 << 20;
 
 /// See the crate documentation.
 #[derive(Debug)]
@@ -343,80 +338,6 @@ impl LogsEngine {
         state.flushing = Some(Arc::new(Flushing { head, sequences, wal_keep }));
         Ok(true)
     }
-
-    fn check(&self, record: &LogRecord, now: TimestampMs) -> Result<(), (RejectReason, String)> {
-        let l = &self.limits;
-        let refuse = |reason, text: String| Err((reason, text));
-        if record.line.len() > l.line_bytes_max {
-            return refuse(
-                RejectReason::TooLarge,
-                format!(
-                    "line of {} bytes for stream {}, limit {}",
-                    record.line.len(),
-                    record.stream,
-                    l.line_bytes_max
-                ),
-            );
-        }
-        let t = record.timestamp.floor_to_ms().0;
-        if t < now.0.saturating_sub(l.past_max.0) {
-            return refuse(
-                RejectReason::TooOld,
-                format!("line at {t} ms for stream {}, now {}", record.stream, now.0),
-            );
-        }
-        if t > now.0.saturating_add(l.future_max.0) {
-            return refuse(
-                RejectReason::TooFarInFuture,
-                format!("line at {t} ms for stream {}, now {}", record.stream, now.0),
-            );
-        }
-        if record.stream.is_empty() {
-            return refuse(RejectReason::InvalidLabel, "a stream without labels".into());
-        }
-        let count = record.stream.len();
-        if count > l.labels_max {
-            return refuse(
-                RejectReason::TooManyLabels,
-                format!("{count} labels in stream {}, limit {}", record.stream, l.labels_max),
-            );
-        }
-        for (name, value) in record.stream.iter() {
-            if name.len() > l.label_name_bytes_max || value.len() > l.label_value_bytes_max {
-                let shown: String = name.chars().take(64).collect();
-                return refuse(
-                    RejectReason::TooLarge,
-                    format!(
-                        "label {shown:?} of {} and {} bytes, limits {} and {}",
-                        name.len(),
-                        value.len(),
-                        l.label_name_bytes_max,
-                        l.label_value_bytes_max
-                    ),
-                );
-            }
-        }
-        let (count, bytes) = (record.metadata.len(), record.metadata.as_bytes().len());
-        if count > l.metadata_max || bytes > l.metadata_bytes_max {
-            return refuse(
-                RejectReason::TooLarge,
-                format!(
-                    "structured metadata of {count} entries and {bytes} bytes, limits {} and {}",
-                    l.metadata_max, l.metadata_bytes_max
-                ),
-            );
-        }
-        Ok(())
-    }
-
-    fn matching(state: &State, matchers: &[Matcher]) -> HashMap<StreamId, LabelSet> {
-        state
-            .index
-            .find(matchers)
-            .into_iter()
-            .filter_map(|id| Some((id, state.index.labels(id)?.clone())))
-            .collect()
-    }
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
@@ -474,249 +395,4 @@ fn open_parts(
     }
     state.parts.sort_by_key(|p| p.sequences.from);
     Ok((quarantined, last))
-}
-
-impl LogSink for LogsEngine {
-    fn append(&self, records: Vec<LogRecord>) -> Result<IngestOutcome, IngestError> {
-        let Some(wal) = &self.wal else {
-            return Err(IngestError::Unavailable {
-                reason: "the log engine was opened read-only".into(),
-            });
-        };
-        let now = self.clock.now();
-        let mut outcome = IngestOutcome::default();
-        let mut good = Vec::with_capacity(records.len());
-        for record in records {
-            match self.check(&record, now) {
-                Ok(()) => good.push(record),
-                Err((reason, example)) => outcome.reject(reason, || example),
-            }
-        }
-        if good.is_empty() {
-            return Ok(outcome);
-        }
-        let shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let in_memory = self.read().memory_bytes();
-        if in_memory >= self.limits.head_bytes_max {
-            return Err(IngestError::Overloaded {
-                reason: format!(
-                    "{in_memory} bytes of log lines wait to be written, limit {}",
-                    self.limits.head_bytes_max
-                ),
-            });
-        }
-        if wal.is_poisoned() {
-            wal.recover()?;
-        }
-        let mut rest = good;
-        let mut is_large = false;
-        while !rest.is_empty() {
-            let batch: Vec<LogRecord> = rest.drain(..batch_len(&rest)).collect();
-            let sequence = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
-            wal.append(&wal_record::encode(sequence, &batch))?;
-            outcome.accepted += batch.len() as u64;
-            let copies: Option<Vec<Arc<LogRecord>>> = (!self.subscribers.is_empty())
-                .then(|| batch.iter().map(|r| Arc::new(r.clone())).collect());
-            let mut state = self.write();
-            for record in batch {
-                let id = state.index.id(&record.stream);
-                state.head.push(id, record, now);
-            }
-            is_large = state.head.bytes >= self.limits.flush_bytes;
-            drop(state);
-            if let Some(copies) = copies {
-                self.subscribers.publish(&copies);
-            }
-        }
-        drop(shared);
-        self.accepted.fetch_add(outcome.accepted, Ordering::Relaxed);
-        if is_large
-            && let Ok(_one) = self.maintenance.try_lock()
-            && let Err(e) = self.flush(wal)
-        {
-            // The lines are safe in the WAL; the next maintenance tries again and reports.
-            tracing::warn!(error = %e, "cannot write log lines to a block yet");
-        }
-        Ok(outcome)
-    }
-}
-
-/// How many records go into the next WAL record; at least one.
-fn batch_len(records: &[LogRecord]) -> usize {
-    let mut bytes = 0;
-    let mut count = 0;
-    for r in records {
-        bytes += r.line.len() + r.metadata.as_bytes().len() + r.stream.as_bytes().len() + 32;
-        if count > 0 && bytes > RECORD_BYTES {
-            break;
-        }
-        count += 1;
-    }
-    count
-}
-
-impl LogSource for LogsEngine {
-    fn select<'a>(
-        &'a self,
-        select: &LogSelect<'_>,
-        context: &QueryContext,
-    ) -> Result<Box<dyn Iterator<Item = Result<LogStream, SourceError>> + Send + 'a>, SourceError>
-    {
-        context.check()?;
-        let wanted = Wanted::new(select);
-        let state = self.read();
-        let labels = Self::matching(&state, select.matchers);
-        let mut memory = Vec::new();
-        for head in state.heads() {
-            for (id, stream) in &head.streams {
-                let Some(set) = labels.get(id) else { continue };
-                let entries = from_head(stream, &wanted);
-                if !entries.is_empty() {
-                    memory.push(LogStream { labels: set.clone(), entries });
-                }
-            }
-        }
-        let runs = Runs::new(wanted, labels, memory, &state.parts, context, &self.damaged_chunks);
-        drop(state);
-        Ok(Box::new(runs))
-    }
-
-    fn streams(
-        &self,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRangeNs,
-        context: &QueryContext,
-    ) -> Result<Vec<LabelSet>, SourceError> {
-        let (mut ids, parts, mut found) = {
-            let state = self.read();
-            let mut ids: Vec<StreamId> = if matcher_sets.is_empty() {
-                state.index.find(&[])
-            } else {
-                matcher_sets.iter().flat_map(|m| state.index.find(m)).collect()
-            };
-            ids.sort_unstable();
-            ids.dedup();
-            let mut found: Vec<LabelSet> = Vec::new();
-            ids.retain(|id| {
-                let there = state.heads().filter_map(|h| h.streams.get(id)).any(|s| {
-                    range.start < range.end
-                        && s.range((range.start.0, 0)..(range.end.0, 0)).next().is_some()
-                });
-                if there {
-                    found.extend(state.index.labels(*id).cloned());
-                }
-                !there
-            });
-            (ids, state.parts.clone(), found)
-        };
-        // What is left must be found in block files; a stream is done at its first line.
-        for part in parts.iter().filter(|p| p.min < range.end.0 && p.max >= range.start.0) {
-            if ids.is_empty() {
-                break;
-            }
-            context.check()?;
-            let mut seen: Vec<StreamId> = Vec::new();
-            self.each_run(part, range, |id, count| {
-                if ids.binary_search(&id).is_ok() && count()?.0 > 0 {
-                    seen.push(id);
-                }
-                Ok(())
-            })?;
-            let state = self.read();
-            found.extend(seen.iter().filter_map(|id| state.index.labels(*id).cloned()));
-            ids.retain(|id| !seen.contains(id));
-        }
-        found.sort();
-        found.dedup();
-        Ok(found)
-    }
-
-    fn stats(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRangeNs,
-        context: &QueryContext,
-    ) -> Result<LogStats, SourceError> {
-        let mut stats = LogStats::default();
-        let mut seen: std::collections::BTreeSet<StreamId> = std::collections::BTreeSet::new();
-        let (ids, parts) = {
-            let state = self.read();
-            let ids = state.index.find(matchers);
-            for head in state.heads() {
-                for (id, stream) in &head.streams {
-                    if ids.binary_search(id).is_err() || range.is_empty() {
-                        continue;
-                    }
-                    let inside = stream.range((range.start.0, 0)..(range.end.0, 0));
-                    let (mut entries, mut bytes) = (0, 0);
-                    for (_, entry) in inside {
-                        entries += 1;
-                        bytes += entry.line.len() as u64;
-                    }
-                    if entries > 0 {
-                        seen.insert(*id);
-                        stats.chunks += 1;
-                        stats.entries += entries;
-                        stats.bytes += bytes;
-                    }
-                }
-            }
-            (ids, state.parts.clone())
-        };
-        for part in parts.iter().filter(|p| p.min < range.end.0 && p.max >= range.start.0) {
-            context.check()?;
-            self.each_run(part, range, |id, count| {
-                if ids.binary_search(&id).is_ok() {
-                    let (entries, bytes) = count()?;
-                    if entries > 0 {
-                        seen.insert(id);
-                        stats.chunks += 1;
-                        stats.entries += entries;
-                        stats.bytes += bytes;
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        stats.streams = seen.len() as u64;
-        Ok(stats)
-    }
-}
-
-type Count<'c> = &'c mut dyn FnMut() -> Result<(u64, u64), LogsError>;
-
-impl LogsEngine {
-    /// Calls `each` for the runs of the part that overlap the range, with a way to count their
-    /// entries and bytes inside it. Damaged chunks are counted and passed over.
-    fn each_run(
-        &self,
-        part: &Part,
-        range: TimeRangeNs,
-        mut each: impl FnMut(StreamId, Count<'_>) -> Result<(), LogsError>,
-    ) -> Result<(), SourceError> {
-        for (c, chunk) in part.chunks.iter().enumerate() {
-            let info = &chunk.info;
-            if info.min >= range.end.0 || info.max < range.start.0 {
-                continue;
-            }
-            let mut rows = None;
-            for (r, run) in info.runs.iter().enumerate() {
-                if run.min >= range.end.0 || run.max < range.start.0 {
-                    continue;
-                }
-                let Some(id) = part.streams.get(run.stream as usize) else { continue };
-                match each(*id, &mut || count_run(part, c, r, range, &mut rows)) {
-                    Err(e) if e.is_corrupt() => {
-                        if !chunk.damaged.swap(true, Ordering::Relaxed) {
-                            self.damaged_chunks.fetch_add(1, Ordering::Relaxed);
-                        }
-                        break;
-                    }
-                    Err(e) if e.is_not_found() => break,
-                    other => other?,
-                }
-            }
-        }
-        Ok(())
-    }
 }
