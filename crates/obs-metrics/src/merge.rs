@@ -5,13 +5,13 @@
 //! the last query has let go of them. A crash in between leaves both; a reader counts a sample of
 //! two blocks once, and the next run merges them again. On a full disk the old ones stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use obs_disk::DiskError;
-use obs_types::{LabelSet, SeriesData};
+use obs_types::SeriesData;
 
-use crate::block::{Block, BlockBuilder, BlockScan, Meta};
+use crate::block::{Block, BlockBuilder, Meta, SeriesWalk};
 use crate::engine::MetricsEngine;
 use crate::error::MetricsError;
 use crate::maintain::MaintainReport;
@@ -110,28 +110,12 @@ impl MetricsEngine {
         mut each: impl FnMut(SeriesData) -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         let corrupt = &self.counters.sections_corrupt;
-        let mut scans = Vec::with_capacity(parts.len());
-        // What each part has next; of one series, the part that is listed first comes first.
-        let mut next: BTreeSet<(LabelSet, usize)> = BTreeSet::new();
-        for (at, part) in parts.iter().enumerate() {
-            let mut scan = BlockScan::new(Arc::clone(part), corrupt)?;
-            next.extend(scan.next()?.map(|labels| (labels, at)));
-            scans.push(scan);
-        }
-        while let Some((labels, _)) = next.first().cloned() {
-            let mut data = SeriesData { labels, ..SeriesData::default() };
-            while let Some((same, at)) = next.pop_first() {
-                if same != data.labels {
-                    next.insert((same, at));
-                    break;
-                }
-                if let Some(scan) = scans.get_mut(at) {
-                    scan.read(times, &mut data, corrupt)?;
-                    next.extend(scan.next()?.map(|labels| (labels, at)));
-                }
-            }
+        let mut walk = SeriesWalk::new(parts, corrupt)?;
+        let mut data = SeriesData::default();
+        while let Some(labels) = walk.next(|_, _, scan| scan.read(times, &mut data, corrupt))? {
+            data.labels = labels;
             normalise(&mut data);
-            each(data)?;
+            each(std::mem::take(&mut data))?;
         }
         Ok(())
     }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_disk::DiskError;
-use obs_types::{LabelSet, SeriesAggregates, TimestampMs};
+use obs_types::{SeriesAggregates, TimestampMs};
 
 use super::columns::{Columns, aggregates_of};
 use super::{folder, owners, times_of};
-use crate::block::{AGGREGATES, Block, BlockBuilder, BlockScan, Meta};
+use crate::block::{AGGREGATES, Block, BlockBuilder, Meta, SeriesWalk};
 use crate::config::OpenMode;
 use crate::engine::MetricsEngine;
 use crate::error::MetricsError;
@@ -217,36 +217,25 @@ impl MetricsEngine {
         };
         let mut builder = self.aggregate_builder(meta)?;
         let corrupt = &self.counters.sections_corrupt;
-        let mut scans = Vec::with_capacity(parts.len());
-        let mut next: BTreeSet<(LabelSet, usize)> = BTreeSet::new();
-        for (at, part) in parts.iter().enumerate() {
-            let mut scan = BlockScan::new(Arc::clone(part), corrupt)?;
-            next.extend(scan.next()?.map(|labels| (labels, at)));
-            scans.push(scan);
+        let mut walk = SeriesWalk::new(parts, corrupt)?;
+        let mut series = SeriesAggregates::default();
+        while let Some(labels) = walk.next(|labels, at, scan| {
+            let Some(part) = parts.get(at) else { return Ok(()) };
+            let bad = || DiskError::corrupt(part.path(), 0, "aggregates do not decode");
+            let chunks = scan.columns(corrupt)?.ok_or_else(bad)?;
+            let mut more = aggregates_of(labels.clone(), chunks).ok_or_else(bad)?;
+            more.retain(|end| {
+                let hour = end / HOUR_MS - 1;
+                let (start, end) = times_of(hour);
+                keep(at, hour) && !tombstones.touches(labels, part.meta.deletions, start, end)
+            });
+            series.merge(more);
+            Ok(())
+        })? {
+            series.labels = labels;
+            add(&mut builder, &std::mem::take(&mut series))?;
         }
-        while let Some((labels, _)) = next.first().cloned() {
-            let mut series = SeriesAggregates { labels, ..SeriesAggregates::default() };
-            while let Some((same, at)) = next.pop_first() {
-                if same != series.labels {
-                    next.insert((same, at));
-                    break;
-                }
-                let (Some(scan), Some(part)) = (scans.get_mut(at), parts.get(at)) else { continue };
-                let bad = || DiskError::corrupt(part.path(), 0, "aggregates do not decode");
-                let chunks = scan.columns(corrupt)?.ok_or_else(bad)?;
-                let mut more = aggregates_of(same, chunks).ok_or_else(bad)?;
-                more.retain(|end| {
-                    let hour = end / HOUR_MS - 1;
-                    let (start, end) = times_of(hour);
-                    keep(at, hour)
-                        && !tombstones.touches(&series.labels, part.meta.deletions, start, end)
-                });
-                series.merge(more);
-                next.extend(scan.next()?.map(|labels| (labels, at)));
-            }
-            add(&mut builder, &series)?;
-        }
-        drop(scans);
+        drop(walk);
         self.replace_aggregates(parts, Some(builder))
     }
 

@@ -1,6 +1,6 @@
 //! Reading series of a block.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -135,6 +135,46 @@ impl BlockScan {
         corrupt: &AtomicU64,
     ) -> Result<Option<Vec<SeriesData>>, DiskError> {
         self.sections.each_chunk(&self.scan.columns, &self.scan.chunks, corrupt)
+    }
+}
+
+/// Goes once through the series of several blocks, in the order of their label sets.
+#[derive(Debug)]
+pub(crate) struct SeriesWalk {
+    scans: Vec<BlockScan>,
+    /// What each block has next; of one series, the block that was listed first comes first.
+    next: BTreeSet<(LabelSet, usize)>,
+}
+
+impl SeriesWalk {
+    pub(crate) fn new(parts: &[Arc<Block>], corrupt: &AtomicU64) -> Result<Self, DiskError> {
+        let mut out = Self { scans: Vec::with_capacity(parts.len()), next: BTreeSet::new() };
+        for (at, part) in parts.iter().enumerate() {
+            let mut scan = BlockScan::new(Arc::clone(part), corrupt)?;
+            out.next.extend(scan.next()?.map(|labels| (labels, at)));
+            out.scans.push(scan);
+        }
+        Ok(out)
+    }
+
+    /// The next label set, `None` at the end. Before that, `each` gets the position of every block
+    /// that holds it, and the block's scan, which stands there.
+    pub(crate) fn next(
+        &mut self,
+        mut each: impl FnMut(&LabelSet, usize, &mut BlockScan) -> Result<(), DiskError>,
+    ) -> Result<Option<LabelSet>, DiskError> {
+        let Some((labels, _)) = self.next.first().cloned() else { return Ok(None) };
+        while let Some((same, at)) = self.next.pop_first() {
+            if same != labels {
+                self.next.insert((same, at));
+                break;
+            }
+            if let Some(scan) = self.scans.get_mut(at) {
+                each(&labels, at, scan)?;
+                self.next.extend(scan.next()?.map(|labels| (labels, at)));
+            }
+        }
+        Ok(Some(labels))
     }
 }
 

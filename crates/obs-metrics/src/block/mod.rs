@@ -18,7 +18,7 @@ use crate::{HOUR_MS, lock};
 
 pub(crate) use build::BlockBuilder;
 pub(crate) use cache::{IndexCache, SectionCache};
-pub(crate) use cursor::{BlockCursor, BlockScan};
+pub(crate) use cursor::{BlockCursor, SeriesWalk};
 pub(crate) use index::BlockIndex;
 
 const KIND: [u8; 4] = *b"METR";
