@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use obs_types::{METRIC_NAME, Matcher};
 
+use super::operand::AggregateHead;
 use super::{Parser, Result_};
 use crate::ast::*;
 use crate::functions;
@@ -308,17 +309,7 @@ impl Parser<'_> {
 
     /// `quantiles("label", φ, …, vector) by (…)` as one `quantile` for each φ.
     pub(super) fn quantiles(&mut self) -> Result_<Expr> {
-        let t = self.next();
-        let mut modifier = self.aggregate_modifier()?;
-        if !self.is("(") {
-            return self.unexpected("aggregation", "");
-        }
-        let mut args = self.args()?;
-        if modifier.is_none() {
-            modifier = self.aggregate_modifier()?;
-        }
-        let (without, grouping) = modifier.unwrap_or_default();
-        let pos = PosRange::new(t.pos.start, self.last_end);
+        let AggregateHead { mut args, without, grouping, pos } = self.aggregate_head()?;
         if args.len() < 3 {
             return self.fail(pos, "quantiles() needs a label, at least one quantile and a vector");
         }

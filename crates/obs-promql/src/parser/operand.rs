@@ -6,6 +6,14 @@ use crate::functions;
 use crate::lexer::{Tok, is_keyword};
 use crate::text::{parse_duration_ms, parse_metricsql_number, parse_number, quote};
 
+/// `name by (…) (arguments)`, or with the grouping behind.
+pub(super) struct AggregateHead {
+    pub(super) args: Vec<Expr>,
+    pub(super) without: bool,
+    pub(super) grouping: Vec<String>,
+    pub(super) pos: PosRange,
+}
+
 impl Parser<'_> {
     /// An operand with its unary operators and everything that may follow it in postfix.
     pub(super) fn operand(&mut self) -> Result_<Expr> {
@@ -235,17 +243,7 @@ impl Parser<'_> {
     }
 
     fn aggregate(&mut self, op: AggregateOp) -> Result_<Expr> {
-        let t = self.next();
-        let mut modifier = self.aggregate_modifier()?;
-        if !self.is("(") {
-            return self.unexpected("aggregation", "");
-        }
-        let mut args = self.args()?;
-        if modifier.is_none() {
-            modifier = self.aggregate_modifier()?;
-        }
-        let (without, grouping) = modifier.unwrap_or_default();
-        let pos = PosRange::new(t.pos.start, self.last_end);
+        let AggregateHead { mut args, without, grouping, pos } = self.aggregate_head()?;
         if args.is_empty() {
             return self.fail(pos, "no arguments for aggregate expression provided");
         }
@@ -289,7 +287,23 @@ impl Parser<'_> {
         self.limit_groups(e)
     }
 
-    pub(super) fn aggregate_modifier(&mut self) -> Result_<Option<(bool, Vec<String>)>> {
+    /// The name, the arguments, and the grouping before or after them.
+    pub(super) fn aggregate_head(&mut self) -> Result_<AggregateHead> {
+        let t = self.next();
+        let mut modifier = self.aggregate_modifier()?;
+        if !self.is("(") {
+            return self.unexpected("aggregation", "");
+        }
+        let args = self.args()?;
+        if modifier.is_none() {
+            modifier = self.aggregate_modifier()?;
+        }
+        let (without, grouping) = modifier.unwrap_or_default();
+        let pos = PosRange::new(t.pos.start, self.last_end);
+        Ok(AggregateHead { args, without, grouping, pos })
+    }
+
+    fn aggregate_modifier(&mut self) -> Result_<Option<(bool, Vec<String>)>> {
         let word = self.word_at(0);
         if word != "by" && word != "without" {
             return Ok(None);
