@@ -83,6 +83,24 @@ fn range_fn(name: &str) -> Option<RangeFn> {
 }
 
 impl Evaluator<'_> {
+    /// The scalar arguments beside the one at place `at`, by step.
+    pub(super) fn scalar_arguments(
+        &mut self,
+        c: &Call,
+        at: usize,
+        steps: Steps,
+    ) -> Result<Vec<Vec<f64>>, EngineError> {
+        let mut out = Vec::new();
+        for (i, e) in c.args.iter().enumerate() {
+            if i != at && e.value_type() == ValueType::Scalar {
+                let matrix = self.eval(e, steps)?;
+                let values = matrix.first().map(|s| s.floats.iter().map(|p| p.1).collect());
+                out.push(values.unwrap_or_default());
+            }
+        }
+        Ok(out)
+    }
+
     pub(crate) fn range_call(
         &mut self,
         c: &Call,
@@ -94,15 +112,7 @@ impl Evaluator<'_> {
             return failed(format!("function {name} does not take a range vector"));
         };
         let pos = c.args.first().map_or(arg.pos, |a| a.pos);
-        let mut scalars: Vec<Vec<f64>> = Vec::new();
-        for (i, e) in c.args.iter().enumerate() {
-            if i != at {
-                let matrix = self.eval(e, steps)?;
-                let values =
-                    matrix.first().map(|s| s.floats.iter().map(|p| p.1).collect::<Vec<_>>());
-                scalars.push(values.unwrap_or_default());
-            }
-        }
+        let scalars = self.scalar_arguments(c, at, steps)?;
         let use_starts = self.options.use_start_timestamps
             && matches!(name, "rate" | "irate" | "increase" | "resets");
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");

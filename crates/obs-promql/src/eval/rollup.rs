@@ -130,15 +130,7 @@ impl Evaluator<'_> {
         let Some(arg) = c.args.get(at) else { return Ok(Vec::new()) };
         let counted_values = name == "count_values_over_time";
         let parts = if counted_values { Vec::new() } else { parts(c)? };
-        let mut scalars: Vec<Vec<f64>> = Vec::new();
-        for (i, e) in c.args.iter().enumerate() {
-            if i != at && e.value_type() == ValueType::Scalar {
-                let m = self.eval(e, steps)?;
-                scalars.push(
-                    m.first().map_or_else(Vec::new, |s| s.floats.iter().map(|p| p.1).collect()),
-                );
-            }
-        }
+        let scalars = self.scalar_arguments(c, at, steps)?;
         let (modifiers, range) = match &arg.kind {
             ExprKind::Matrix(m) => ((m.selector.at, m.selector.offset.millis()), &m.range),
             ExprKind::Subquery(s) => ((s.at, s.offset.millis()), &s.range),
