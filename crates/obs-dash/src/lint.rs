@@ -299,15 +299,7 @@ impl<'a> Report<'a> {
 
     /// Expressions that their language refuses, with variables filled in.
     fn queries(&mut self, dashboard: &Dashboard, asks: &QueryCheck<'_>) {
-        // Steps and ranges do not matter for what is looked at.
-        let scope = QueryScope {
-            from_ms: 0,
-            to_ms: 3_600_000,
-            step_ms: 15_000,
-            scrape_interval_ms: 15_000,
-            values: BTreeMap::new(),
-        };
-        for asked in panel_queries(dashboard, &scope) {
+        for asked in panel_queries(dashboard, &QueryScope::hour_until(3_600_000)) {
             let query = &asked.query;
             if !query.language.is_known() || query.panel_id.is_some() {
                 continue;

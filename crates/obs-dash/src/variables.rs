@@ -22,6 +22,20 @@ pub struct QueryScope {
     pub values: BTreeMap<String, Vec<String>>,
 }
 
+impl QueryScope {
+    /// The hour up to `to_ms`, scraped and stepped every 15 s, with the dashboard's own choices;
+    /// for readers to whom range and step do not matter.
+    pub fn hour_until(to_ms: i64) -> Self {
+        Self {
+            from_ms: to_ms.saturating_sub(3_600_000),
+            to_ms,
+            step_ms: 15_000,
+            scrape_interval_ms: 15_000,
+            values: BTreeMap::new(),
+        }
+    }
+}
+
 /// One query of one panel, ready to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PanelQuery {

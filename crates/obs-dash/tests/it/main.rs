@@ -11,7 +11,6 @@ mod checks;
 mod generations;
 mod stable;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -19,13 +18,7 @@ use obs_dash::{Dashboard, Language, PanelKind, QueryScope, VariableKind, panel_q
 use serde_json::{Value, json};
 
 fn scope() -> QueryScope {
-    QueryScope {
-        from_ms: 0,
-        to_ms: 3_600_000,
-        step_ms: 15_000,
-        scrape_interval_ms: 15_000,
-        values: BTreeMap::new(),
-    }
+    QueryScope::hour_until(3_600_000)
 }
 
 /// Counts queries without the crate's help.

@@ -1,7 +1,5 @@
 //! Check 3, the panels: queries that parse and give something, units and thresholds that fit.
 
-use std::collections::BTreeMap;
-
 use obs_dash::{Dashboard, Language, Panel, PanelKind, PanelQuery, QueryScope, panel_queries};
 use obs_promql::Expr;
 use obs_types::{DurationMs, TimestampMs};
@@ -15,7 +13,6 @@ use super::world::DashboardInput;
 use super::{Check, CheckOutcome, Finding};
 
 const CHECK: Check = Check::Dashboards;
-const SCRAPE_INTERVAL_MS: i64 = 15_000;
 
 /// A dashboard with the file that it came from.
 pub(super) struct Board<'a> {
@@ -28,13 +25,7 @@ pub(super) struct Board<'a> {
 impl Board<'_> {
     /// Its queries as they are asked at `now`, variables filled in.
     pub(super) fn queries(&self, now: TimestampMs) -> Vec<PanelQuery> {
-        let scope = QueryScope {
-            from_ms: now.0.saturating_sub(3_600_000),
-            to_ms: now.0,
-            step_ms: 60_000,
-            scrape_interval_ms: SCRAPE_INTERVAL_MS,
-            values: BTreeMap::new(),
-        };
+        let scope = QueryScope { step_ms: 60_000, ..QueryScope::hour_until(now.0) };
         panel_queries(&self.dashboard, &scope)
     }
 

@@ -1,7 +1,6 @@
 //! The PromQL of public dashboards parses once their variables are filled in. Queries of
 //! VictoriaMetrics' own data source are MetricsQL and are counted apart; as MetricsQL all parse.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use obs_dash::{Dashboard, Language, QueryScope, panel_queries};
@@ -17,13 +16,7 @@ fn the_promql_of_public_dashboards_parses() {
         println!("skipped: no vectors");
         return;
     };
-    let scope = QueryScope {
-        from_ms: 0,
-        to_ms: 3_600_000,
-        step_ms: 15_000,
-        scrape_interval_ms: 15_000,
-        values: BTreeMap::new(),
-    };
+    let scope = QueryScope::hour_until(3_600_000);
     let (mut total, mut refused) = (0, Vec::new());
     let (mut other_total, mut other_refused) = (0, 0);
     let mut not_metricsql = Vec::new();

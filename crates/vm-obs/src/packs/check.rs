@@ -296,17 +296,6 @@ fn slos_read_known_metrics(pack: &Pack, known: &Known<'_>, files: &Files, found:
     }
 }
 
-/// Steps and ranges do not matter for what is looked at.
-fn any_scope() -> QueryScope {
-    QueryScope {
-        from_ms: 0,
-        to_ms: 3_600_000,
-        step_ms: 15_000,
-        scrape_interval_ms: 15_000,
-        values: std::collections::BTreeMap::new(),
-    }
-}
-
 fn dashboard_is_whole(
     board: &Dashboard,
     path: &str,
@@ -326,7 +315,9 @@ fn dashboard_is_whole(
     }
     let written = board.all_panels().into_iter().flat_map(|p| p.queries.iter().map(|q| &q.expr));
     let written = written.filter(|expr| !expr.trim().is_empty());
-    for (asked, written) in panel_queries(board, &any_scope()).iter().zip(written) {
+    for (asked, written) in
+        panel_queries(board, &QueryScope::hour_until(3_600_000)).iter().zip(written)
+    {
         let query = &asked.query;
         let line = line_of(text, &in_json(written));
         let wrong = match query.language {
