@@ -14,4 +14,5 @@ pub mod doctor;
 pub mod exchange;
 pub mod gate;
 pub mod load;
+mod plot;
 pub mod probe;

@@ -1,7 +1,8 @@
 //! The words that every other crate speaks.
 //!
 //! Lives here: labels and matchers, samples and native histograms, log entries, spans, time and id
-//! newtypes, the source and sink traits of each signal, the context that a query carries, the trait of object stores.
+//! newtypes, the source and sink traits of each signal, the context that a query carries, the trait of object stores,
+//! what makes a text safe in a page.
 //! Not here: storage, query languages, wire formats, clocks, I/O of any kind.
 //! Units: metric time is milliseconds, log and span time nanoseconds, since the Unix epoch, UTC.
 
@@ -13,6 +14,7 @@ mod histogram;
 mod ids;
 mod labels;
 mod logs;
+mod markup;
 mod matcher;
 mod metrics;
 mod node;
@@ -31,6 +33,7 @@ pub use labels::{LabelSet, LabelSetBuilder, METRIC_NAME};
 pub use logs::{
     Direction, LogEntry, LogRecord, LogSelect, LogSink, LogSource, LogStats, LogStream,
 };
+pub use markup::html_escaped;
 pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
 pub use metrics::{
     Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,

@@ -1,7 +1,7 @@
 //! The daily report: ENGINE's `obs_slo_report` fields and the report itself as JSON, Markdown and
 //! HTML.
 
-use obs_types::TimestampMs;
+use obs_types::{TimestampMs, html_escaped};
 use serde_json::{Map, Value, json};
 
 use crate::slo::evaluate::{AT_RISK_PERCENT, SloReport, SloStatus};
@@ -123,15 +123,18 @@ impl DailyReport {
         let mut rows = String::new();
         for report in &self.reports {
             let cells: Vec<String> =
-                cells(report).iter().map(|c| format!("<td>{}</td>", escape(c))).collect();
+                cells(report).iter().map(|c| format!("<td>{}</td>", html_escaped(c))).collect();
             rows.push_str(&format!(
                 "<tr class=\"{}\">{}</tr>\n",
                 report.status.as_str(),
                 cells.concat()
             ));
         }
-        let sentences: Vec<String> =
-            self.reports.iter().map(|r| format!("<p>{}</p>\n", escape(&sentence(r)))).collect();
+        let sentences: Vec<String> = self
+            .reports
+            .iter()
+            .map(|r| format!("<p>{}</p>\n", html_escaped(&sentence(r))))
+            .collect();
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <title>SLO report {date}</title><style>\
@@ -182,10 +185,6 @@ fn sentence(report: &SloReport) -> String {
             report.budget_total_minutes,
         ),
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The audit as one HTML page: tables, plots, no script, nothing loaded from elsewhere.
 
-use super::plot::{self, escape};
+use obs_types::html_escaped;
+
+use super::plot;
 use super::report::{AuditReport, ServiceReport};
 use super::table::{self, Table};
 use super::{RULE, text};
@@ -23,7 +25,7 @@ pub fn to_html(report: &AuditReport) -> String {
          <title>Observability audit {date}</title><style>{STYLE}</style></head><body><main>\n{body}\
          <footer>Next review: {next} (weekly). Written by <code>vm-obs audit</code>.</footer>\
          </main></body></html>\n",
-        date = escape(&report.generated_at),
+        date = html_escaped(&report.generated_at),
     )
 }
 
@@ -34,7 +36,7 @@ fn head(report: &AuditReport) -> String {
         .services
         .iter()
         .enumerate()
-        .map(|(i, s)| format!("<a href=\"#s{}\">{}</a>", i + 1, escape(&s.title)))
+        .map(|(i, s)| format!("<a href=\"#s{}\">{}</a>", i + 1, html_escaped(&s.title)))
         .collect();
     format!(
         "<h1>Observability audit</h1>\n<p class=\"meta\">{place} · {time} · packs {packs}</p>\n\
@@ -46,9 +48,9 @@ fn head(report: &AuditReport) -> String {
          <div><b>{gaps}</b><span>gaps ({counts})</span></div></div>\n\
          <nav>{links} <a href=\"#maturity\">Maturity</a> <a href=\"#gaps\">Gaps</a></nav>\n\
          <h2>Summary</h2>\n{summary}",
-        place = escape(&report.place),
-        time = escape(&report.generated_at),
-        packs = escape(&packs.join(", ")),
+        place = html_escaped(&report.place),
+        time = html_escaped(&report.generated_at),
+        packs = html_escaped(&packs.join(", ")),
         score = text::score(report.score),
         live = sum(report, |s| s.coverage().0),
         declared = sum(report, |s| s.coverage().1),
@@ -67,9 +69,11 @@ fn head(report: &AuditReport) -> String {
 
 fn since(report: &AuditReport) -> String {
     let Some(since) = &report.since else { return String::new() };
-    let mut out = format!("<h2>Since {}</h2><p>{}.</p>", escape(&since.earlier), since.headline());
+    let mut out =
+        format!("<h2>Since {}</h2><p>{}.</p>", html_escaped(&since.earlier), since.headline());
     for (name, items) in since.lists() {
-        let items: Vec<String> = items.iter().map(|i| format!("<li>{}</li>", escape(i))).collect();
+        let items: Vec<String> =
+            items.iter().map(|i| format!("<li>{}</li>", html_escaped(i))).collect();
         out.push_str(&format!("<h3>{name}</h3><ul>{}</ul>", items.concat()));
     }
     out
@@ -83,7 +87,7 @@ fn section(report: &AuditReport, number: usize, s: &ServiceReport) -> String {
     let status = s.status.as_str();
     let mut out = format!(
         "<section id=\"s{number}\"><h2>{number}. {} {} <small>{}/10</small></h2>\n",
-        escape(&table::title(s)),
+        html_escaped(&table::title(s)),
         badge(status),
         text::score(s.score),
     );
@@ -99,7 +103,7 @@ fn section(report: &AuditReport, number: usize, s: &ServiceReport) -> String {
     }
     if !s.analysis.is_empty() {
         let items: Vec<String> =
-            s.analysis.iter().map(|a| format!("<li>{}</li>", escape(a))).collect();
+            s.analysis.iter().map(|a| format!("<li>{}</li>", html_escaped(a))).collect();
         part("Analysis", format!("<ul>{}</ul>", items.concat()));
     }
     if !s.targets.is_empty() {
@@ -110,7 +114,7 @@ fn section(report: &AuditReport, number: usize, s: &ServiceReport) -> String {
             .dashboards
             .iter()
             .flat_map(|b| &b.problems)
-            .map(|p| format!("<li>{}</li>", escape(p)))
+            .map(|p| format!("<li>{}</li>", html_escaped(p)))
             .collect();
         let list = match problems.is_empty() {
             true => String::new(),
@@ -149,7 +153,7 @@ fn plots(report: &AuditReport, s: &ServiceReport) -> String {
         };
         out.push_str(&format!(
             "<figure><figcaption>{}{what}</figcaption>{svg}<div>{}</div></figure>\n",
-            escape(&m.name),
+            html_escaped(&m.name),
             plot::legend(m)
         ));
     }
@@ -157,14 +161,14 @@ fn plots(report: &AuditReport, s: &ServiceReport) -> String {
 }
 
 fn maturity(report: &AuditReport) -> String {
-    let rules: Vec<String> = RULE.iter().map(|r| format!("<li>{}</li>", escape(r))).collect();
+    let rules: Vec<String> = RULE.iter().map(|r| format!("<li>{}</li>", html_escaped(r))).collect();
     let bars: Vec<String> = report
         .services
         .iter()
         .map(|s| {
             format!(
                 "<tr><td>{}</td><td class=\"bar\"><i style=\"width:{:.0}%\"></i></td><td>{}</td></tr>",
-                escape(&s.title),
+                html_escaped(&s.title),
                 s.score * 10.0,
                 text::score(s.score)
             )
@@ -174,7 +178,7 @@ fn maturity(report: &AuditReport) -> String {
         .path
         .iter()
         .take(table::STEPS_MAX)
-        .map(|step| format!("<li>{} (+{:.2})</li>", escape(&step.what), step.gain))
+        .map(|step| format!("<li>{} (+{:.2})</li>", html_escaped(&step.what), step.gain))
         .collect();
     let path = match steps.is_empty() {
         true => String::new(),
@@ -203,9 +207,9 @@ fn gaps(report: &AuditReport) -> String {
         for gap in mine {
             out.push_str(&format!(
                 "<p><b>{}</b>: {}</p><pre>{}</pre>\n",
-                escape(&gap.subject),
-                escape(&gap.what),
-                escape(&gap.commands.join("\n"))
+                html_escaped(&gap.subject),
+                html_escaped(&gap.what),
+                html_escaped(&gap.commands.join("\n"))
             ));
         }
     }
@@ -214,7 +218,8 @@ fn gaps(report: &AuditReport) -> String {
 }
 
 fn html(table: &Table) -> String {
-    let head: Vec<String> = table.head.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
+    let head: Vec<String> =
+        table.head.iter().map(|h| format!("<th>{}</th>", html_escaped(h))).collect();
     let rows: Vec<String> = table
         .rows
         .iter()
@@ -233,11 +238,15 @@ fn html(table: &Table) -> String {
 
 /// Words of a status stand out by colour as well as by what they say.
 fn shown(cell: &str) -> String {
-    if class_of(cell).is_some() { badge(cell) } else { escape(cell) }
+    if class_of(cell).is_some() { badge(cell) } else { html_escaped(cell) }
 }
 
 fn badge(word: &str) -> String {
-    format!("<span class=\"badge {}\">{}</span>", class_of(word).unwrap_or("plain"), escape(word))
+    format!(
+        "<span class=\"badge {}\">{}</span>",
+        class_of(word).unwrap_or("plain"),
+        html_escaped(word)
+    )
 }
 
 fn class_of(word: &str) -> Option<&'static str> {

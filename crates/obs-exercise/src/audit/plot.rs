@@ -1,17 +1,16 @@
-//! Plots as inline SVG: one line an instance, the target range as a band.
+//! The plot of a metric: one line an instance, the target range as a band.
 
 use std::fmt::Write as _;
+
+use obs_types::html_escaped;
 
 use super::input::Limits;
 use super::report::MetricReport;
 use super::text;
+use crate::plot::{Frame, Line, Plot};
 
-const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 130.0;
-const LEFT: f64 = 62.0;
-const BOTTOM: f64 = 20.0;
-const TOP: f64 = 8.0;
-const RIGHT: f64 = 8.0;
+const FRAME: Frame =
+    Frame { width: 420.0, height: 130.0, left: 62.0, right: 8.0, top: 8.0, bottom: 20.0 };
 /// Classes of lines; colours are the style sheet's, so that they fit light and dark.
 const COLOURS: usize = 8;
 
@@ -22,65 +21,27 @@ pub(super) fn svg(m: &MetricReport, from: i64, to: i64) -> Option<String> {
     let unit = if m.kind == "counter" { rate_unit(&m.unit) } else { m.unit.as_str() };
     let band = m.target.filter(|_| m.kind == "gauge" || m.kind == "computed");
     let (low, high) = scale(points().map(|p| p.1), band);
-    let x = |t: i64| LEFT + (t - from) as f64 / (to - from).max(1) as f64 * (WIDTH - LEFT - RIGHT);
-    let y = |v: f64| TOP + (high - v) / (high - low) * (HEIGHT - TOP - BOTTOM);
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-        escape(&format!("{} over time", m.name))
-    );
-    // Writing to a string does not fail.
-    if let Some((from, to)) = band {
-        let (top, bottom) = (y(to.unwrap_or(high).min(high)), y(from.unwrap_or(low).max(low)));
-        if bottom > top {
-            let _written = write!(
-                out,
-                "<rect class=\"band\" x=\"{LEFT}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-                WIDTH - LEFT - RIGHT,
-                bottom - top
-            );
-        }
+    let times = [(from, "start"), ((from + to) / 2, "middle"), (to, "end")];
+    let plot = Plot {
+        title: &format!("{} over time", m.name),
+        frame: FRAME,
+        x: (from as f64, to.max(from + 1) as f64),
+        y: (low, high),
+        x_marks: times.map(|(t, anchor)| (t as f64, anchor, clock(t))).to_vec(),
+        y_marks: [low, (low + high) / 2.0, high].map(|v| (v, text::value(v, unit))).to_vec(),
+        grid: "class=\"grid\"",
+        band: band.map(|(from, to)| (from.unwrap_or(low), to.unwrap_or(high))),
+        lines: m.plot.iter().enumerate().map(line).collect(),
+    };
+    Some(plot.svg(""))
+}
+
+fn line((index, (name, points)): (usize, &(String, Vec<(i64, f64)>))) -> Line<'_> {
+    Line {
+        name,
+        look: format!("class=\"c{}\"", index % COLOURS),
+        points: points.iter().map(|(t, v)| (*t as f64, *v)).collect(),
     }
-    for v in [low, (low + high) / 2.0, high] {
-        let _written = write!(
-            out,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 5.0,
-            y(v) + 3.5,
-            escape(&text::value(v, unit)),
-            at = y(v),
-        );
-    }
-    for (t, anchor) in [(from, "start"), ((from + to) / 2, "middle"), (to, "end")] {
-        let _written = write!(
-            out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            x(t),
-            HEIGHT - 5.0,
-            clock(t)
-        );
-    }
-    for (index, (name, points)) in m.plot.iter().enumerate() {
-        let mut path = String::new();
-        let mut pen = "M";
-        for (t, v) in points {
-            if v.is_finite() {
-                let _written = write!(path, "{pen}{:.1} {:.1}", x(*t), y(*v));
-                pen = "L";
-            } else {
-                pen = "M";
-            }
-        }
-        let _written = write!(
-            out,
-            "<path class=\"c{}\" d=\"{path}\"><title>{}</title></path>",
-            index % COLOURS,
-            escape(name)
-        );
-    }
-    out.push_str("</svg>");
-    Some(out)
 }
 
 fn rate_unit(unit: &str) -> &str {
@@ -92,7 +53,7 @@ pub(super) fn legend(m: &MetricReport) -> String {
     let mut out = String::new();
     for (index, (name, _)) in m.plot.iter().enumerate().filter(|(_, l)| !l.0.is_empty()) {
         let _written =
-            write!(out, "<span class=\"key k{}\">{}</span>", index % COLOURS, escape(name));
+            write!(out, "<span class=\"key k{}\">{}</span>", index % COLOURS, html_escaped(name));
     }
     out
 }
@@ -120,8 +81,4 @@ fn scale(values: impl Iterator<Item = f64>, band: Option<Limits>) -> (f64, f64) 
 fn clock(ms: i64) -> String {
     let minutes = ms.div_euclid(60_000).rem_euclid(1_440);
     format!("{:02}:{:02}", minutes / 60, minutes % 60)
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

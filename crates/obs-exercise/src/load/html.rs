@@ -1,13 +1,13 @@
 //! The report as one HTML page without anything from outside: tables and plots as inline SVG.
 
+use obs_types::html_escaped;
 use serde_json::Value;
 
 use super::compare::Comparison;
+use crate::plot::{Frame, Line, Plot};
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 64.0;
-const BOTTOM: f64 = 26.0;
+const FRAME: Frame =
+    Frame { width: 860.0, height: 220.0, left: 64.0, right: 10.0, top: 24.0, bottom: 26.0 };
 /// Points of a line; a longer run is thinned to its largest values.
 const POINTS_MAX: usize = 600;
 
@@ -22,8 +22,9 @@ svg text{fill:#9198a1}}";
 
 /// Writes the page. Everything that came from outside is escaped.
 pub fn html(report: &Value, comparisons: &[Comparison]) -> String {
-    let text =
-        |v: &Value, name: &str| escape(v.get(name).and_then(Value::as_str).unwrap_or_default());
+    let text = |v: &Value, name: &str| {
+        html_escaped(v.get(name).and_then(Value::as_str).unwrap_or_default())
+    };
     let name = text(report, "name");
     let outcome = text(report, "outcome");
     let class = if outcome == "passed" { "good" } else { "bad" };
@@ -38,10 +39,10 @@ pub fn html(report: &Value, comparisons: &[Comparison]) -> String {
         text(report, "run_id"),
     );
     if let Some(reason) = report.get("reason").and_then(Value::as_str) {
-        out.push_str(&format!("<p class=\"bad\">{}</p>", escape(reason)));
+        out.push_str(&format!("<p class=\"bad\">{}</p>", html_escaped(reason)));
     }
     for warning in list(report, "warnings") {
-        let warning = escape(warning.as_str().unwrap_or_default());
+        let warning = html_escaped(warning.as_str().unwrap_or_default());
         out.push_str(&format!("<p class=\"bad\">{warning}</p>"));
     }
     judgements(report, comparisons, &mut out);
@@ -93,12 +94,13 @@ fn judgements(report: &Value, comparisons: &[Comparison], out: &mut String) {
         for (of, name, value) in rows {
             for t in list(report, of) {
                 let kept = t.get("kept").and_then(Value::as_bool).unwrap_or(false);
-                let text = |f: &str| escape(t.get(f).and_then(Value::as_str).unwrap_or_default());
+                let text =
+                    |f: &str| html_escaped(t.get(f).and_then(Value::as_str).unwrap_or_default());
                 out.push_str(&format!(
                     "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"{}\">{}</td></tr>",
                     text(name),
                     text("threshold"),
-                    escape(&shown(t.get(value))),
+                    html_escaped(&shown(t.get(value))),
                     if kept { "good" } else { "bad" },
                     if kept { "kept" } else { "not kept" },
                 ));
@@ -109,7 +111,7 @@ fn judgements(report: &Value, comparisons: &[Comparison], out: &mut String) {
     if !comparisons.is_empty() {
         out.push_str("<h2>Against the baseline</h2><ul>");
         for c in comparisons {
-            out.push_str(&format!("<li>{}</li>", escape(&c.text())));
+            out.push_str(&format!("<li>{}</li>", html_escaped(&c.text())));
         }
         out.push_str("</ul>");
     }
@@ -122,7 +124,7 @@ fn steps(report: &Value, out: &mut String) {
          <th class=\"n\">p99 ms</th><th class=\"n\">max ms</th></tr>",
     );
     for step in list(report, "steps") {
-        let text = |f: &str| escape(step.get(f).and_then(Value::as_str).unwrap_or_default());
+        let text = |f: &str| html_escaped(step.get(f).and_then(Value::as_str).unwrap_or_default());
         let n = |p: &str| step.pointer(p).and_then(Value::as_f64).unwrap_or(0.0);
         out.push_str(&format!("<tr><td>{}</td><td>{}</td>", text("scenario"), text("name")));
         out.push_str(&format!(
@@ -138,7 +140,7 @@ fn steps(report: &Value, out: &mut String) {
         for check in list(step, "checks") {
             let n = |f: &str| check.get(f).and_then(Value::as_u64).unwrap_or(0);
             let class = if n("broken") == 0 { "good" } else { "bad" };
-            let name = escape(check.get("name").and_then(Value::as_str).unwrap_or_default());
+            let name = html_escaped(check.get("name").and_then(Value::as_str).unwrap_or_default());
             out.push_str(&format!(
                 "<tr><td></td><td class=\"{class}\" colspan=\"7\">{name}: kept {}, broken {}</td></tr>",
                 n("kept"),
@@ -152,77 +154,53 @@ fn steps(report: &Value, out: &mut String) {
     {
         out.push_str("<h2>Errors</h2><ul>");
         for (reason, n) in errors {
-            out.push_str(&format!("<li>{n} times: {}</li>", escape(reason)));
+            out.push_str(&format!("<li>{n} times: {}</li>", html_escaped(reason)));
         }
         out.push_str("</ul>");
     }
 }
 
-type Line<'a> = (&'a str, &'a str, Vec<f64>);
+type Measured<'a> = (&'a str, &'a str, Vec<f64>);
 
-fn plot(title: &str, lines: &[Line<'_>]) -> String {
+fn plot(title: &str, lines: &[Measured<'_>]) -> String {
     let count = lines.iter().map(|(_, _, v)| v.len()).max().unwrap_or(0);
-    let top = lines
-        .iter()
-        .flat_map(|(_, _, v)| v.iter().copied())
-        .filter(|v| v.is_finite())
-        .fold(0.0, f64::max);
-    let top = round_up(top);
-    let (plot_w, plot_h) = (WIDTH - LEFT - 10.0, HEIGHT - BOTTOM - 24.0);
-    let x = |i: usize| LEFT + plot_w * i as f64 / (count.max(2) - 1) as f64;
-    let y = |v: f64| 24.0 + plot_h * (1.0 - v / top);
-    let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-        escape(title)
-    );
-    for quarter in 0..=4 {
-        let value = top * f64::from(quarter) / 4.0;
-        out.push_str(&format!(
-            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#8884\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - 10.0,
-            LEFT - 6.0,
-            y(value) + 4.0,
-            trimmed(value),
-            y = y(value),
-        ));
-    }
-    out.push_str(&format!(
-        "<text x=\"{LEFT}\" y=\"{h}\">0 s</text><text x=\"{}\" y=\"{h}\" text-anchor=\"end\">{} s</text>",
-        WIDTH - 10.0,
-        count.saturating_sub(1),
-        h = HEIGHT - 8.0,
-    ));
+    let values = lines.iter().flat_map(|(_, _, v)| v.iter().copied());
+    let top = round_up(values.filter(|v| v.is_finite()).fold(0.0, f64::max));
+    let last = count.max(2) as f64 - 1.0;
+    let quarters = (0..=4).map(|quarter| top * f64::from(quarter) / 4.0);
+    let mut legend = String::new();
+    let mut drawn = Vec::new();
     for (i, (name, colour, values)) in lines.iter().enumerate() {
-        let at = LEFT + 110.0 * i as f64;
-        out.push_str(&format!(
+        let at = FRAME.left + 110.0 * i as f64;
+        legend.push_str(&format!(
             "<rect x=\"{at}\" y=\"6\" width=\"10\" height=\"10\" fill=\"{colour}\"/>\
              <text x=\"{}\" y=\"15\">{}</text>",
             at + 14.0,
-            escape(name)
+            html_escaped(name)
         ));
-        let mut path = String::new();
-        let mut pen_down = false;
-        for (i, v) in thinned(values) {
-            if !v.is_finite() {
-                pen_down = false;
-                continue;
-            }
-            let command = if pen_down { 'L' } else { 'M' };
-            path.push_str(&format!("{command}{:.1} {:.1}", x(i), y(v)));
-            // A second alone between gaps is still a point.
-            if !pen_down {
-                path.push_str("h.1");
-            }
-            pen_down = true;
-        }
-        out.push_str(&format!(
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" \
-             stroke-linecap=\"round\"/>"
-        ));
+        drawn.push(Line {
+            name,
+            look: format!(
+                "fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" stroke-linecap=\"round\""
+            ),
+            points: thinned(values).into_iter().map(|(i, v)| (i as f64, v)).collect(),
+        });
     }
-    out.push_str("</svg>");
-    out
+    let plot = Plot {
+        title,
+        frame: FRAME,
+        x: (0.0, last),
+        y: (0.0, top),
+        x_marks: vec![
+            (0.0, "start", "0 s".to_owned()),
+            (last, "end", format!("{} s", count.saturating_sub(1))),
+        ],
+        y_marks: quarters.map(|v| (v, trimmed(v))).collect(),
+        grid: "stroke=\"#8884\"",
+        band: None,
+        lines: drawn,
+    };
+    plot.svg(&legend)
 }
 
 /// At most [`POINTS_MAX`] points, each the largest of those it stands for.
@@ -247,21 +225,6 @@ fn round_up(value: f64) -> f64 {
 fn trimmed(v: f64) -> String {
     let text = format!("{v:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use obs_types::html_escaped;
 use serde_json::{Value, json};
 
 use super::actor::ActAs;
@@ -249,12 +250,8 @@ fn markdown(period: Option<&str>, slos: &[Value], out: &mut Out) -> std::io::Res
     Ok(())
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 fn html(period: Option<&str>, slos: &[Value], out: &mut Out) -> std::io::Result<()> {
-    let title = escaped(&title(period));
+    let title = html_escaped(&title(period));
     out.line("<!doctype html>")?;
     out.line(&format!("<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>"))?;
     out.line(
@@ -263,22 +260,22 @@ fn html(period: Option<&str>, slos: &[Value], out: &mut Out) -> std::io::Result<
          border-bottom:1px solid #ccc}.missed{color:#b00020;font-weight:600}\
          .at_risk{color:#8a5a00;font-weight:600}.met{color:#0a6b2d}</style></head><body>",
     )?;
-    out.line(&format!("<h1>{title}</h1><p>{}.</p>", escaped(&summary(slos))))?;
+    out.line(&format!("<h1>{title}</h1><p>{}.</p>", html_escaped(&summary(slos))))?;
     out.line(
         "<table><thead><tr><th>Objective</th><th>Target</th><th>Achieved</th><th>Status</th>\
          <th>Budget left</th><th>Period</th></tr></thead><tbody>",
     )?;
     for slo in slos {
-        let status = escaped(human::text(slo, "status"));
+        let status = html_escaped(human::text(slo, "status"));
         out.line(&format!(
             "<tr><td>{}<br><small>{}</small></td><td>{}</td><td>{}</td>\
              <td class=\"{status}\">{status}</td><td>{}</td><td>{}</td></tr>",
-            escaped(human::text(slo, "name")),
-            escaped(&details(slo).join("; ")),
+            html_escaped(human::text(slo, "name")),
+            html_escaped(&details(slo).join("; ")),
             percent(slo.get("target")),
             percent(slo.get("achieved")),
             remaining(slo),
-            escaped(&span(slo)),
+            html_escaped(&span(slo)),
         ))?;
     }
     out.line("</tbody></table></body></html>")
