@@ -35,6 +35,8 @@ pub struct Finding {
     pub code: &'static str,
     /// Such as `panel 3 "CPU"` or `variable node`.
     pub place: String,
+    /// The title of the panel or `$name` of the variable; empty for the dashboard as a whole.
+    pub about: String,
     pub target: Target,
     pub message: String,
     pub mend: &'static str,
@@ -62,21 +64,29 @@ pub enum Target {
 /// Where a finding is: in words and for the file.
 struct At {
     place: String,
+    about: String,
     target: Target,
 }
 
 impl At {
     fn dashboard(member: &'static str) -> Self {
-        Self { place: "dashboard".to_owned(), target: Target::Dashboard(member) }
+        let (place, about) = ("dashboard".to_owned(), String::new());
+        Self { place, about, target: Target::Dashboard(member) }
     }
 
     fn variable(name: &str) -> Self {
-        Self { place: format!("variable {name}"), target: Target::Variable(name.to_owned()) }
+        let (place, about) = (format!("variable {name}"), format!("${name}"));
+        Self { place, about, target: Target::Variable(name.to_owned()) }
     }
 
     fn panel(p: &Panel, member: &'static str) -> Self {
         let target = Target::Panel { id: p.id, title: p.title.clone(), member };
-        Self { place: format!("panel {} {:?}", p.id, p.title), target }
+        Self { place: format!("panel {} {:?}", p.id, p.title), about: p.title.clone(), target }
+    }
+
+    /// The same place, of a variable that it names and nobody defines.
+    fn naming(self, name: &str) -> Self {
+        Self { about: format!("${name}"), ..self }
     }
 
     fn query(p: &Panel, ref_id: &str) -> Self {
@@ -116,8 +126,8 @@ fn is_macro(name: &str) -> bool {
 pub fn check(dashboard: &Dashboard) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut say = |severity, code, at: &At, message: String, mend| {
-        let (place, target) = (at.place.clone(), at.target.clone());
-        out.push(Finding { severity, code, place, target, message, mend });
+        let (place, about, target) = (at.place.clone(), at.about.clone(), at.target.clone());
+        out.push(Finding { severity, code, place, about, target, message, mend });
     };
     if dashboard.title.trim().is_empty() {
         say(
@@ -180,6 +190,7 @@ fn variables(dashboard: &Dashboard, say: &mut Say<'_>) {
         for name in names_in(&v.query) {
             if !is_macro(&name) && !dashboard.variables.iter().any(|o| o.name == name) {
                 let message = format!("its query names ${name}, which is no variable");
+                let place = At::variable(&v.name).naming(&name);
                 say(Severity::Error, "unknown-variable", &place, message, "add it or rename it");
             }
         }
@@ -251,11 +262,12 @@ fn panel(dashboard: &Dashboard, p: &Panel, ids: &BTreeSet<i64>, say: &mut Say<'_
         }
         for name in names_in(&q.expr).into_iter().filter(|n| !known(n)) {
             let message = format!("query {} names ${name}, which is no variable", q.ref_id);
+            let place = At::query(p, &q.ref_id).naming(&name);
             say(Severity::Error, "unknown-variable", &place, message, "add it or rename it");
         }
     }
     if let Some(r) = p.repeat.as_ref().filter(|r| !known(&r.variable)) {
-        let place = At::panel(p, "repeat");
+        let place = At::panel(p, "repeat").naming(&r.variable);
         let message = format!("it repeats for ${}, which is no variable", r.variable);
         say(Severity::Error, "unknown-variable", &place, message, "add it or stop repeating");
     }
@@ -295,24 +307,37 @@ fn limits(p: &Panel, say: &mut Say<'_>) {
         let message = "thresholds do not ascend".to_owned();
         say(Severity::Warning, "threshold-order", place, message, "sort them");
     }
-    // A share is between 0 and 1; 80 of it is never reached, and 0.8 percent always.
-    if f.unit == "percentunit" && !f.thresholds.percentage && values.iter().any(|v| *v > 5.0) {
-        let message = "a threshold above 5 on a share between 0 and 1 is never reached".to_owned();
-        say(Severity::Warning, "threshold-unit", place, message, "write 0.8 for 80 percent");
-    }
-    let share = |v: &f64| *v > 0.0 && *v <= 1.0;
-    if f.unit == "percent"
-        && !f.thresholds.percentage
-        && !values.is_empty()
-        && values.iter().all(share)
-    {
-        let message = "thresholds up to 1 on a value in percent are always passed".to_owned();
-        say(Severity::Warning, "threshold-unit", place, message, "write 80 for 80 percent");
+    // Elsewhere a new panel of Grafana's has one threshold at 80, whatever its unit, and does not
+    // show it.
+    let colors: Vec<&str> = f.thresholds.steps.iter().map(|t| t.color.as_str()).collect();
+    let untouched = values == [80.0] && colors == ["green", "red"];
+    let shown = matches!(p.kind, PanelKind::Stat | PanelKind::Gauge | PanelKind::BarGauge);
+    if shown && !untouched && !values.is_empty() && !f.thresholds.percentage {
+        scale(p, &values, say);
     }
     if p.position.x.saturating_add(p.position.w) > 24 {
         let place = &At::panel(p, "gridPos");
         let message = "it reaches over the right edge of the grid".to_owned();
         say(Severity::Info, "outside-grid", place, message, "x plus w is at most 24");
+    }
+}
+
+/// Thresholds that no value, or every value, passes.
+fn scale(p: &Panel, values: &[f64], say: &mut Say<'_>) {
+    let place = &At::panel(p, "fieldConfig.defaults.thresholds");
+    let f = &p.field;
+    // A share is between 0 and 1; 80 of it is never reached, and 0.8 percent always.
+    if f.unit == "percentunit" && values.iter().any(|v| *v > 1.5) {
+        let message = format!("thresholds {values:?} on a share between 0 and 1 are never reached");
+        say(Severity::Warning, "threshold-unit", place, message, "write 0.8 for 80 percent");
+    } else if f.unit == "percent" && values.iter().all(|v| *v > 0.0 && *v <= 1.0) {
+        let message = format!("thresholds {values:?} on a value in percent are always passed");
+        say(Severity::Warning, "threshold-unit", place, message, "write 80 for 80 percent");
+    } else if let (Some(min), Some(max)) = (f.min, f.max)
+        && values.iter().all(|v| *v > max || *v < min)
+    {
+        let message = format!("thresholds {values:?} lie outside the scale {min} to {max}");
+        say(Severity::Warning, "threshold-scale", place, message, "write them within the scale");
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Problem {
     pub code: &'static str,
     /// Where in the file, such as `panels[3].targets[0].expr`; empty for the file as a whole.
     pub path: String,
+    /// The title of the panel or `$name` of the variable; empty for the file as a whole.
+    pub about: String,
     /// 1-based; 0 where the text has no lines.
     pub line: u64,
     pub message: String,
@@ -88,6 +90,7 @@ pub fn lint(text: &str, sources: &SourceTypes, asks: &QueryCheck<'_>) -> Linted 
                 severity: Severity::Error,
                 code: "not-json",
                 path: String::new(),
+                about: String::new(),
                 line: e.line() as u64,
                 message: String::new(),
                 expected: "one JSON object".to_owned(),
@@ -185,7 +188,14 @@ impl<'a> Report<'a> {
         let line = self.places.line(&path);
         let expected = String::new();
         let fatal = severity == Severity::Error && FATAL.contains(&code);
-        self.out.push(Problem { severity, code, path, line, message, expected, fatal });
+        let about = String::new();
+        self.out.push(Problem { severity, code, path, about, line, message, expected, fatal });
+    }
+
+    fn about(&mut self, what: &str) {
+        if let Some(last) = self.out.last_mut() {
+            what.clone_into(&mut last.about);
+        }
     }
 
     fn expected(&mut self, text: impl Into<String>) {
@@ -252,6 +262,7 @@ impl<'a> Report<'a> {
         let message = format!("{}: {}", found.place, found.message);
         self.add(found.severity, found.code, path, message);
         self.expected(found.mend);
+        self.about(&found.about);
     }
 
     fn panel_at(&self, id: i64, title: &str) -> Option<&PanelPlace<'a>> {
@@ -319,6 +330,7 @@ impl<'a> Report<'a> {
                 );
                 self.add(Severity::Error, "query-syntax", path, message);
                 self.expected(format!("{} that parses", language_name(&query.language)));
+                self.about(&asked.panel_title);
             }
         }
     }

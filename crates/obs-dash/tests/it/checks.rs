@@ -53,6 +53,13 @@ fn each_fault_is_named() {
     );
     assert_eq!(field(json!({"unit": "percent", "thresholds": steps(&[0.8])})), ["threshold-unit"]);
     assert_eq!(field(json!({"unit": "percent", "thresholds": steps(&[80.0])})), Vec::<&str>::new());
+    assert_eq!(
+        field(json!({"min": 0, "max": 10, "thresholds": steps(&[20.0])})),
+        ["threshold-scale"]
+    );
+    // What a new panel of Grafana's comes with is nobody's choice.
+    let untouched = json!({"steps": [{"color": "green"}, {"color": "red", "value": 80}]});
+    assert_eq!(field(json!({"unit": "percentunit", "thresholds": untouched})), Vec::<&str>::new());
     assert_eq!(codes(&json!({"uid": "a b"})), ["no-title", "bad-uid", "no-panels"]);
     let variables = json!({"title": "T", "panels": [{"type": "text"}], "templating": {"list": [
         {"type": "query", "name": "a", "query": "label_values(x{b=\"$a\"}, c)"},

@@ -1,17 +1,18 @@
 //! Check 3, the files: what Grafana refuses, cannot find, or shows without data source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use obs_dash::{Dashboard, Variable, VariableKind};
+use obs_dash::{Language, Problem, SourceTypes, Variable, VariableKind, lint};
 use regex::Regex;
 use serde_json::Value;
 
+use super::expr;
 use super::folder::line_of;
 use super::panels::{self, Board};
 use super::probe::Probe;
 use super::world::{DashboardInput, DataSource, World};
-use super::{Check, CheckOutcome, Finding, Fix};
+use super::{Check, CheckOutcome, Finding, Fix, Severity};
 
 static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"\$(?:\{([A-Za-z]\w*)(?::\w+)?\}|([A-Za-z]\w*))|\[\[(\w+)\]\]").ok()
@@ -20,50 +21,25 @@ static LABEL_VALUES: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\s*label_values\(\s*(?:(.*),\s*)?([A-Za-z_]\w*)\s*\)\s*$").ok());
 const CHECK: Check = Check::Dashboards;
 
-/// Reads every dashboard that can be read; the others give findings.
+/// Reads every dashboard that can be read, and tells what the lint finds in each.
 pub(super) fn read<'a>(world: &'a World, findings: &mut Vec<Finding>) -> Vec<Board<'a>> {
     let mut boards = Vec::new();
     let mut uids: BTreeMap<String, &str> = BTreeMap::new();
+    let sources = source_types(world.data_sources.as_deref().unwrap_or_default());
     for input in world.dashboards.iter().flatten() {
-        let json: Value = match serde_json::from_str(&input.text) {
-            Ok(json) => json,
-            Err(e) => {
-                findings.push(
-                    Finding::critical(CHECK, "dashboard-not-json", input.path.as_str())
-                        .at(&input.path, e.line() as u64, e.to_string())
-                        .cause("Grafana skips the file and logs an error that nobody reads")
-                        .mend("correct the JSON, or export the dashboard again"),
-                );
-                continue;
-            }
-        };
+        let linted = lint(&input.text, &sources, &parses);
+        let json = serde_json::from_str(&input.text).unwrap_or(Value::Null);
         let inner = match json.get("dashboard").filter(|d| d.is_object()) {
             Some(inner) => {
                 findings.push(wrapped(input));
-                inner
+                inner.clone()
             }
-            None => &json,
+            None => json,
         };
-        if inner.get("title").and_then(Value::as_str).is_none_or(|t| t.trim().is_empty()) {
-            findings.push(
-                Finding::critical(CHECK, "dashboard-no-title", input.path.as_str())
-                    .at(&input.path, line_of(&input.text, "\"title\""), "has no title of its own")
-                    .cause("Grafana refuses a dashboard without a title")
-                    .mend("give it a \"title\""),
-            );
-        }
-        let dashboard = match Dashboard::from_grafana_value(&json) {
-            Ok(dashboard) => dashboard,
-            Err(e) => {
-                findings.push(
-                    Finding::critical(CHECK, "dashboard-invalid", input.path.as_str())
-                        .at(&input.path, 0, e.to_string())
-                        .cause("the JSON does not have the shape of a dashboard")
-                        .mend("export the dashboard again from where it works"),
-                );
-                continue;
-            }
-        };
+        let dashboard = linted.imported.map(|i| i.dashboard);
+        let title = dashboard.as_ref().map(|d| d.title.clone()).unwrap_or_default();
+        findings.extend(told(input, &title, &linted.problems));
+        let Some(dashboard) = dashboard else { continue };
         if let Some(other) = uids.insert(dashboard.uid.clone(), &input.path)
             && !dashboard.uid.is_empty()
         {
@@ -78,9 +54,110 @@ pub(super) fn read<'a>(world: &'a World, findings: &mut Vec<Finding>) -> Vec<Boa
                     .mend("give each dashboard a uid of its own"),
             );
         }
-        boards.push(Board { input, json: inner.clone(), dashboard });
+        boards.push(Board { input, json: inner, dashboard });
     }
     boards
+}
+
+/// Types of data sources by name and by uid.
+fn source_types(sources: &[DataSource]) -> SourceTypes {
+    let named = |s: &DataSource| [s.uid.clone(), s.name.clone()].map(|name| (name, s.kind.clone()));
+    sources.iter().flat_map(named).filter(|(name, _)| !name.is_empty()).collect()
+}
+
+fn parses(language: &Language, text: &str) -> Result<(), String> {
+    match language {
+        Language::PromQl => expr::parse(text).map(|_| ()),
+        Language::LogQl => obs_logql::parse(text).map(|_| ()).map_err(|e| e.to_string()),
+        Language::TraceQl => obs_traceql::parse(text).map(|_| ()).map_err(|e| e.to_string()),
+        Language::Other(_) => Ok(()),
+    }
+}
+
+/// What the doctor says of a problem that the lint found: the code, how bad it is, cause, mend.
+type Told = (&'static str, Severity, &'static str, &'static str);
+
+/// The lint also tells what is only worth knowing; that is no finding here. A folder may hold
+/// panels of sources that vm-obs does not speak, and dashboards that are still empty.
+fn said(problem: &Problem) -> Option<Told> {
+    use Severity::{Critical, Warning};
+    Some(match problem.code {
+        "not-json" => (
+            "dashboard-not-json",
+            Critical,
+            "Grafana skips the file and logs an error that nobody reads",
+            "correct the JSON, or export the dashboard again",
+        ),
+        "no-title" => (
+            "dashboard-no-title",
+            Critical,
+            "Grafana refuses a dashboard without a title",
+            "give it a \"title\"",
+        ),
+        "wrong-type" | "not-a-dashboard" | "bad-uid" => (
+            "dashboard-invalid",
+            Critical,
+            "the JSON does not have the shape of a dashboard",
+            "export the dashboard again from where it works",
+        ),
+        "variable-twice" | "variable-cycle" => (
+            "variable-invalid",
+            Critical,
+            "what it stands for cannot be told",
+            "correct it under templating",
+        ),
+        "unknown-variable" => (
+            "variable-undefined",
+            Critical,
+            "the text stays in the query as it is and matches nothing",
+            "add the variable under templating, or write its value",
+        ),
+        "query-syntax" => (
+            "panel-query-invalid",
+            Critical,
+            "the query is refused, so the panel shows an error",
+            "correct the query",
+        ),
+        "query-twice" | "unknown-panel" | "empty-range" => (
+            "panel-invalid",
+            Warning,
+            "the panel shows less than was meant, or an error",
+            "correct the panel",
+        ),
+        "panel-without-query" => (
+            "panel-no-query",
+            Warning,
+            "the panel can show nothing",
+            "give it a query, or remove it",
+        ),
+        "threshold-order" | "threshold-unit" | "threshold-scale" => (
+            "panel-threshold",
+            Warning,
+            "the panel never changes its colour, or always has the same wrong one",
+            "write the thresholds in the panel's unit, rising",
+        ),
+        _ => return None,
+    })
+}
+
+/// One finding for each code and what it is about.
+fn told(input: &DashboardInput, title: &str, problems: &[Problem]) -> Vec<Finding> {
+    let mut out: BTreeMap<(&str, String), Finding> = BTreeMap::new();
+    for problem in problems {
+        let Some((code, severity, cause, mend)) = said(problem) else { continue };
+        let subject = match problem.about.as_str() {
+            "" => input.path.clone(),
+            name if name.starts_with('$') => format!("{}: {name}", input.path),
+            panel => format!("{title} / {panel}"),
+        };
+        let key = (code, subject.clone());
+        let finding = out.remove(&key).unwrap_or_else(|| {
+            Finding::new(CHECK, code, severity, subject).cause(cause).mend(mend)
+        });
+        let finding = finding.at(&input.path, problem.line, problem.message.as_str());
+        out.insert(key, finding);
+    }
+    out.into_values().collect()
 }
 
 fn wrapped(input: &DashboardInput) -> Finding {
@@ -124,7 +201,6 @@ pub(super) fn check(
             Some(sources) => findings.extend(data_sources(board, sources)),
             None => outcome.leave_out("data sources: none are listed here"),
         }
-        findings.extend(variables(board));
         if let Some(probe) = probe {
             findings.extend(empty_variables(board, probe));
         }
@@ -237,35 +313,6 @@ fn input_kind<'a>(json: &'a Value, name: &str) -> Option<&'a str> {
     let inputs = json.get("__inputs")?.as_array()?;
     let input = inputs.iter().find(|i| i.get("name").and_then(Value::as_str) == Some(name))?;
     input.get("pluginId")?.as_str()
-}
-
-/// `$name` that nothing defines.
-fn variables(board: &Board<'_>) -> Vec<Finding> {
-    let known: BTreeSet<&str> = board.dashboard.variables.iter().map(|v| v.name.as_str()).collect();
-    let mut missing: BTreeMap<String, String> = BTreeMap::new();
-    for panel in board.dashboard.all_panels() {
-        for query in &panel.queries {
-            for name in names_in(&query.expr) {
-                // In a repeated row or panel Grafana fills the variable in.
-                if !known.contains(name.as_str()) {
-                    missing.entry(name).or_insert_with(|| panel.title.clone());
-                }
-            }
-        }
-    }
-    missing
-        .into_iter()
-        .map(|(name, panel)| {
-            Finding::critical(CHECK, "variable-undefined", format!("{}: ${name}", board.input.path))
-                .at(
-                    &board.input.path,
-                    line_of(&board.input.text, &format!("${name}")),
-                    format!("panel {panel:?} uses ${name}, which the dashboard does not define"),
-                )
-                .cause("the text stays in the query as it is and matches nothing")
-                .mend("add the variable under templating, or write its value")
-        })
-        .collect()
 }
 
 fn names_in(text: &str) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Check 3, the panels: queries that parse and give something, units and thresholds that fit.
+//! Check 3, the panels: queries that give something, units that fit.
 
 use obs_dash::{Dashboard, Language, Panel, PanelKind, PanelQuery, QueryScope, panel_queries};
 use obs_promql::Expr;
@@ -62,24 +62,6 @@ pub(super) fn check(
     outcome: &mut CheckOutcome,
 ) {
     let now = probe.map_or(TimestampMs(0), |p| p.now);
-    for panel in board.dashboard.all_panels() {
-        let drawn = !matches!(panel.kind, PanelKind::Row | PanelKind::Text | PanelKind::Other(_));
-        let asks = panel.queries.iter().any(|q| !q.expr.trim().is_empty());
-        if drawn && !asks && panel.queries.iter().all(|q| !matches!(q.language, Language::Other(_)))
-        {
-            findings.push(
-                Finding::warning(CHECK, "panel-no-query", subject(board, &panel.title))
-                    .at(
-                        &board.input.path,
-                        line_of(&board.input.text, &panel.title),
-                        "asks for nothing",
-                    )
-                    .cause("the panel can show nothing")
-                    .mend("give it a query, or remove it"),
-            );
-        }
-        findings.extend(thresholds(board, panel));
-    }
     for query in board.queries(now) {
         check_query(board, &query, probe, findings, outcome);
     }
@@ -102,44 +84,32 @@ fn check_query(
     }
     let name = subject(board, &query.panel_title);
     let line = board.line_of_query(query.panel_id, &query.query.ref_id);
-    let invalid = |e: String| {
-        Finding::critical(CHECK, "panel-query-invalid", name.as_str())
-            .at(&board.input.path, line, text)
-            .saw(e)
-            .cause("the query is refused, so the panel shows an error")
-            .mend("correct the query")
-    };
+    // What does not parse, the lint has told.
     match &query.query.language {
-        Language::PromQl => match expr::parse(text) {
-            Ok(parsed) => {
-                let used = Used {
-                    check: CHECK,
-                    subject: name,
-                    file: board.input.path.clone(),
-                    line,
-                    text,
-                    expr: &parsed,
-                };
-                let panels = board.dashboard.all_panels();
-                let panel = panels.iter().find(|p| p.id == query.panel_id);
-                promql_panel(&used, panel.copied(), probe, findings);
-            }
-            Err(e) => findings.push(invalid(e)),
-        },
-        Language::LogQl => match obs_logql::parse(text) {
-            Ok(_) => findings.extend(probe.and_then(|p| {
-                let from = p.now.saturating_sub(DurationMs::HOUR);
-                nothing(&name, text, line, board, p.telemetry().logs(text, from, p.now))
-            })),
-            Err(e) => findings.push(invalid(e.to_string())),
-        },
-        Language::TraceQl => match obs_traceql::parse(text) {
-            Ok(_) => findings.extend(probe.and_then(|p| {
-                let from = p.now.saturating_sub(DurationMs::HOUR);
-                nothing(&name, text, line, board, p.telemetry().traces(text, from, p.now))
-            })),
-            Err(e) => findings.push(invalid(e.to_string())),
-        },
+        Language::PromQl => {
+            let Ok(parsed) = expr::parse(text) else { return };
+            let used = Used {
+                check: CHECK,
+                subject: name,
+                file: board.input.path.clone(),
+                line,
+                text,
+                expr: &parsed,
+            };
+            let panels = board.dashboard.all_panels();
+            let panel = panels.iter().find(|p| p.id == query.panel_id);
+            promql_panel(&used, panel.copied(), probe, findings);
+        }
+        Language::LogQl => findings.extend(probe.and_then(|p| {
+            obs_logql::parse(text).ok()?;
+            let from = p.now.saturating_sub(DurationMs::HOUR);
+            nothing(&name, text, line, board, p.telemetry().logs(text, from, p.now))
+        })),
+        Language::TraceQl => findings.extend(probe.and_then(|p| {
+            obs_traceql::parse(text).ok()?;
+            let from = p.now.saturating_sub(DurationMs::HOUR);
+            nothing(&name, text, line, board, p.telemetry().traces(text, from, p.now))
+        })),
         Language::Other(kind) => {
             outcome.leave_out(format!("queries for {kind}, which vm-obs does not speak"));
         }
@@ -240,37 +210,5 @@ fn unit(used: &Used<'_>, panel: &Panel, probe: &Probe<'_>) -> Option<Finding> {
             )
             .cause("the numbers are shown a hundred times too large or too small")
             .mend(format!("set the unit to {wrong}")),
-    )
-}
-
-fn thresholds(board: &Board<'_>, panel: &Panel) -> Option<Finding> {
-    let values: Vec<f64> = panel.field.thresholds.steps.iter().filter_map(|t| t.value).collect();
-    // Grafana gives every new panel one threshold at 80, whatever its unit; where thresholds are
-    // not shown it means nothing.
-    let shown = matches!(panel.kind, PanelKind::Stat | PanelKind::Gauge | PanelKind::BarGauge);
-    let colors: Vec<&str> = panel.field.thresholds.steps.iter().map(|t| t.color.as_str()).collect();
-    let untouched = values == [80.0] && colors == ["green", "red"];
-    // Shares of the scale have no unit of their own.
-    if !shown || values.is_empty() || untouched || panel.field.thresholds.percentage {
-        return None;
-    }
-    let what = if values.windows(2).any(|w| matches!(w, [a, b] if a > b)) {
-        format!("thresholds {values:?} do not rise")
-    } else if panel.field.unit == "percentunit" && values.iter().any(|v| *v > 1.5) {
-        format!("thresholds {values:?} on a unit whose values lie between 0 and 1")
-    } else if panel.field.unit == "percent" && values.iter().all(|v| *v > 0.0 && *v <= 1.0) {
-        format!("thresholds {values:?} on a unit whose values lie between 0 and 100")
-    } else if let (Some(min), Some(max)) = (panel.field.min, panel.field.max)
-        && values.iter().all(|v| *v > max || *v < min)
-    {
-        format!("thresholds {values:?} lie outside the scale {min} to {max}")
-    } else {
-        return None;
-    };
-    Some(
-        Finding::warning(CHECK, "panel-threshold", subject(board, &panel.title))
-            .at(&board.input.path, line_of(&board.input.text, &panel.title), what)
-            .cause("the panel never changes its colour, or always has the same wrong one")
-            .mend("write the thresholds in the panel's unit, rising"),
     )
 }
