@@ -17,4 +17,4 @@ pub(crate) use once::reason as error_reason;
 pub use once::{Reply, exchange};
 pub use step::{Check, Record, RecordKind, Request, Source, Step, StepForm, Unsent};
 pub use text::{StepError, Template, Variables, duration, traceparent};
-pub use tls::{TlsForm, TlsSettings, client_config};
+pub use tls::{TlsForm, client_config};

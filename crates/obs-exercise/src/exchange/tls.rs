@@ -27,9 +27,6 @@ pub struct TlsForm {
     pub max_version: Option<String>,
 }
 
-/// The checked form.
-pub type TlsSettings = TlsForm;
-
 /// A client configuration; `alpn` lists protocols such as `h2` in order of preference.
 pub fn client_config(
     form: &TlsForm,
