@@ -20,9 +20,6 @@ mod service;
 mod table;
 mod text;
 
-#[cfg(test)]
-mod tests;
-
 pub use compare::{Comparison, compare};
 pub use html::to_html;
 pub use input::{

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod audit;
 mod chaos;
 mod files;
 mod fixes;
@@ -9,5 +10,6 @@ mod load;
 mod probe;
 mod running;
 mod server;
+mod stored;
 mod support;
 mod telemetry;

@@ -1,20 +1,14 @@
 //! Faults that show only when the files are held against what is stored.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use obs_exercise::doctor::{Points, Report, Telemetry, examine};
-use obs_promql::testing::{MemorySource, parse_metric};
-use obs_promql::{Engine, EngineOptions, Value};
-use obs_types::{LabelSet, QueryContext, SeriesData, TimestampMs};
+use obs_exercise::doctor::{Report, examine};
 
+use crate::stored::{Line, Stored, metric};
 use crate::support::{Change, Fault, NOW, assert_found, edit, folder, world};
 
-const STEP_MS: i64 = 30_000;
-const BACK_MS: i64 = 4_200_000;
-
-/// A series as `metric{labels} START SLOPE-PER-SECOND`, and its type.
-const HEALTHY: &[(&str, &str, f64, f64)] = &[
+/// What a set-up stores where all is well.
+const HEALTHY: &[Line] = &[
     ("gauge", "up{job=\"genesis-orchestration\",instance=\"localhost:8000\"}", 1.0, 0.0),
     ("gauge", "up{job=\"aurora\",instance=\"localhost:9109\"}", 1.0, 0.0),
     (
@@ -63,97 +57,11 @@ const HEALTHY: &[(&str, &str, f64, f64)] = &[
     ("gauge", "psi_field_prediction_error{pod=\"psi-field-1\"}", 0.071, 0.0),
 ];
 
-struct Stored {
-    source: MemorySource,
-    engine: Engine,
-    types: BTreeMap<String, String>,
-}
-
-impl Stored {
-    /// `gone`: metrics that are missing; `ended`: metrics without samples in the last 20 minutes.
-    fn new(gone: &[&str], ended: &[&str]) -> Self {
-        let mut source = MemorySource::default();
-        let mut types = BTreeMap::new();
-        for (kind, series, start, slope) in HEALTHY {
-            let labels = parse_metric(series).unwrap();
-            let name = labels.metric_name().to_owned();
-            if gone.contains(&name.as_str()) {
-                continue;
-            }
-            let until = NOW.0 - if ended.contains(&name.as_str()) { 1_200_000 } else { 0 };
-            let times: Vec<i64> = (0..=BACK_MS / STEP_MS)
-                .map(|i| NOW.0 - BACK_MS + i * STEP_MS)
-                .filter(|t| *t <= until)
-                .collect();
-            let values = times
-                .iter()
-                .map(|t| start + slope * ((t - NOW.0 + BACK_MS) as f64) / 1000.0)
-                .collect();
-            let family = name.strip_suffix("_bucket").unwrap_or(&name).to_owned();
-            types.insert(family, (*kind).to_owned());
-            source.append(SeriesData {
-                labels,
-                timestamps: times,
-                values,
-                ..SeriesData::default()
-            });
-        }
-        Self { source, engine: Engine::new(EngineOptions::default()), types }
-    }
-}
-
-impl Telemetry for Stored {
-    fn instant(&self, expr: &str, at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
-        let answer = self
-            .engine
-            .instant(&self.source, expr, at, &QueryContext::unlimited())
-            .map_err(|e| e.to_string())?;
-        Ok(match answer.value {
-            Value::Vector(all) => {
-                all.into_iter().filter_map(|s| Some((s.labels, s.value.as_float()?))).collect()
-            }
-            Value::Scalar { value, .. } => vec![(LabelSet::empty(), value)],
-            _ => return Err("not a vector".to_owned()),
-        })
-    }
-
-    fn range(
-        &self,
-        expr: &str,
-        from: TimestampMs,
-        to: TimestampMs,
-        step_ms: i64,
-    ) -> Result<Vec<(LabelSet, Points)>, String> {
-        let answer = self
-            .engine
-            .range(&self.source, expr, from, to, step_ms, &QueryContext::unlimited())
-            .map_err(|e| e.to_string())?;
-        let Value::Matrix(all) = answer.value else { return Err("no matrix".to_owned()) };
-        Ok(all.into_iter().map(|s| (s.labels, s.floats.clone())).collect())
-    }
-
-    fn logs(&self, _: &str, _: TimestampMs, _: TimestampMs) -> Result<usize, String> {
-        Ok(0)
-    }
-
-    fn traces(&self, _: &str, _: TimestampMs, _: TimestampMs) -> Result<usize, String> {
-        Ok(0)
-    }
-
-    fn types(&self) -> Result<BTreeMap<String, String>, String> {
-        Ok(self.types.clone())
-    }
-
-    fn label_values(&self, label: &str, metric: Option<&str>) -> Result<Vec<String>, String> {
-        let selector = metric.unwrap_or("{__name__=~\".+\"}");
-        let found = self.instant(&format!("group by ({label}) ({selector})"), NOW)?;
-        Ok(found.iter().filter_map(|(l, _)| l.get(label).map(str::to_owned)).collect())
-    }
-}
-
 fn look(dir: &Path, gone: &[&str], ended: &[&str]) -> Report {
     let mut world = world(dir);
-    world.telemetry = Some(Box::new(Stored::new(gone, ended)));
+    let kept = HEALTHY.iter().filter(|(_, series, ..)| !gone.contains(&metric(series)));
+    let stored = Stored::new(NOW, kept, |name| if ended.contains(&name) { 1_200_000 } else { 0 });
+    world.telemetry = Some(Box::new(stored));
     examine(&world)
 }
 

@@ -2,59 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use obs_types::{LabelSet, TimestampMs};
+use obs_exercise::audit::{
+    AuditInput, AuditReport, ObjectiveState, PackInput, ServiceStatus, Told, ValueStatus, compare,
+    examine, to_html, to_markdown,
+};
+use obs_exercise::doctor::{Check, CheckOutcome, Finding, Report};
+use obs_types::TimestampMs;
 use serde_json::json;
 
-use super::*;
-use crate::doctor::{Check, CheckOutcome, Finding, Points as Line, Report, Telemetry};
+use crate::stored::{Line, Stored, metric};
 
 /// 2025-10-23T12:57:00Z
 const NOW: TimestampMs = TimestampMs(1_761_224_220_000);
-
-/// Answers by the text of the query; everything else is empty.
-#[derive(Default)]
-struct Given(BTreeMap<String, Vec<(LabelSet, f64)>>);
-
-impl Given {
-    fn put(&mut self, query: &str, series: &[(&[(&str, &str)], f64)]) {
-        let series = series.iter().map(|(l, v)| (LabelSet::from_pairs(l.iter().copied()), *v));
-        self.0.insert(query.to_owned(), series.collect());
-    }
-}
-
-impl Telemetry for Given {
-    fn instant(&self, expr: &str, _at: TimestampMs) -> Result<Vec<(LabelSet, f64)>, String> {
-        Ok(self.0.get(expr).cloned().unwrap_or_default())
-    }
-
-    fn range(
-        &self,
-        expr: &str,
-        from: TimestampMs,
-        to: TimestampMs,
-        step_ms: i64,
-    ) -> Result<Vec<(LabelSet, Line)>, String> {
-        let steps = (to.0 - from.0) / step_ms;
-        let points = |v: f64| (0..=steps).map(|i| (from.0 + i * step_ms, v)).collect();
-        Ok(self.instant(expr, to)?.into_iter().map(|(l, v)| (l, points(v))).collect())
-    }
-
-    fn logs(&self, _: &str, _: TimestampMs, _: TimestampMs) -> Result<usize, String> {
-        Ok(0)
-    }
-
-    fn traces(&self, _: &str, _: TimestampMs, _: TimestampMs) -> Result<usize, String> {
-        Ok(0)
-    }
-
-    fn types(&self) -> Result<BTreeMap<String, String>, String> {
-        Ok(BTreeMap::new())
-    }
-
-    fn label_values(&self, _: &str, _: Option<&str>) -> Result<Vec<String>, String> {
-        Ok(Vec::new())
-    }
-}
 
 fn packs() -> Vec<PackInput> {
     serde_json::from_value(json!([{
@@ -81,7 +40,7 @@ fn packs() -> Vec<PackInput> {
              "metrics": ["psi_density", "psi_error", "psi_step_seconds"],
              "alerts": ["PsiDrift", "PsiDown"], "records": ["psi:error:max"],
              "slos": ["slo:psi"], "dashboards": ["psi"],
-             "values": [{"name": "Drift", "query": "drift()", "target": [null, 0.2]}]},
+             "values": [{"name": "Drift", "query": "psi:drift", "target": [null, 0.2]}]},
             {"name": "scheduler", "title": "Scheduler", "layer": "L2", "targets": "up{s=\"sched\"}",
              "metrics": ["scheduler_attempts_total", "scheduler_backoff"],
              "dashboards": ["sched"], "start": ["kubectl apply -k services/scheduler/k8s/"]},
@@ -90,21 +49,25 @@ fn packs() -> Vec<PackInput> {
     .unwrap()
 }
 
-fn telemetry() -> Given {
-    let mut t = Given::default();
-    let pod = |i: usize| -> &'static [(&'static str, &'static str)] {
-        [
-            &[("instance", "psi-0:8000"), ("job", "k8s"), ("pod", "psi-0")] as &[_],
-            &[("instance", "psi-1:8000"), ("job", "k8s"), ("pod", "psi-1")],
-        ][i]
-    };
-    t.put("up{s=\"psi\"}", &[(pod(0), 1.0), (pod(1), 1.0)]);
-    t.put("psi_density", &[(pod(0), 0.526), (pod(1), 0.526)]);
-    t.put("psi_error", &[(pod(0), 0.863), (pod(1), 0.063)]);
-    t.put("psi_step_seconds_count", &[(pod(0), 10.0)]);
-    t.put("drift()", &[(&[], 0.8)]);
-    t.put("psi:error:max", &[(&[], 0.863)]);
-    t
+const DAY: &[Line] = &[
+    ("gauge", r#"up{s="psi",instance="psi-0:8000",job="k8s",pod="psi-0"}"#, 1.0, 0.0),
+    ("gauge", r#"up{s="psi",instance="psi-1:8000",job="k8s",pod="psi-1"}"#, 1.0, 0.0),
+    ("gauge", r#"psi_density{instance="psi-0:8000",job="k8s",pod="psi-0"}"#, 0.526, 0.0),
+    ("gauge", r#"psi_density{instance="psi-1:8000",job="k8s",pod="psi-1"}"#, 0.526, 0.0),
+    ("gauge", r#"psi_error{instance="psi-0:8000",job="k8s",pod="psi-0"}"#, 0.863, 0.0),
+    ("gauge", r#"psi_error{instance="psi-1:8000",job="k8s",pod="psi-1"}"#, 0.063, 0.0),
+    (
+        "histogram",
+        r#"psi_step_seconds_count{instance="psi-0:8000",job="k8s",pod="psi-0"}"#,
+        10.0,
+        0.0,
+    ),
+    ("gauge", "psi:drift", 0.8, 0.0),
+    ("gauge", "psi:error:max", 0.863, 0.0),
+];
+
+fn telemetry() -> Stored {
+    Stored::new(NOW, DAY, |_| 0)
 }
 
 fn input() -> AuditInput {
@@ -230,11 +193,14 @@ fn a_later_audit_tells_what_changed() {
     input.told = Told::Receivers(2);
     input.doctor.findings.clear();
     input.alerts.values_mut().for_each(|s| *s = "inactive".to_owned());
-    let mut telemetry = telemetry();
-    telemetry.put("psi_error", &[(&[("instance", "psi-0:8000")], 0.06)]);
-    telemetry.put("drift()", &[(&[], 0.01)]);
-    telemetry.put("psi_density", &[]);
-    telemetry.put("up{s=\"sched\"}", &[(&[("instance", "s:1")], 1.0)]);
+    let gone = ["psi_error", "psi:drift", "psi_density"];
+    let kept = DAY.iter().filter(|(_, series, ..)| !gone.contains(&metric(series)));
+    let new: &[Line] = &[
+        ("gauge", r#"psi_error{instance="psi-0:8000"}"#, 0.06, 0.0),
+        ("gauge", "psi:drift", 0.01, 0.0),
+        ("gauge", r#"up{s="sched",instance="s:1"}"#, 1.0, 0.0),
+    ];
+    let telemetry = Stored::new(input.now, kept.chain(new), |_| 0);
     let later = examine(&input, &telemetry);
     // The earlier one comes from a file.
     let text = serde_json::to_string(&earlier).unwrap();
