@@ -118,7 +118,7 @@ impl MetricsEngine {
         let mut label_limits = LabelLimits::new(&self.config.limits.series_max_by_label);
         let mut out = Vec::with_capacity(part.len());
         for (item, (hash, known)) in part.iter().zip(found) {
-            let samples = bounds.keep(&item.samples, &item.labels, outcome);
+            let samples = bounds.keep(&item.samples, || item.labels.clone(), outcome);
             let histograms: Vec<_> = item
                 .histograms
                 .iter()

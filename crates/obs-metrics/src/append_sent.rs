@@ -8,6 +8,7 @@ use obs_types::{IngestError, IngestOutcome, LabelSet, SentBatch, TimestampMs};
 use crate::append::PART_BYTES;
 use crate::cardinality::LabelLimits;
 use crate::engine::MetricsEngine;
+use crate::head::SentHash;
 use crate::read;
 use crate::record::RecordWriter;
 use crate::series::Series;
@@ -34,7 +35,7 @@ impl MetricsEngine {
             }
             let accepted = match known {
                 Some(series) => {
-                    let samples = bounds.keep(samples, &series.labels, outcome);
+                    let samples = bounds.keep(samples, || self.head.labels(&series), outcome);
                     Some(Accepted { series, samples, histograms: Vec::new() })
                 }
                 None => match batch.form.read(sent) {
@@ -64,8 +65,8 @@ struct News<'e> {
     engine: &'e MetricsEngine,
     label_limits: LabelLimits<'e>,
     created: Vec<Arc<Series>>,
-    /// With the hash of their labels as they were sent.
-    learnt: Vec<(u64, Arc<Series>)>,
+    /// Numbers, with the hash of their labels as they were sent.
+    learnt: Vec<(SentHash, u32)>,
 }
 
 impl<'e> News<'e> {
@@ -77,13 +78,13 @@ impl<'e> News<'e> {
     /// Finds or makes the series. `None`, and counted, if all is refused; no series is made then.
     fn accept<'a>(
         &mut self,
-        sent_hash: u64,
+        sent: SentHash,
         labels: LabelSet,
         samples: &'a [(TimestampMs, f64)],
         bounds: Bounds,
         outcome: &mut IngestOutcome,
     ) -> Option<Accepted<'a>> {
-        let samples = bounds.keep(samples, &labels, outcome);
+        let samples = bounds.keep(samples, || labels.clone(), outcome);
         if samples.is_empty() {
             return None;
         }
@@ -95,7 +96,7 @@ impl<'e> News<'e> {
         };
         match series {
             Ok(series) => {
-                self.learnt.push((sent_hash, Arc::clone(&series)));
+                self.learnt.push((sent, series.id));
                 Some(Accepted { series, samples, histograms: Vec::new() })
             }
             Err((reason, limit)) => {

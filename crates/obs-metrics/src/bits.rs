@@ -1,14 +1,18 @@
 //! Bits in a byte vector, most significant first. On the write path: no allocation per call.
 
+/// The fields are open to whoever keeps many and wants them small.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitWriter {
-    /// Whole words.
-    bytes: Vec<u8>,
+    /// Whole words; those behind the written bits are room.
+    pub(crate) words: Box<[u64]>,
     /// The bits since, from the top.
-    word: u64,
-    /// How many, 0 to 63.
-    used: u32,
+    pub(crate) word: u64,
+    /// Bits written.
+    pub(crate) count: u32,
 }
+
+/// With the eight bytes that an allocation usually costs, multiples of 16.
+const FIRST_WORDS: usize = 3;
 
 impl BitWriter {
     /// Writes the low `n` bits of `value`; `n` is at most 64.
@@ -18,30 +22,46 @@ impl BitWriter {
             return;
         }
         let value = value & (u64::MAX >> (64 - n));
-        let room = 64 - self.used;
+        let room = 64 - self.count % 64;
+        let at = (self.count / 64) as usize;
+        self.count += n;
         if n < room {
             self.word |= value << (room - n);
-            self.used += n;
             return;
         }
         let left = n - room;
         let full = self.word | (value >> left);
-        self.bytes.extend_from_slice(&full.to_be_bytes());
+        if at == self.words.len() {
+            self.grow();
+        }
+        if let Some(slot) = self.words.get_mut(at) {
+            *slot = full;
+        }
         self.word = if left == 0 { 0 } else { value << (64 - left) };
-        self.used = left;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let len = ((self.words.len() * 3 / 2) | 1).max(FIRST_WORDS);
+        let mut more = vec![0; len].into_boxed_slice();
+        more.iter_mut().zip(&self.words).for_each(|(to, from)| *to = *from);
+        self.words = more;
     }
 
     /// All bits so far, the last byte filled up with zeroes.
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
         out.reserve_exact(self.len());
-        out.extend_from_slice(&self.bytes);
+        let whole = self.words.get(..self.count as usize / 64).unwrap_or_default();
+        whole.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
         let tail = self.word.to_be_bytes();
-        out.extend_from_slice(tail.get(..self.used.div_ceil(8) as usize).unwrap_or_default());
+        out.extend_from_slice(
+            tail.get(..(self.count % 64).div_ceil(8) as usize).unwrap_or_default(),
+        );
     }
 
     /// In bytes, begun ones included.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + self.used.div_ceil(8) as usize
+        self.count.div_ceil(8) as usize
     }
 }
 

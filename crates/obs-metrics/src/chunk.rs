@@ -30,29 +30,33 @@ enum Form {
     Packed,
 }
 
-/// A run that still grows.
+/// A run that still grows. One for every series: a bit writer and the state of values lie flat.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenChunk {
-    bits: BitWriter,
-    pub(crate) min_t: i64,
+    /// Of the bit writer. The first is the first time.
+    words: Box<[u64]>,
+    word: u64,
     pub(crate) max_t: i64,
-    pub(crate) count: u32,
     delta: i64,
-    values: XorState,
+    last: u64,
+    bit_count: u32,
+    pub(crate) count: u16,
+    leading: u8,
+    trailing: u8,
 }
 
 /// The window of meaningful bits that the next value may reuse.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct XorState {
     last: u64,
-    leading: u32,
-    trailing: u32,
+    leading: u8,
+    trailing: u8,
 }
 
 impl XorState {
     pub(crate) fn new(first: u64) -> Self {
         // A leading count that no value reaches: the first change sets the window.
-        Self { last: first, leading: u32::MAX, trailing: 0 }
+        Self { last: first, leading: u8::MAX, trailing: 0 }
     }
 
     pub(crate) fn put(&mut self, bits: &mut BitWriter, value: u64) {
@@ -63,30 +67,30 @@ impl XorState {
             return;
         }
         let (leading, trailing) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-        if leading >= self.leading && trailing >= self.trailing {
+        if leading >= u32::from(self.leading) && trailing >= u32::from(self.trailing) {
             bits.put(0b10, 2);
-            bits.put(xor >> self.trailing, 64 - self.leading - self.trailing);
+            bits.put(xor >> self.trailing, u32::from(64 - self.leading - self.trailing));
         } else {
             let meaningful = 64 - leading - trailing;
             bits.put(0b11, 2);
             bits.put(u64::from(leading), 5);
             bits.put(u64::from(meaningful - 1), 6);
             bits.put(xor >> trailing, meaningful);
-            (self.leading, self.trailing) = (leading, trailing);
+            (self.leading, self.trailing) = (leading as u8, trailing as u8);
         }
     }
 
     pub(crate) fn get(&mut self, bits: &mut BitReader<'_>) -> Option<u64> {
         if bits.bit()? {
             if bits.bit()? {
-                let leading = bits.get(5)? as u32;
-                let meaningful = bits.get(6)? as u32 + 1;
+                let leading = bits.get(5)? as u8;
+                let meaningful = bits.get(6)? as u8 + 1;
                 self.leading = leading;
-                self.trailing = 64_u32.checked_sub(leading + meaningful)?;
+                self.trailing = 64_u8.checked_sub(leading + meaningful)?;
             } else if self.leading > 64 {
                 return None;
             }
-            let meaningful = 64 - self.leading - self.trailing;
+            let meaningful = u32::from(64 - self.leading - self.trailing);
             self.last ^= bits.get(meaningful)? << self.trailing;
         }
         Some(self.last)
@@ -132,32 +136,44 @@ impl OpenChunk {
         let mut bits = BitWriter::default();
         bits.put(t as u64, 64);
         bits.put(v.to_bits(), 64);
-        let values = XorState::new(v.to_bits());
-        Self { bits, min_t: t, max_t: t, count: 1, delta: 0, values }
+        let XorState { last, leading, trailing } = XorState::new(v.to_bits());
+        let BitWriter { words, word, count: bit_count } = bits;
+        Self { words, word, max_t: t, delta: 0, last, bit_count, count: 1, leading, trailing }
     }
 
     /// `t` must be later than all before.
     pub(crate) fn push(&mut self, t: i64, v: f64) {
+        let words = std::mem::take(&mut self.words);
+        let mut bits = BitWriter { words, word: self.word, count: self.bit_count };
+        let (last, leading, trailing) = (self.last, self.leading, self.trailing);
+        let mut values = XorState { last, leading, trailing };
         let delta = t.wrapping_sub(self.max_t);
-        put_time(&mut self.bits, delta.wrapping_sub(self.delta));
-        self.values.put(&mut self.bits, v.to_bits());
+        put_time(&mut bits, delta.wrapping_sub(self.delta));
+        values.put(&mut bits, v.to_bits());
         (self.delta, self.max_t) = (delta, t);
+        (self.words, self.word, self.bit_count) = (bits.words, bits.word, bits.count);
+        (self.last, self.leading, self.trailing) = (values.last, values.leading, values.trailing);
         self.count += 1;
     }
 
+    pub(crate) fn min_t(&self) -> i64 {
+        self.words.first().map_or(0, |first| *first as i64)
+    }
+
     pub(crate) fn byte_len(&self) -> usize {
-        self.bits.len()
+        self.bit_count.div_ceil(8) as usize
     }
 
     pub(crate) fn last_value(&self) -> u64 {
-        self.values.last
+        self.last
     }
 
     pub(crate) fn snapshot(&self) -> Chunk {
-        let (min_t, max_t, count) = (self.min_t, self.max_t, self.count);
-        let mut bytes = Vec::new();
-        self.bits.append_to(&mut bytes);
-        let bytes = Arc::from(bytes);
+        let (min_t, max_t, count) = (self.min_t(), self.max_t, u32::from(self.count));
+        let whole = self.words.get(..self.bit_count as usize / 64).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(self.byte_len() + 8);
+        whole.iter().chain([&self.word]).for_each(|w| bytes.extend_from_slice(&w.to_be_bytes()));
+        let bytes = Arc::from(bytes.get(..self.byte_len()).unwrap_or_default());
         Chunk { min_t, max_t, count, form: Form::Gorilla, bytes }
     }
 

@@ -1,27 +1,27 @@
 //! Opening, recovery and the state that appending, maintaining and reading share.
 //!
-//! Lock order: `maintenance`, `gate`, index of the head, series. A reader takes head data first
+//! Lock order: `maintenance`, `gate`, those of the head (`head.rs`), series, symbols. A reader takes head data first
 //! and the list of blocks afterwards; a flush publishes its block before it drops head data. So a
 //! reader may see a sample twice (and removes the repetition), but never not at all.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use obs_disk::{
-    BlockReader, DiskError, SegmentId, Wal, WalConfig, remove_stale_temporaries,
+    BlockReader, DiskError, SegmentId, Wal, WalConfig, WalRecovery, remove_stale_temporaries,
     replay_read_only_from,
 };
-use obs_types::MetricMetadata;
+use obs_types::{Exemplar, LabelSet, MetricMetadata};
 
 use crate::aggregate::Aggregates;
 use crate::block::{Block, IndexCache, Meta, SectionCache};
 use crate::config::{MetricsConfig, OpenMode};
 use crate::error::MetricsError;
 use crate::exemplars::ExemplarRing;
-use crate::head::Head;
+use crate::head::{ById, Head};
 use crate::record::Record;
-use crate::series::{Series, Stored};
+use crate::series::Stored;
 use crate::snapshot;
 use crate::stats::Counters;
 use crate::tombstones::Tombstones;
@@ -32,6 +32,8 @@ pub(crate) const SIDE_KIND: [u8; 4] = *b"MESD";
 pub(crate) const SIDE_FILE: &str = "side.blk";
 /// A shorter log is replayed faster than a snapshot is written.
 const SHUTDOWN_SNAPSHOT_WAL_BYTES: u64 = 1 << 20;
+/// Unpacked records that wait to be replayed.
+const RECORDS_AHEAD: usize = 8;
 const QUARANTINE: &str = "quarantine";
 /// Flushes come hourly, so one repetition nearly always does.
 const READ_ONLY_ATTEMPTS: u32 = 5;
@@ -91,19 +93,20 @@ pub(crate) struct Epoch {
 }
 
 /// What a replay has to remember from record to record.
-#[derive(Default)]
 struct Replay {
     epoch: u64,
     flush: u64,
     flush_min: Option<u64>,
     epoch_max: u64,
-    numbers: HashMap<u32, Arc<Series>>,
+    numbers: ById,
     /// Per hour the newest flush that is in a block.
     flushed: BTreeMap<i64, u64>,
     max_t: Option<i64>,
     hours: BTreeSet<i64>,
     undecodable: u64,
     lost_samples: u64,
+    exemplars: ExemplarRing,
+    metadata: BTreeMap<String, MetricMetadata>,
 }
 
 impl MetricsEngine {
@@ -146,9 +149,7 @@ impl MetricsEngine {
             }
             Err(e) => return Err(e.into()),
         };
-        let mut exemplars = ExemplarRing::new(config.limits.exemplars_max);
-        let mut metadata = BTreeMap::new();
-        let mut replay = Replay::default();
+        let mut replay = Replay::new(config.limits.exemplars_max);
         let in_blocks = blocks.iter().flat_map(|b| b.meta.hours.iter().copied());
         for (hour, flush) in in_blocks.chain(tombstones.dropped_hours()) {
             let newest = replay.flushed.entry(hour).or_default();
@@ -164,35 +165,33 @@ impl MetricsEngine {
             Err(e) => return Err(e.into()),
         };
         let snapshot_flush = snapshot.as_ref().map_or(u64::MAX, |s| s.place.flush);
+        match read_side(&config) {
+            Ok(Some(bytes)) => match Record::read(&bytes) {
+                Some(record) => {
+                    replay.note_flush(record.head.flush);
+                    replay.apply_rest(record.exemplars, record.metadata);
+                }
+                None => replay.undecodable += 1,
+            },
+            Ok(None) => {}
+            Err(e) if e.is_corrupt() => set_aside(&config, SIDE_FILE, &e, &counters),
+            Err(e) => return Err(e.into()),
+        }
         let (head, from) = match snapshot {
             Some(loaded) => {
                 replay.flush = replay.flush.max(loaded.place.flush);
-                replay.flush_min = Some(loaded.place.logged_from);
-                replay.epoch_max = loaded.place.epoch;
+                let logged_from = loaded.place.logged_from;
+                replay.flush_min =
+                    Some(replay.flush_min.map_or(logged_from, |f| f.min(logged_from)));
+                (replay.epoch, replay.epoch_max) = (loaded.place.epoch, loaded.place.epoch);
+                replay.numbers = loaded.numbers;
                 (replay.hours, replay.max_t) = (loaded.hours, loaded.max_t);
                 (loaded.head, loaded.place.end)
             }
             None => (Head::new(), SegmentId(0)),
         };
-        let mut apply = |bytes: &[u8]| match Record::read(bytes) {
-            Some(record) => replay.apply(&head, record, &mut exemplars, &mut metadata),
-            None => replay.undecodable += 1,
-        };
-        match read_side(&config) {
-            Ok(Some(bytes)) => apply(&bytes),
-            Ok(None) => {}
-            Err(e) if e.is_corrupt() => set_aside(&config, SIDE_FILE, &e, &counters),
-            Err(e) => return Err(e.into()),
-        }
-        let (wal, recovery) = if writable {
-            let wal_config = WalConfig::standard();
-            let wal =
-                Wal::open_from(Arc::clone(&disk), &config.wal_dir, wal_config, from, &mut apply)?;
-            let recovery = wal.recovery().clone();
-            (Some(wal), recovery)
-        } else {
-            (None, replay_read_only_from(&*disk, &config.wal_dir, from, &mut apply)?)
-        };
+        let (wal, recovery, replay) = read_log(&config, from, &head, replay)?;
+        head.index_all();
         for range in &recovery.corrupt {
             tracing::error!(
                 segment = range.segment.0,
@@ -230,8 +229,8 @@ impl MetricsEngine {
             epochs: Mutex::default(),
             snapshot_end: AtomicU64::new(from.0),
             snapshot_flush: AtomicU64::new(snapshot_flush),
-            exemplars: Mutex::new(exemplars),
-            metadata: RwLock::new(metadata),
+            exemplars: Mutex::new(replay.exemplars),
+            metadata: RwLock::new(replay.metadata),
             tombstones: RwLock::new(Arc::new(tombstones)),
             maintenance: Mutex::default(),
             counters,
@@ -274,14 +273,71 @@ impl MetricsEngine {
     }
 }
 
+/// Replays the log from that segment on. Reading and unpacking a record goes on while the one
+/// before is applied.
+fn read_log(
+    config: &MetricsConfig,
+    from: SegmentId,
+    head: &Head,
+    mut replay: Replay,
+) -> Result<(Option<Wal>, WalRecovery, Replay), MetricsError> {
+    std::thread::scope(|scope| {
+        let (ready, records) = std::sync::mpsc::sync_channel::<Record>(RECORDS_AHEAD);
+        let applied = scope.spawn(move || {
+            records.iter().for_each(|record| replay.apply(head, record));
+            replay
+        });
+        let mut undecodable = 0;
+        let mut each = |bytes: &[u8]| match Record::read(bytes) {
+            // It ends before this side does only if it panics, which is met below.
+            Some(record) => drop(ready.send(record)),
+            None => undecodable += 1,
+        };
+        let disk = Arc::clone(&config.disk);
+        let opened = if config.mode == OpenMode::ReadWrite {
+            Wal::open_from(disk, &config.wal_dir, WalConfig::standard(), from, &mut each)
+                .map(|wal| (wal.recovery().clone(), Some(wal)))
+        } else {
+            replay_read_only_from(&*disk, &config.wal_dir, from, &mut each).map(|r| (r, None))
+        };
+        drop(ready);
+        let mut replay = applied.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        replay.undecodable += undecodable;
+        let (recovery, wal) = opened?;
+        Ok((wal, recovery, replay))
+    })
+}
+
 impl Replay {
-    fn apply(
-        &mut self,
-        head: &Head,
-        record: Record,
-        exemplars: &mut ExemplarRing,
-        metadata: &mut BTreeMap<String, MetricMetadata>,
-    ) {
+    fn new(exemplars_max: usize) -> Self {
+        Self {
+            epoch: 0,
+            flush: 0,
+            flush_min: None,
+            epoch_max: 0,
+            numbers: ById::default(),
+            flushed: BTreeMap::new(),
+            max_t: None,
+            hours: BTreeSet::new(),
+            undecodable: 0,
+            lost_samples: 0,
+            exemplars: ExemplarRing::new(exemplars_max),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    fn note_flush(&mut self, flush: u64) {
+        self.flush = self.flush.max(flush);
+        let flush_min = self.flush_min.get_or_insert(flush);
+        *flush_min = flush.min(*flush_min);
+    }
+
+    fn apply_rest(&mut self, exemplars: Vec<(LabelSet, Exemplar)>, metadata: Vec<MetricMetadata>) {
+        exemplars.into_iter().for_each(|(series, e)| self.exemplars.push(&series, e));
+        self.metadata.extend(metadata.into_iter().map(|m| (m.family.clone(), m)));
+    }
+
+    fn apply(&mut self, head: &Head, record: Record) {
         if record.head.epoch != self.epoch {
             // A number means nothing outside its epoch: if the record that defines it is damaged,
             // its samples are lost rather than given to another series.
@@ -289,9 +345,7 @@ impl Replay {
             self.epoch = record.head.epoch;
             self.epoch_max = self.epoch_max.max(self.epoch);
         }
-        self.flush = self.flush.max(record.head.flush);
-        let flush_min = self.flush_min.get_or_insert(record.head.flush);
-        *flush_min = record.head.flush.min(*flush_min);
+        self.note_flush(record.head.flush);
         let mut created = Vec::new();
         for (number, labels) in record.definitions {
             let hash = labels.stable_hash();
@@ -299,13 +353,13 @@ impl Replay {
                 self.numbers.insert(number, series);
             }
         }
-        head.index_new(&created);
+        head.number_new(created);
         let late_floor = record.head.late_floor;
         let mut grown = 0;
         let mut samples = record.samples.into_iter();
         for (number, count) in record.series {
             let of_series = samples.by_ref().take(count);
-            let Some(series) = self.numbers.get(&number) else {
+            let Some(series) = self.numbers.get(number) else {
                 self.lost_samples += of_series.count() as u64;
                 continue;
             };
@@ -321,7 +375,7 @@ impl Replay {
             }
         }
         for (number, t, h) in record.histograms {
-            let Some(series) = self.numbers.get(&number) else {
+            let Some(series) = self.numbers.get(number) else {
                 self.lost_samples += 1;
                 continue;
             };
@@ -335,12 +389,7 @@ impl Replay {
             }
         }
         head.bytes.fetch_add(grown, Ordering::Relaxed);
-        for (series, exemplar) in record.exemplars {
-            exemplars.push(&series, exemplar);
-        }
-        for m in record.metadata {
-            metadata.insert(m.family.clone(), m);
-        }
+        self.apply_rest(record.exemplars, record.metadata);
     }
 }
 

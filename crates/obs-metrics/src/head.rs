@@ -1,96 +1,145 @@
-//! The series in memory: found by the hash of their label bytes, or through the index.
+//! The series in memory: found by the hash of their labels, or through the index.
+//!
+//! Locks: a shard, then the index, then the numbers, then the symbols; each may be left out.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use obs_types::{LabelSet, Matcher, SentBatch};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 use crate::index::Index;
-use crate::series::Series;
+use crate::series::{Series, State};
+use crate::symbols::{Symbols, by_rank};
 use crate::{lock, read, write};
 
 const SHARDS: usize = 32;
 /// Ways of writing the same labels that are remembered, on average over all series.
 const SENT_PER_SERIES: usize = 2;
 const SENT_MIN: usize = 1_024;
+const PAGE: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Head {
-    shards: Vec<RwLock<Shard>>,
-    /// Series by the hash of their labels as some sender writes them: a shortcut that may lack any
-    /// of them.
-    sent: RwLock<ByHash>,
-    index: RwLock<HeadIndex>,
+    shards: Vec<RwLock<HashTable<Arc<Series>>>>,
+    secret: Secret,
+    sent: RwLock<Sent>,
+    index: RwLock<Index>,
+    by_id: RwLock<ById>,
+    symbols: RwLock<Symbols>,
+    /// Series that are gone, until nobody may ask for their labels any more.
+    removed: Mutex<Vec<Arc<Series>>>,
     next_id: AtomicU32,
     series_count: AtomicUsize,
     pub(crate) bytes: AtomicUsize,
 }
 
-/// The key is already a good hash.
-type ByHash = HashMap<u64, Arc<Series>, BuildHasherDefault<AlreadyHashed>>;
-
+/// Series by number, in pages: numbers are given in ascending order, and old ones leave.
 #[derive(Debug, Default)]
-struct Shard {
-    by_hash: ByHash,
-    /// Series whose hash another one had first.
-    collisions: Vec<Arc<Series>>,
+pub(crate) struct ById {
+    pages: Vec<Option<Page>>,
+    count: usize,
 }
 
+#[derive(Debug)]
+struct Page {
+    used: usize,
+    slots: Box<[Option<Arc<Series>>]>,
+}
+
+impl ById {
+    pub(crate) fn get(&self, id: u32) -> Option<&Arc<Series>> {
+        let page = self.pages.get(id as usize / PAGE)?.as_ref()?;
+        page.slots.get(id as usize % PAGE)?.as_ref()
+    }
+
+    pub(crate) fn insert(&mut self, id: u32, series: Arc<Series>) {
+        let at = id as usize / PAGE;
+        if at >= self.pages.len() {
+            self.pages.resize_with(at + 1, || None);
+        }
+        let Some(page) = self.pages.get_mut(at) else { return };
+        let page =
+            page.get_or_insert_with(|| Page { used: 0, slots: (0..PAGE).map(|_| None).collect() });
+        if let Some(slot) = page.slots.get_mut(id as usize % PAGE)
+            && slot.replace(series).is_none()
+        {
+            page.used += 1;
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        let Some(place) = self.pages.get_mut(id as usize / PAGE) else { return };
+        let Some(page) = place else { return };
+        if page.slots.get_mut(id as usize % PAGE).and_then(Option::take).is_some() {
+            page.used -= 1;
+            self.count -= 1;
+            if page.used == 0 {
+                *place = None;
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// In order of number.
+    fn iter(&self) -> impl Iterator<Item = &Arc<Series>> {
+        self.pages.iter().flatten().flat_map(|page| page.slots.iter().flatten())
+    }
+}
+
+/// How senders write the labels of known series: a shortcut that may lack any of them. The bytes are
+/// not kept; 96 bits of their hash under a secret of this process stand for them. To take a series
+/// for another one is a chance of one in 2^64 for each new way of writing, even among 2^32 series.
 #[derive(Debug, Default)]
-pub(crate) struct HeadIndex {
-    pub(crate) index: Index,
-    pub(crate) by_id: BTreeMap<u32, Arc<Series>>,
+struct Sent {
+    known: HashTable<SentAs>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*b);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentHash {
+    hash: u64,
+    check: u32,
 }
 
-impl Shard {
-    fn find(&self, hash: u64, labels: &LabelSet) -> Option<&Arc<Series>> {
-        let same = |s: &&Arc<Series>| s.labels.as_bytes() == labels.as_bytes();
-        let first = self.by_hash.get(&hash)?;
-        Some(first).filter(same).or_else(|| self.collisions.iter().find(same))
+#[derive(Clone, Copy, Debug)]
+struct SentAs {
+    hash: u64,
+    check: u32,
+    id: u32,
+}
+
+/// Bytes that no sender knows: whoever knew them could look for two label sets with one hash.
+#[derive(Debug)]
+struct Secret([u8; SECRET_BYTES]);
+
+/// As many as the hash takes by itself.
+const SECRET_BYTES: usize = 192;
+
+impl Secret {
+    fn new() -> Self {
+        let mut out = [0; SECRET_BYTES];
+        let random = RandomState::new();
+        for (at, word) in out.chunks_exact_mut(8).enumerate() {
+            word.copy_from_slice(&random.hash_one(at).to_le_bytes());
+        }
+        Self(out)
     }
 
-    fn insert(&mut self, hash: u64, series: &Arc<Series>) {
-        match self.by_hash.entry(hash) {
-            Entry::Vacant(free) => {
-                free.insert(Arc::clone(series));
-            }
-            Entry::Occupied(_) => self.collisions.push(Arc::clone(series)),
-        }
-    }
-
-    fn remove(&mut self, hash: u64, id: u32) {
-        if self.by_hash.get(&hash).is_some_and(|s| s.id == id) {
-            self.by_hash.remove(&hash);
-            let next = self.collisions.iter().position(|s| s.labels.stable_hash() == hash);
-            if let Some(next) = next.map(|at| self.collisions.swap_remove(at)) {
-                self.by_hash.insert(hash, next);
-            }
-        } else {
-            self.collisions.retain(|s| s.id != id);
-        }
+    fn hash(&self, labels: &[u8]) -> SentHash {
+        let both = xxh3_128_with_secret(labels, &self.0);
+        SentHash { hash: both as u64, check: (both >> 64) as u32 }
     }
 }
 
@@ -98,38 +147,69 @@ impl Head {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            secret: Secret::new(),
             sent: RwLock::default(),
             index: RwLock::default(),
+            by_id: RwLock::default(),
+            symbols: RwLock::default(),
+            removed: Mutex::default(),
             next_id: AtomicU32::new(1),
             series_count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
     }
 
-    /// A head of these series, whose ids ascend, with their index.
-    pub(crate) fn restore(series: Vec<Arc<Series>>, index: Index) -> Self {
+    /// Puts the series of a snapshot, whose numbers ascend, into an empty head with these symbols.
+    pub(crate) fn restore(symbols: Symbols, series: Vec<Arc<Series>>) -> Self {
         let head = Self::new();
-        let mut bytes = 0;
         let per_shard = series.len() / SHARDS;
-        head.shards.iter().for_each(|s| write(s).by_hash.reserve(per_shard + per_shard / 8));
-        for s in &series {
-            bytes += s.fixed_bytes() + lock(&s.state).byte_len();
-            let hash = s.labels.stable_hash();
-            if let Some(shard) = head.shard(hash) {
-                write(shard).insert(hash, s);
+        let mut bytes = symbols.byte_len();
+        {
+            let mut shards: Vec<_> = head.shards.iter().map(write).collect();
+            let mut by_id = write(&head.by_id);
+            shards.iter_mut().for_each(|s| s.reserve(per_shard + per_shard / 8, hash_of));
+            for s in &series {
+                bytes += s.fixed_bytes() + lock(&s.state).byte_len();
+                symbols.count(&s.labels);
+                if let Some(shard) = shards.get_mut(shard_of(s.hash)) {
+                    shard.insert_unique(s.hash, Arc::clone(s), hash_of);
+                }
             }
+            head.next_id.store(series.last().map_or(1, |s| s.id + 1), Ordering::Relaxed);
+            head.series_count.store(series.len(), Ordering::Relaxed);
+            head.bytes.store(bytes, Ordering::Relaxed);
+            series.into_iter().for_each(|s| by_id.insert(s.id, s));
         }
-        head.next_id.store(series.last().map_or(1, |s| s.id + 1), Ordering::Relaxed);
-        head.series_count.store(series.len(), Ordering::Relaxed);
-        head.bytes.store(bytes, Ordering::Relaxed);
-        *write(&head.index) =
-            HeadIndex { index, by_id: series.into_iter().map(|s| (s.id, s)).collect() };
+        *write(&head.symbols) = symbols;
         head
     }
 
-    /// The map uses the high bits of a hash for its own buckets, so the shard takes the low ones.
-    fn shard(&self, hash: u64) -> Option<&RwLock<Shard>> {
-        self.shards.get(hash as usize % SHARDS)
+    /// Makes the series that were restored or replayed findable by label, all at once.
+    pub(crate) fn index_all(&self) {
+        let (by_id, symbols) = (read(&self.by_id), read(&self.symbols));
+        let mut postings: Vec<Vec<u32>> =
+            (0..symbols.len()).map(|n| Vec::with_capacity(symbols.uses(n as u32))).collect();
+        let mut all = Vec::with_capacity(by_id.len());
+        for series in by_id.iter() {
+            all.push(series.id);
+            for pair in &series.labels {
+                if let Some(list) = postings.get_mut(*pair as usize) {
+                    list.push(series.id);
+                }
+            }
+        }
+        let sorted = symbols.sorted();
+        let pairs = sorted.into_iter().map(|n| {
+            let list = postings.get_mut(n as usize).map(std::mem::take);
+            (symbols.pair(n), list.unwrap_or_default())
+        });
+        let index = Index::of_pairs(all, pairs);
+        drop((by_id, symbols));
+        *write(&self.index) = index;
+    }
+
+    fn shard(&self, hash: u64) -> Option<&RwLock<HashTable<Arc<Series>>>> {
+        self.shards.get(shard_of(hash))
     }
 
     pub(crate) fn series_count(&self) -> usize {
@@ -147,15 +227,15 @@ impl Head {
         for (at, labels) in wanted.enumerate() {
             let hash = labels.stable_hash();
             out.push((hash, None));
-            if let Some(list) = order.get_mut(hash as usize % SHARDS) {
+            if let Some(list) = order.get_mut(shard_of(hash)) {
                 list.push((at as u32, hash, labels));
             }
         }
         for (shard, list) in self.shards.iter().zip(order).filter(|(_, list)| !list.is_empty()) {
-            let shard = read(shard);
+            let (shard, symbols) = (read(shard), read(&self.symbols));
             for (at, hash, labels) in list {
                 if let Some(slot) = out.get_mut(at as usize) {
-                    slot.1 = shard.find(hash, labels).cloned();
+                    slot.1 = find(&shard, &symbols, hash, labels).cloned();
                 }
             }
         }
@@ -163,33 +243,43 @@ impl Head {
     }
 
     /// Looks up many series by their labels as the sender wrote them, with the hash of those bytes.
-    pub(crate) fn find_sent(&self, batch: &SentBatch<'_>) -> Vec<(u64, Option<Arc<Series>>)> {
-        let hashed = batch.series.iter().map(|s| xxh3_64(s.labels));
-        let mut out: Vec<_> = hashed.map(|hash| (hash, None)).collect();
-        let known = read(&self.sent);
-        for ((hash, found), s) in out.iter_mut().zip(&batch.series) {
-            *found =
-                known.get(hash).filter(|k| batch.form.same(s.labels, &k.labels)).map(Arc::clone);
-        }
-        out
+    pub(crate) fn find_sent(&self, batch: &SentBatch<'_>) -> Vec<(SentHash, Option<Arc<Series>>)> {
+        let hashes: Vec<SentHash> =
+            batch.series.iter().map(|s| self.secret.hash(s.labels)).collect();
+        let sent = read(&self.sent);
+        // All places first: the memory of one is fetched while the next is looked for.
+        let find = |of: &SentHash| sent.known.find(of.hash, |k| k.is(of)).map(|k| k.id);
+        let ids: Vec<Option<u32>> = hashes.iter().map(find).collect();
+        let by_id = read(&self.by_id);
+        drop(sent);
+        let found = ids.into_iter().map(|id| by_id.get(id?).map(Arc::clone));
+        hashes.into_iter().zip(found).collect()
     }
 
     /// Remembers how the labels of series were sent.
-    pub(crate) fn remember_sent(&self, new: Vec<(u64, Arc<Series>)>) {
+    pub(crate) fn remember_sent(&self, new: Vec<(SentHash, u32)>) {
         if new.is_empty() {
             return;
         }
         let max = self.series_count().saturating_mul(SENT_PER_SERIES).max(SENT_MIN);
-        let mut known = write(&self.sent);
-        if known.len() + new.len() > max {
+        let mut sent = write(&self.sent);
+        if sent.known.len() + new.len() > max {
             // Senders that write the same labels in ever new ways.
-            known.clear();
+            sent.known.clear();
         }
-        known.extend(new);
+        for (of, id) in new {
+            match sent.known.entry(of.hash, |k| k.is(&of), |k| k.hash) {
+                Entry::Occupied(mut known) => known.get_mut().id = id,
+                Entry::Vacant(free) => {
+                    free.insert(SentAs { hash: of.hash, check: of.check, id });
+                }
+            }
+        }
     }
 
     pub(crate) fn find(&self, hash: u64, labels: &LabelSet) -> Option<Arc<Series>> {
-        read(self.shard(hash)?).find(hash, labels).cloned()
+        let shard = read(self.shard(hash)?);
+        find(&shard, &read(&self.symbols), hash, labels).cloned()
     }
 
     /// The series of that label set, made if it is new. `None` when there are `series_max` already
@@ -202,9 +292,13 @@ impl Head {
         created: &mut Vec<Arc<Series>>,
     ) -> Option<Arc<Series>> {
         let mut shard = write(self.shard(hash)?);
-        if let Some(found) = shard.find(hash, labels) {
-            return Some(Arc::clone(found));
-        }
+        let known = {
+            let symbols = read(&self.symbols);
+            if let Some(found) = find(&shard, &symbols, hash, labels) {
+                return Some(Arc::clone(found));
+            }
+            symbols.find_all(labels)
+        };
         let count = self.series_count.fetch_add(1, Ordering::Relaxed);
         let id = self
             .next_id
@@ -213,11 +307,18 @@ impl Head {
             .filter(|_| count < series_max);
         let Some(id) = id else {
             self.series_count.fetch_sub(1, Ordering::Relaxed);
+            if let Some(pairs) = known {
+                write(&self.symbols).release(&pairs);
+            }
             return None;
         };
-        let series = Arc::new(Series::new(id, labels.clone()));
-        self.bytes.fetch_add(series.fixed_bytes(), Ordering::Relaxed);
-        shard.insert(hash, &series);
+        let (pairs, bytes) = match known {
+            Some(pairs) => (pairs, 0),
+            None => write(&self.symbols).intern(labels),
+        };
+        let series = Arc::new(Series::new(id, hash, pairs, State::empty()));
+        self.bytes.fetch_add(series.fixed_bytes() + bytes, Ordering::Relaxed);
+        shard.insert_unique(hash, Arc::clone(&series), hash_of);
         created.push(Arc::clone(&series));
         Some(series)
     }
@@ -228,32 +329,62 @@ impl Head {
             return;
         }
         let mut index = write(&self.index);
+        let mut by_id = write(&self.by_id);
+        let symbols = read(&self.symbols);
         for series in created {
-            index.index.insert(series.id, &series.labels);
-            index.by_id.insert(series.id, Arc::clone(series));
+            index.insert(series.id, symbols.pairs(&series.labels));
+            by_id.insert(series.id, Arc::clone(series));
         }
+    }
+
+    /// Makes replayed series findable by number; [`Head::index_all`] does the rest.
+    pub(crate) fn number_new(&self, created: Vec<Arc<Series>>) {
+        let mut by_id = write(&self.by_id);
+        created.into_iter().for_each(|s| by_id.insert(s.id, s));
     }
 
     /// Takes series out; the caller keeps appends away meanwhile.
     pub(crate) fn remove(&self, gone: &[Arc<Series>]) {
-        let mut labels = BTreeMap::new();
-        if !gone.is_empty() {
-            let ids: HashSet<u32> = gone.iter().map(|s| s.id).collect();
-            write(&self.sent).retain(|_, s| !ids.contains(&s.id));
+        if gone.is_empty() {
+            return;
         }
+        let mut ids: Vec<u32> = gone.iter().map(|s| s.id).collect();
+        ids.sort_unstable();
+        write(&self.sent).known.retain(|k| ids.binary_search(&k.id).is_err());
+        let mut pairs = BTreeSet::new();
         for series in gone {
-            let hash = series.labels.stable_hash();
-            let Some(shard) = self.shard(hash) else { continue };
-            write(shard).remove(hash, series.id);
+            let Some(shard) = self.shard(series.hash) else { continue };
+            let own = |s: &Arc<Series>| s.id == series.id;
+            if let Ok(entry) = write(shard).find_entry(series.hash, own) {
+                entry.remove();
+            }
             self.series_count.fetch_sub(1, Ordering::Relaxed);
             self.shrink(series.fixed_bytes());
-            labels.insert(series.id, series.labels.clone());
+            pairs.extend(series.labels.iter().copied());
         }
         let mut index = write(&self.index);
-        index.index.remove(&labels);
-        for id in labels.keys() {
-            index.by_id.remove(id);
+        let mut by_id = write(&self.by_id);
+        let symbols = read(&self.symbols);
+        index.remove(&ids, pairs.into_iter().map(|n| symbols.pair(n)));
+        drop(index);
+        ids.iter().for_each(|id| by_id.remove(*id));
+        lock(&self.removed).extend(gone.iter().cloned());
+    }
+
+    /// Lets go of the labels of series that were removed and that no reader holds any more.
+    pub(crate) fn release_removed(&self) {
+        let mut removed = lock(&self.removed);
+        if removed.is_empty() {
+            return;
         }
+        let mut symbols = write(&self.symbols);
+        removed.retain(|s| {
+            let held = Arc::strong_count(s) > 1;
+            if !held {
+                self.shrink(symbols.release(&s.labels));
+            }
+            held
+        });
     }
 
     pub(crate) fn shrink(&self, bytes: usize) {
@@ -262,27 +393,71 @@ impl Head {
             .ok();
     }
 
-    pub(crate) fn with_index<R>(&self, f: impl FnOnce(&HeadIndex) -> R) -> R {
+    pub(crate) fn with_index<R>(&self, f: impl FnOnce(&Index) -> R) -> R {
         f(&read(&self.index))
+    }
+
+    /// What the labels of series stand for. No other lock of the head is taken while it is held.
+    pub(crate) fn symbols(&self) -> RwLockReadGuard<'_, Symbols> {
+        read(&self.symbols)
+    }
+
+    pub(crate) fn labels(&self, series: &Series) -> LabelSet {
+        self.symbols().labels(&series.labels)
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<Arc<Series>> {
+        read(&self.by_id).get(id).cloned()
     }
 
     /// How many series have that label, as far as they are indexed.
     pub(crate) fn series_with(&self, name: &str, value: &str) -> usize {
-        self.with_index(|head| {
-            head.index.values(name).and_then(|values| values.get(value)).map_or(0, Vec::len)
+        self.with_index(|index| {
+            index.values(name).and_then(|values| values.get(value)).map_or(0, Vec::len)
         })
     }
 
     /// The series that match, in order of creation.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<Arc<Series>> {
-        self.with_index(|head| {
-            let ids = head.index.select(matchers);
-            ids.iter().filter_map(|id| head.by_id.get(id).cloned()).collect()
-        })
+        let ids = self.with_index(|index| index.select(matchers));
+        let by_id = read(&self.by_id);
+        ids.iter().filter_map(|id| by_id.get(*id).cloned()).collect()
     }
 
     /// All series, in order of creation.
     pub(crate) fn all(&self) -> Vec<Arc<Series>> {
-        self.with_index(|i| i.by_id.values().cloned().collect())
+        read(&self.by_id).iter().cloned().collect()
     }
+
+    /// All series, in the order of their label sets.
+    pub(crate) fn sorted(&self) -> Vec<Arc<Series>> {
+        let mut all = self.all();
+        let ranks = self.symbols().ranks();
+        all.sort_unstable_by(|a, b| by_rank(&ranks, &a.labels, &b.labels));
+        all
+    }
+}
+
+impl SentAs {
+    fn is(&self, of: &SentHash) -> bool {
+        self.hash == of.hash && self.check == of.check
+    }
+}
+
+/// A table uses the low and the highest bits of a hash for its own places.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}
+
+fn hash_of(series: &Arc<Series>) -> u64 {
+    series.hash
+}
+
+fn find<'s>(
+    shard: &'s HashTable<Arc<Series>>,
+    symbols: &Symbols,
+    hash: u64,
+    labels: &LabelSet,
+) -> Option<&'s Arc<Series>> {
+    shard.find(hash, |s| s.hash == hash && symbols.same(&s.labels, labels))
 }

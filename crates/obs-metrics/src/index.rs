@@ -1,10 +1,10 @@
 //! The inverted index: for each label name and value the sorted numbers of the series that carry
 //! it. Used by the head (numbers are series ids) and by blocks (numbers are positions).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 
-use obs_types::{LabelSet, MatchOp, Matcher};
+use obs_types::{MatchOp, Matcher};
 
 use crate::regex_hint::RegexHint;
 
@@ -19,9 +19,13 @@ pub(crate) struct Index {
 
 impl Index {
     /// Numbers should come in ascending order; another order is only slower.
-    pub(crate) fn insert(&mut self, number: u32, labels: &LabelSet) {
+    pub(crate) fn insert<'a>(
+        &mut self,
+        number: u32,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
         insert_sorted(&mut self.all, number);
-        for (name, value) in labels.iter() {
+        for (name, value) in labels {
             // Looked up before inserting, so that a known name or value allocates nothing.
             if !self.names.contains_key(name) {
                 self.names.insert(name.into(), BTreeMap::new());
@@ -36,34 +40,32 @@ impl Index {
         }
     }
 
-    /// The index of these series, from all label pairs (each once) with their postings.
+    /// The index of these series, from all label pairs (each once) with their postings; quickest
+    /// where they come sorted.
     pub(crate) fn of_pairs<'a>(
-        all: std::ops::Range<u32>,
+        all: Postings,
         pairs: impl Iterator<Item = ((&'a str, &'a str), Postings)>,
     ) -> Self {
-        let mut out = Self { names: BTreeMap::new(), all: all.collect() };
+        let mut lists: BTreeMap<&str, Vec<(Box<str>, Postings)>> = BTreeMap::new();
         for ((name, value), postings) in pairs.filter(|(_, p)| !p.is_empty()) {
-            if !out.names.contains_key(name) {
-                out.names.insert(name.into(), BTreeMap::new());
-            }
-            if let Some(values) = out.names.get_mut(name) {
-                values.insert(value.into(), postings);
-            }
+            lists.entry(name).or_default().push((value.into(), postings));
         }
-        out
+        let names = lists.into_iter().map(|(n, values)| (n.into(), values.into_iter().collect()));
+        Self { names: names.collect(), all }
     }
 
-    /// Removes series; each list that they were in is rewritten once.
-    pub(crate) fn remove(&mut self, gone: &BTreeMap<u32, LabelSet>) {
-        self.all.retain(|n| !gone.contains_key(n));
-        let mut touched: BTreeSet<(&str, &str)> = BTreeSet::new();
-        for labels in gone.values() {
-            touched.extend(labels.iter());
-        }
-        for (name, value) in touched {
+    /// Removes series, given sorted, from the lists of their labels; each is rewritten once.
+    pub(crate) fn remove<'a>(
+        &mut self,
+        gone: &[u32],
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        let stays = |n: &u32| gone.binary_search(n).is_err();
+        self.all.retain(stays);
+        for (name, value) in labels {
             let Some(values) = self.names.get_mut(name) else { continue };
             if let Some(postings) = values.get_mut(value) {
-                postings.retain(|n| !gone.contains_key(n));
+                postings.retain(stays);
                 if postings.is_empty() {
                     values.remove(value);
                 }
@@ -287,8 +289,9 @@ fn skip_to(list: &[u32], n: u32) -> &[u32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_types::matches_all;
+    use obs_types::{LabelSet, matches_all};
     use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     fn matcher() -> impl Strategy<Value = Matcher> {
         let op = prop_oneof![
@@ -327,13 +330,15 @@ mod tests {
             let sets: Vec<LabelSet> = series.into_iter().map(LabelSet::from_iter).collect();
             let mut index = Index::default();
             for (n, labels) in sets.iter().enumerate() {
-                index.insert(n as u32, labels);
+                index.insert(n as u32, labels.iter());
             }
             let gone: BTreeMap<u32, LabelSet> = gone
                 .into_iter()
                 .filter_map(|n| Some((n, sets.get(n as usize)?.clone())))
                 .collect();
-            index.remove(&gone);
+            let numbers: Vec<u32> = gone.keys().copied().collect();
+            let touched: BTreeSet<(&str, &str)> = gone.values().flat_map(LabelSet::iter).collect();
+            index.remove(&numbers, touched.into_iter());
             let want: Vec<u32> = (0..sets.len() as u32)
                 .filter(|n| !gone.contains_key(n) && matches_all(&matchers, &sets[*n as usize]))
                 .collect();

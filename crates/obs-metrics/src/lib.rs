@@ -35,6 +35,7 @@ mod series;
 mod snapshot;
 mod stats;
 mod store;
+mod symbols;
 mod tombstones;
 mod usage;
 
@@ -61,7 +62,7 @@ pub mod candidates {
 
     impl LabelIndex {
         pub fn insert(&mut self, labels: &LabelSet) {
-            self.index.insert(self.count, labels);
+            self.index.insert(self.count, labels.iter());
             self.count += 1;
         }
 

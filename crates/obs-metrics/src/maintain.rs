@@ -54,6 +54,7 @@ impl MetricsEngine {
         if due {
             self.flush(cutoff_hour, &mut report)?;
         }
+        self.head.release_removed();
         // After a flush the last snapshot is mostly of samples that are in blocks now.
         let grown = self.config.limits.snapshot_wal_bytes;
         if self.snapshot_if(if due { grown / 8 } else { grown })? {
@@ -163,8 +164,7 @@ impl MetricsEngine {
             let later = all.split_off(&cutoff_hour);
             (*line, std::mem::replace(&mut *all, later))
         };
-        let mut series = self.head.all();
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let series = self.head.sorted();
         while let Some(hour) = hours.first().copied() {
             if let Err(e) = self.flush_hour(hour, line.flush, &series, report) {
                 lock(&self.head_hours).append(&mut hours);
@@ -203,7 +203,7 @@ impl MetricsEngine {
             let portion = lock(&s.state).take_hour(hour);
             if let Some(portion) = portion {
                 taken = true;
-                let mut data = portion.into_data(s.labels.clone());
+                let mut data = portion.into_data(self.head.labels(s));
                 tombstones.apply(&mut data);
                 builder.add(&data)?;
             }

@@ -22,30 +22,33 @@ pub(crate) struct PairWriter {
 impl PairWriter {
     /// Appends the numbers of a set's pairs.
     pub(crate) fn put(&mut self, labels: &LabelSet, out: &mut Vec<u32>) {
-        for (name, value) in labels.iter() {
-            let name = match self.names.get(name) {
-                Some(number) => *number,
-                None => {
-                    let number = self.values.len();
-                    self.names.insert(name.into(), number);
-                    self.values.push(HashMap::new());
-                    put_bytes(&mut self.name_bytes, name.as_bytes());
-                    number
-                }
-            };
-            let Some(values) = self.values.get_mut(name) else { continue };
-            out.push(match values.get(value) {
-                Some(number) => *number,
-                None => {
-                    let number = self.count;
-                    values.insert(value.into(), number);
-                    put_u64(&mut self.pair_bytes, name as u64);
-                    put_bytes(&mut self.pair_bytes, value.as_bytes());
-                    self.count += 1;
-                    number
-                }
-            });
+        out.extend(labels.iter().map(|(name, value)| self.number(name, value)));
+    }
+
+    /// The number of a pair.
+    pub(crate) fn number(&mut self, name: &str, value: &str) -> u32 {
+        let name = match self.names.get(name) {
+            Some(number) => *number,
+            None => {
+                let number = self.values.len();
+                self.names.insert(name.into(), number);
+                self.values.push(HashMap::new());
+                put_bytes(&mut self.name_bytes, name.as_bytes());
+                number
+            }
+        };
+        let known = self.values.get(name).and_then(|values| values.get(value));
+        if let Some(known) = known {
+            return *known;
         }
+        let number = self.count;
+        if let Some(values) = self.values.get_mut(name) {
+            values.insert(value.into(), number);
+        }
+        put_u64(&mut self.pair_bytes, name as u64);
+        put_bytes(&mut self.pair_bytes, value.as_bytes());
+        self.count += 1;
+        number
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -97,6 +100,15 @@ impl Pairs {
         let at = pair as usize;
         let begin = if at == 0 { 0 } else { *self.ends.get(at - 1)? };
         self.encoded.get(begin..*self.ends.get(at)?)
+    }
+
+    /// Hash of the label set of these pairs; `buffer` is scratch.
+    pub(crate) fn stable_hash(&self, pairs: &[u32], buffer: &mut Vec<u8>) -> Option<u64> {
+        buffer.clear();
+        for pair in pairs {
+            buffer.extend_from_slice(self.get(*pair)?);
+        }
+        Some(LabelSet::hash_of_bytes(buffer))
     }
 
     pub(crate) fn labels(&self, pairs: &[u32]) -> Option<LabelSet> {

@@ -200,14 +200,15 @@ impl MetricsEngine {
             tombstones.apply(data);
             data.sample_count() > 0
         };
-        self.head.with_index(|head| {
-            each(&head.index, &mut |id| {
+        self.head.with_index(|index| {
+            each(index, &mut |id| {
                 context.check()?;
-                let Some(series) = head.by_id.get(&id) else { return Ok(false) };
+                let Some(series) = self.head.get(id) else { return Ok(false) };
                 let snapshot = lock(&series.state).snapshot(start, end);
-                if tombstones.has(&series.labels) {
-                    let mut data =
-                        SeriesData { labels: series.labels.clone(), ..Default::default() };
+                // Label sets are made on demand, so only where they are needed.
+                let labels = (!tombstones.is_empty()).then(|| self.head.labels(&series));
+                if let Some(labels) = labels.filter(|l| tombstones.has(l)) {
+                    let mut data = SeriesData { labels, ..Default::default() };
                     snapshot.decode(start, end, &mut data);
                     return Ok(alive(&mut data));
                 }
@@ -221,7 +222,6 @@ impl MetricsEngine {
             let mut cursor = BlockCursor::new(block, Arc::clone(&index), &self.section_cache);
             let start = start.max(tombstones.floor());
             each(&index.index, &mut |position| {
-                // Label sets are made on demand, so only where they are needed.
                 let labels = if tombstones.is_empty() { None } else { index.labels(position) };
                 if let Some(labels) = labels.filter(|l| tombstones.has(l)) {
                     let mut data = SeriesData { labels, ..Default::default() };
@@ -239,7 +239,7 @@ impl MetricsEngine {
     /// Whether at most `series_max` series match and all that is needed to find them is in memory:
     /// reading them is then over sooner than handing the work to another thread takes.
     pub fn at_hand(&self, matchers: &[Matcher], range: TimeRangeMs, series_max: usize) -> bool {
-        let mut count = self.head.with_index(|head| head.index.select(matchers).len());
+        let mut count = self.head.with_index(|index| index.select(matchers).len());
         for block in self.blocks_in(range) {
             if count > series_max {
                 return false;
@@ -304,17 +304,20 @@ impl SeriesSource for MetricsEngine {
             let state = lock(&series.state);
             if newest && let Some((t, v)) = state.newest(range.start.0, range.end.0) {
                 drop(state);
-                held.grow(size_of::<Found>())?;
+                let labels = self.head.labels(&series);
+                held.grow(labels.as_bytes().len() + size_of::<Found>())?;
                 let place = Place::Newest(t, v);
-                in_head.push(Found { labels: series.labels.clone(), place });
+                in_head.push(Found { labels, place });
                 continue;
             }
             let snapshot = state.snapshot(range.start.0, range.end.0);
             drop(state);
             if !snapshot.is_empty() {
-                held.grow(snapshot.byte_len() + size_of::<Found>())?;
+                let labels = self.head.labels(&series);
+                let bytes = snapshot.byte_len() + labels.as_bytes().len();
+                held.grow(bytes + size_of::<Found>())?;
                 let place = Place::Head(snapshot);
-                in_head.push(Found { labels: series.labels.clone(), place });
+                in_head.push(Found { labels, place });
             }
         }
         let corrupt = &self.counters.sections_corrupt;
@@ -500,15 +503,16 @@ impl MetricsEngine {
         for series in self.head.select(select.matchers) {
             context.check()?;
             let snapshot = lock(&series.state).snapshot(start, end);
-            let has = if tombstones.has(&series.labels) {
-                let mut data = SeriesData { labels: series.labels.clone(), ..Default::default() };
+            let labels = self.head.labels(&series);
+            let has = if tombstones.has(&labels) {
+                let mut data = SeriesData { labels: labels.clone(), ..Default::default() };
                 snapshot.decode(start, end, &mut data);
                 alive(&mut data)
             } else {
                 snapshot.has_samples(start, end)
             };
             if has {
-                out.insert(series.labels.clone());
+                out.insert(labels);
             }
         }
         let corrupt = &self.counters.sections_corrupt;

@@ -6,7 +6,7 @@
 //! - `late` and `histograms` are sorted by time; no two samples of the series share a time,
 //!   wherever they lie.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use obs_disk::bytes::{Reader, put_f64, put_i64, put_u64};
@@ -17,17 +17,24 @@ use crate::histogram::{get_histogram, put_histogram, same};
 use crate::{HOUR_MS, hour_of};
 
 /// A longer chunk would keep more samples in the form that grows, which is the larger one.
-const CHUNK_SAMPLES_MAX: u32 = 120;
-/// Estimate of what a series costs besides its labels and samples.
-pub(crate) const SERIES_BYTES: usize = 400;
+const CHUNK_SAMPLES_MAX: u16 = 120;
+/// Estimate of what a series costs besides its labels and samples: itself, its places in the maps,
+/// the room its chunk has before it grows.
+const SERIES_BYTES: usize = 260;
+/// Estimate for a label: its number, and the series' place in the index.
+const LABEL_BYTES: usize = 10;
 
+/// Kept small: a head of a million series is a million of these.
 #[derive(Debug)]
 pub(crate) struct Series {
     /// Unique in this process; also its number in the log.
     pub(crate) id: u32,
-    pub(crate) labels: LabelSet,
     /// Log epoch in which the label set of this series is known to be durable.
-    pub(crate) logged_epoch: AtomicU64,
+    logged_epoch: AtomicU32,
+    /// Of the label set.
+    pub(crate) hash: u64,
+    /// The label set, as numbers of its pairs.
+    pub(crate) labels: Box<[u32]>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -35,12 +42,31 @@ pub(crate) struct Series {
 pub(crate) struct State {
     /// Newest time of any kind, also of samples that blocks hold by now.
     pub(crate) last_t: i64,
+    open: Option<OpenChunk>,
+    /// What series with few samples do without.
+    rest: Option<Box<Rest>>,
+}
+
+/// What a series has besides the chunk that grows.
+#[derive(Debug, Default)]
+struct Rest {
     /// Taken by a maintenance run, still readable here until its blocks are durable.
     flushing: Vec<Portion>,
     closed: Vec<Chunk>,
-    open: Option<OpenChunk>,
     late: Vec<(i64, f64)>,
     histograms: Vec<(i64, Arc<NativeHistogram>)>,
+}
+
+static NO_REST: Rest =
+    Rest { flushing: Vec::new(), closed: Vec::new(), late: Vec::new(), histograms: Vec::new() };
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.flushing.is_empty()
+            && self.closed.is_empty()
+            && self.late.is_empty()
+            && self.histograms.is_empty()
+    }
 }
 
 /// What one series has for one hour.
@@ -70,20 +96,41 @@ pub(crate) enum Stored {
 }
 
 impl Series {
-    pub(crate) fn new(id: u32, labels: LabelSet) -> Self {
-        Self::with_state(id, labels, State::empty())
+    pub(crate) fn new(id: u32, hash: u64, labels: Box<[u32]>, state: State) -> Self {
+        let logged_epoch = AtomicU32::new(0);
+        Self { id, logged_epoch, hash, labels, state: Mutex::new(state) }
     }
 
-    pub(crate) fn with_state(id: u32, labels: LabelSet, state: State) -> Self {
-        Self { id, labels, logged_epoch: AtomicU64::new(0), state: Mutex::new(state) }
+    /// Whether the log has its label set in that epoch. Epochs come by the hour, so that the low
+    /// half of their numbers tells them apart.
+    pub(crate) fn is_defined_in(&self, epoch: u64) -> bool {
+        self.logged_epoch.load(Ordering::Acquire) == epoch as u32
+    }
+
+    pub(crate) fn set_defined_in(&self, epoch: u64) {
+        if !self.is_defined_in(epoch) {
+            self.logged_epoch.store(epoch as u32, Ordering::Release);
+        }
     }
 
     pub(crate) fn fixed_bytes(&self) -> usize {
-        SERIES_BYTES + self.labels.as_bytes().len()
+        SERIES_BYTES + self.labels.len() * LABEL_BYTES
     }
 }
 
 impl State {
+    pub(crate) fn empty() -> Self {
+        Self { last_t: i64::MIN, open: None, rest: None }
+    }
+
+    fn rest(&self) -> &Rest {
+        self.rest.as_deref().unwrap_or(&NO_REST)
+    }
+
+    fn rest_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
     /// `late_floor` is the oldest time that a sample older than `last_t` may have.
     pub(crate) fn push(&mut self, t: i64, v: f64, late_floor: i64) -> Result<Stored, RejectReason> {
         if t > self.last_t {
@@ -96,8 +143,9 @@ impl State {
             None if t < late_floor => return Err(RejectReason::OutOfOrder),
             None => {}
         }
-        let at = self.late.partition_point(|(other, _)| *other < t);
-        self.late.insert(at, (t, v));
+        let late = &mut self.rest_mut().late;
+        let at = late.partition_point(|(other, _)| *other < t);
+        late.insert(at, (t, v));
         Ok(Stored::New(16))
     }
 
@@ -116,22 +164,23 @@ impl State {
             }
         }
         self.last_t = self.last_t.max(t);
-        let at = self.histograms.partition_point(|(other, _)| *other < t);
-        self.histograms.insert(at, (t, Arc::clone(h)));
+        let histograms = &mut self.rest_mut().histograms;
+        let at = histograms.partition_point(|(other, _)| *other < t);
+        histograms.insert(at, (t, Arc::clone(h)));
         Ok(Stored::New(h.size_bytes() + 24))
     }
 
     fn push_in_order(&mut self, t: i64, v: f64) -> usize {
         if let Some(open) = &mut self.open
             && open.count < CHUNK_SAMPLES_MAX
-            && hour_of(open.min_t) == hour_of(t)
+            && hour_of(open.min_t()) == hour_of(t)
         {
             let before = open.byte_len();
             open.push(t, v);
             return open.byte_len().saturating_sub(before);
         }
         if let Some(full) = self.open.replace(OpenChunk::new(t, v)) {
-            self.closed.push(full.close());
+            self.rest_mut().closed.push(full.close());
         }
         16
     }
@@ -139,10 +188,11 @@ impl State {
     /// Appends all that the series holds, for a snapshot of the head.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let open = self.open.as_ref().map(OpenChunk::snapshot);
-        let flushing = self.flushing.iter();
-        let chunks = flushing.clone().flat_map(|p| &p.chunks).chain(&self.closed).chain(&open);
-        let late = flushing.clone().flat_map(|p| &p.late).chain(&self.late);
-        let histograms = flushing.flat_map(|p| &p.histograms).chain(&self.histograms);
+        let flushing = self.rest().flushing.iter();
+        let chunks =
+            flushing.clone().flat_map(|p| &p.chunks).chain(&self.rest().closed).chain(&open);
+        let late = flushing.clone().flat_map(|p| &p.late).chain(&self.rest().late);
+        let histograms = flushing.flat_map(|p| &p.histograms).chain(&self.rest().histograms);
         put_i64(out, self.last_t);
         put_u64(out, chunks.clone().count() as u64);
         chunks.for_each(|c| c.put(out));
@@ -161,53 +211,47 @@ impl State {
     /// What `put` wrote, without the samples of times that are `done`; `None` if the bytes do not
     /// decode.
     pub(crate) fn get(r: &mut Reader<'_>, done: impl Fn(i64) -> bool) -> Option<Self> {
-        let mut out = Self::empty();
+        let (mut out, mut rest) = (Self::empty(), Rest::default());
         out.last_t = r.i64()?;
         for _ in 0..r.count()? {
             // A chunk lies in one hour.
-            out.closed.extend(Some(Chunk::get(r)?).filter(|c| !done(c.min_t)));
+            rest.closed.extend(Some(Chunk::get(r)?).filter(|c| !done(c.min_t)));
         }
         for _ in 0..r.count()? {
-            out.late.extend(Some((r.i64()?, r.f64()?)).filter(|(t, _)| !done(*t)));
+            rest.late.extend(Some((r.i64()?, r.f64()?)).filter(|(t, _)| !done(*t)));
         }
         for _ in 0..r.count()? {
             let one = (r.i64()?, Arc::new(get_histogram(r)?));
-            out.histograms.extend(Some(one).filter(|(t, _)| !done(*t)));
+            rest.histograms.extend(Some(one).filter(|(t, _)| !done(*t)));
         }
-        out.late.sort_by_key(|(t, _)| *t);
-        out.histograms.sort_by_key(|(t, _)| *t);
+        rest.late.sort_by_key(|(t, _)| *t);
+        rest.histograms.sort_by_key(|(t, _)| *t);
+        out.rest = Some(rest).filter(|rest| !rest.is_empty()).map(Box::new);
         Some(out)
-    }
-
-    fn empty() -> Self {
-        Self {
-            last_t: i64::MIN,
-            flushing: Vec::new(),
-            closed: Vec::new(),
-            open: None,
-            late: Vec::new(),
-            histograms: Vec::new(),
-        }
     }
 
     /// Bytes of samples.
     pub(crate) fn byte_len(&self) -> usize {
-        self.closed.iter().map(|c| c.bytes.len()).sum::<usize>()
+        self.rest().closed.iter().map(|c| c.bytes.len()).sum::<usize>()
             + self.open.as_ref().map_or(0, OpenChunk::byte_len)
-            + self.flushing.iter().map(Portion::byte_len).sum::<usize>()
-            + self.late.len() * 16
-            + self.histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
+            + self.rest().flushing.iter().map(Portion::byte_len).sum::<usize>()
+            + self.rest().late.len() * 16
+            + self.rest().histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
     }
 
     /// Times that between them touch every hour with samples.
     pub(crate) fn hour_times(&self) -> impl Iterator<Item = i64> {
-        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
-        let late = self.late.iter().chain(self.flushing.iter().flat_map(|p| &p.late));
-        let histograms =
-            self.histograms.iter().chain(self.flushing.iter().flat_map(|p| &p.histograms));
+        let chunks =
+            self.rest().closed.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.chunks));
+        let late = self.rest().late.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.late));
+        let histograms = self
+            .rest()
+            .histograms
+            .iter()
+            .chain(self.rest().flushing.iter().flat_map(|p| &p.histograms));
         chunks
             .map(|c| c.min_t)
-            .chain(self.open.iter().map(|o| o.min_t))
+            .chain(self.open.iter().map(|o| o.min_t()))
             .chain(late.map(|(t, _)| *t))
             .chain(histograms.map(|(t, _)| *t))
     }
@@ -219,13 +263,13 @@ impl State {
                 return Some(Found::Float(open.last_value()));
             }
             if let Some(v) =
-                (open.min_t..open.max_t).contains(&t).then(|| open.snapshot().find(t)).flatten()
+                (open.min_t()..open.max_t).contains(&t).then(|| open.snapshot().find(t)).flatten()
             {
                 return Some(Found::Float(v.to_bits()));
             }
         }
-        let flushing = self.flushing.iter().flat_map(|p| &p.chunks);
-        if let Some(v) = self.closed.iter().chain(flushing).find_map(|c| c.find(t)) {
+        let flushing = self.rest().flushing.iter().flat_map(|p| &p.chunks);
+        if let Some(v) = self.rest().closed.iter().chain(flushing).find_map(|c| c.find(t)) {
             return Some(Found::Float(v.to_bits()));
         }
         let late = |l: &[(i64, f64)]| {
@@ -236,8 +280,11 @@ impl State {
             let at = l.binary_search_by_key(&t, |(time, _)| *time).ok()?;
             l.get(at).map(|(_, h)| Found::Histogram(Arc::clone(h)))
         };
-        late(&self.late).or_else(|| histogram(&self.histograms)).or_else(|| {
-            self.flushing.iter().find_map(|p| late(&p.late).or_else(|| histogram(&p.histograms)))
+        late(&self.rest().late).or_else(|| histogram(&self.rest().histograms)).or_else(|| {
+            self.rest()
+                .flushing
+                .iter()
+                .find_map(|p| late(&p.late).or_else(|| histogram(&p.histograms)))
         })
     }
 
@@ -245,24 +292,29 @@ impl State {
     /// earlier, failed attempt moved comes along.
     pub(crate) fn take_hour(&mut self, hour: i64) -> Option<Portion> {
         let mut taken = Portion { hour, ..Portion::default() };
-        if self.open.as_ref().is_some_and(|o| hour_of(o.min_t) == hour) {
-            // Written out soon: not worth packing.
-            self.closed.extend(self.open.take().map(|o| o.snapshot()));
+        // Written out soon: not worth packing.
+        let open = self.open.take_if(|o| hour_of(o.min_t()) == hour).map(|o| o.snapshot());
+        if open.is_none() && self.rest.is_none() {
+            return None;
         }
+        let rest = self.rest_mut();
+        rest.closed.extend(open);
         let of_hour = |t: i64| hour_of(t) == hour;
-        if self.closed.iter().any(|c| of_hour(c.min_t)) {
-            let all = std::mem::take(&mut self.closed);
-            (taken.chunks, self.closed) = all.into_iter().partition(|c| of_hour(c.min_t));
+        if rest.closed.iter().any(|c| of_hour(c.min_t)) {
+            let all = std::mem::take(&mut rest.closed);
+            (taken.chunks, rest.closed) = all.into_iter().partition(|c| of_hour(c.min_t));
         }
-        if self.late.iter().any(|(t, _)| of_hour(*t)) {
-            let all = std::mem::take(&mut self.late);
-            (taken.late, self.late) = all.into_iter().partition(|(t, _)| of_hour(*t));
+        if rest.late.iter().any(|(t, _)| of_hour(*t)) {
+            let all = std::mem::take(&mut rest.late);
+            (taken.late, rest.late) = all.into_iter().partition(|(t, _)| of_hour(*t));
         }
-        if self.histograms.iter().any(|(t, _)| of_hour(*t)) {
-            let all = std::mem::take(&mut self.histograms);
-            (taken.histograms, self.histograms) = all.into_iter().partition(|(t, _)| of_hour(*t));
+        if rest.histograms.iter().any(|(t, _)| of_hour(*t)) {
+            let all = std::mem::take(&mut rest.histograms);
+            (taken.histograms, rest.histograms) = all.into_iter().partition(|(t, _)| of_hour(*t));
         }
-        match self.flushing.iter_mut().find(|p| p.hour == hour) {
+        // A head full of these for as long as a block takes to write: no room left over.
+        taken.chunks.shrink_to_fit();
+        match rest.flushing.iter_mut().find(|p| p.hour == hour) {
             Some(before) => {
                 before.chunks.append(&mut taken.chunks);
                 before.late.append(&mut taken.late);
@@ -273,8 +325,9 @@ impl State {
             }
             None if taken.is_empty() => None,
             None => {
-                self.flushing.push(taken.clone());
-                self.flushing.sort_by_key(|p| p.hour);
+                rest.flushing.reserve_exact(1);
+                rest.flushing.push(taken.clone());
+                rest.flushing.sort_by_key(|p| p.hour);
                 Some(taken)
             }
         }
@@ -283,48 +336,54 @@ impl State {
     /// Forgets what [`State::take_hour`] moved aside; its block is durable. Returns the bytes.
     pub(crate) fn drop_hour(&mut self, hour: i64) -> usize {
         let mut freed = 0;
-        self.flushing.retain(|p| {
+        let Some(rest) = &mut self.rest else { return 0 };
+        rest.flushing.retain(|p| {
             if p.hour == hour {
                 freed += p.byte_len();
             }
             p.hour != hour
         });
+        if rest.is_empty() {
+            self.rest = None;
+        }
         freed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.flushing.is_empty()
-            && self.closed.is_empty()
+        self.rest().flushing.is_empty()
+            && self.rest().closed.is_empty()
             && self.open.is_none()
-            && self.late.is_empty()
-            && self.histograms.is_empty()
+            && self.rest().late.is_empty()
+            && self.rest().histograms.is_empty()
     }
 
     pub(crate) fn chunk_count(&self) -> usize {
-        self.closed.len()
+        self.rest().closed.len()
             + usize::from(self.open.is_some())
-            + self.flushing.iter().map(|p| p.chunks.len()).sum::<usize>()
+            + self.rest().flushing.iter().map(|p| p.chunks.len()).sum::<usize>()
     }
 
     /// Samples held in memory.
     pub(crate) fn sample_count(&self) -> usize {
-        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
+        let chunks =
+            self.rest().closed.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.chunks));
         chunks.map(|c| c.count as usize).sum::<usize>()
-            + self.open.as_ref().map_or(0, |o| o.count as usize)
-            + self.late.len()
-            + self.histograms.len()
-            + self.flushing.iter().map(|p| p.late.len() + p.histograms.len()).sum::<usize>()
+            + self.open.as_ref().map_or(0, |o| usize::from(o.count))
+            + self.rest().late.len()
+            + self.rest().histograms.len()
+            + self.rest().flushing.iter().map(|p| p.late.len() + p.histograms.len()).sum::<usize>()
     }
 
     /// First and last time held in memory.
     pub(crate) fn bounds(&self) -> Option<(i64, i64)> {
-        let chunks = self.closed.iter().chain(self.flushing.iter().flat_map(|p| &p.chunks));
+        let chunks =
+            self.rest().closed.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.chunks));
         let spans = chunks
             .map(|c| (c.min_t, c.max_t))
-            .chain(self.open.iter().map(|o| (o.min_t, o.max_t)))
-            .chain(self.late.iter().map(|(t, _)| (*t, *t)))
-            .chain(self.histograms.iter().map(|(t, _)| (*t, *t)))
-            .chain(self.flushing.iter().flat_map(|p| {
+            .chain(self.open.iter().map(|o| (o.min_t(), o.max_t)))
+            .chain(self.rest().late.iter().map(|(t, _)| (*t, *t)))
+            .chain(self.rest().histograms.iter().map(|(t, _)| (*t, *t)))
+            .chain(self.rest().flushing.iter().flat_map(|p| {
                 let late = p.late.iter().map(|(t, _)| (*t, *t));
                 late.chain(p.histograms.iter().map(|(t, _)| (*t, *t)))
             }));
@@ -343,18 +402,18 @@ impl State {
         let mut out = Snapshot::default();
         let overlaps = |c: &&Chunk| c.min_t < end && start <= c.max_t;
         let inside = |t: i64| start <= t && t < end;
-        for p in &self.flushing {
+        for p in &self.rest().flushing {
             out.chunks.extend(p.chunks.iter().filter(overlaps).cloned());
             out.late.extend(p.late.iter().filter(|(t, _)| inside(*t)));
             out.histograms.extend(p.histograms.iter().filter(|(t, _)| inside(*t)).cloned());
         }
-        out.chunks.extend(self.closed.iter().filter(overlaps).cloned());
-        if let Some(open) = self.open.as_ref().filter(|o| o.min_t < end && start <= o.max_t) {
+        out.chunks.extend(self.rest().closed.iter().filter(overlaps).cloned());
+        if let Some(open) = self.open.as_ref().filter(|o| o.min_t() < end && start <= o.max_t) {
             out.chunks.push(open.snapshot());
         }
-        out.late.extend(self.late.iter().filter(|(t, _)| inside(*t)));
-        out.histograms.extend(self.histograms.iter().filter(|(t, _)| inside(*t)).cloned());
-        if !self.flushing.is_empty() {
+        out.late.extend(self.rest().late.iter().filter(|(t, _)| inside(*t)));
+        out.histograms.extend(self.rest().histograms.iter().filter(|(t, _)| inside(*t)).cloned());
+        if !self.rest().flushing.is_empty() {
             // A late sample may have come for an hour that is being written right now.
             out.late.sort_by_key(|(t, _)| *t);
             out.histograms.sort_by_key(|(t, _)| *t);
@@ -456,7 +515,7 @@ mod tests {
 
     #[test]
     fn late_samples_find_their_place_and_duplicates_are_told() {
-        let series = Series::new(1, LabelSet::empty());
+        let series = Series::new(1, 0, Box::default(), State::empty());
         let mut s = crate::lock(&series.state);
         for t in [10, 20, 40] {
             assert!(matches!(s.push(t, t as f64, 0), Ok(Stored::New(_))));
@@ -477,7 +536,7 @@ mod tests {
 
     #[test]
     fn an_hour_that_is_taken_stays_readable_until_dropped() {
-        let series = Series::new(1, LabelSet::empty());
+        let series = Series::new(1, 0, Box::default(), State::empty());
         let mut s = crate::lock(&series.state);
         for t in [0, HOUR_MS - 1, HOUR_MS, 2 * HOUR_MS] {
             s.push(t, 1.0, 0).unwrap();

@@ -1,8 +1,9 @@
 //! Snapshots of the head: what a start reads in place of most of the log.
 //!
 //! A snapshot, in order:
-//! 1. Draw a line as a flush does: begin a new epoch in a new segment of the log. Every record
-//!    before the line is applied.
+//! 1. Draw a line: begin a new segment of the log. Every record before the line is applied. The
+//!    epoch goes on: records behind the line name series by the numbers that the snapshot has too,
+//!    and the log still defines each of them before, for who cannot read the snapshot.
 //! 2. Write the side file, then every series as it is when its turn comes. Appends go on meanwhile,
 //!    so a series may have samples from after the line; replay meets them again and finds them
 //!    there.
@@ -20,17 +21,18 @@ use std::sync::atomic::Ordering;
 use obs_disk::bytes::{Reader, put_u64};
 use obs_disk::{BlockReader, BlockWriter, Codec, Disk, DiskError, SegmentId, Wal};
 
-use crate::engine::{Epoch, Line, MetricsEngine, in_block};
+use crate::engine::{Line, MetricsEngine, in_block};
 use crate::error::MetricsError;
-use crate::head::Head;
-use crate::index::Index;
+use crate::head::{ById, Head};
 use crate::pairs::{PairWriter, Pairs};
 use crate::series::{Series, State};
+use crate::symbols::Symbols;
 use crate::{hour_of, lock, write};
 
 pub(crate) const FILE: &str = "head.blk";
 const KIND: [u8; 4] = *b"MEHS";
-const VERSION: u16 = 1;
+/// In version 1 series have no numbers of their own and the log begins an epoch at the line.
+const VERSION: u16 = 2;
 const SECTION_BYTES: usize = 1 << 20;
 const PACK: Codec = Codec::Zstd(1);
 /// Fewer sections are not worth a thread.
@@ -42,6 +44,8 @@ const THREADS_MAX: usize = 4;
 pub(crate) struct Loaded {
     pub(crate) head: Head,
     pub(crate) place: Place,
+    /// What the numbers mean that records of the line's epoch have.
+    pub(crate) numbers: ById,
     pub(crate) hours: BTreeSet<i64>,
     pub(crate) max_t: Option<i64>,
 }
@@ -69,28 +73,23 @@ impl MetricsEngine {
         }
         let (place, line) = self.draw_snapshot_line(wal)?;
         self.write_side(line)?;
-        write_file(&self.config.disk, &self.config.dir, place, &self.head.all())?;
+        write_file(&self.config.disk, &self.config.dir, place, &self.head)?;
         self.snapshot_end.store(place.end.0, Ordering::Relaxed);
         self.snapshot_flush.store(line.flush, Ordering::Relaxed);
         self.counters.snapshots.fetch_add(1, Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Begins a new epoch: what was appended before is applied when this returns.
+    /// Begins a new segment: what was appended before is applied when this returns.
     fn draw_snapshot_line(&self, wal: &Wal) -> Result<(Place, Line), MetricsError> {
         if wal.is_poisoned() {
             wal.recover()?;
         }
         let (line, end) = {
-            let mut line = write(&self.gate);
-            let end = wal.rotate()?;
-            let flush_min = line.flush_min;
-            *line = Line { epoch: line.epoch + 1, flush: line.flush, flush_min: line.flush };
-            let max_t = self.epoch_max_t.swap(i64::MIN, Ordering::AcqRel);
-            lock(&self.epochs).push(Epoch { end, max_t, flush_min });
-            (*line, end)
+            let line = write(&self.gate);
+            (*line, wal.rotate()?)
         };
-        let logged_from = lock(&self.epochs).first().map_or(line.flush, |e| e.flush_min);
+        let logged_from = lock(&self.epochs).first().map_or(line.flush_min, |e| e.flush_min);
         let place = Place { end, epoch: line.epoch, flush: line.flush, logged_from };
         Ok((place, line))
     }
@@ -100,7 +99,7 @@ impl MetricsEngine {
         let Some(wal) = &self.wal else { return Err(MetricsError::ReadOnly) };
         let (place, line) = self.draw_snapshot_line(wal)?;
         self.write_side(line)?;
-        Ok(write_file(&self.config.disk, dir, place, &self.head.all())?)
+        Ok(write_file(&self.config.disk, dir, place, &self.head)?)
     }
 }
 
@@ -108,24 +107,41 @@ fn write_file(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     place: Place,
-    series: &[Arc<Series>],
+    head: &Head,
 ) -> Result<(), DiskError> {
     let mut file = BlockWriter::create(Arc::clone(disk), &dir.join(FILE), KIND, VERSION)?;
     let mut pairs = PairWriter::default();
-    let (mut buffer, mut numbers) = (Vec::with_capacity(SECTION_BYTES * 2), Vec::new());
+    // The number in the file of each pair of the head, as far as it has one.
+    let mut known: Vec<Option<u32>> = Vec::new();
+    let mut number = |pair: u32| {
+        let at = pair as usize;
+        if let Some(Some(number)) = known.get(at) {
+            return *number;
+        }
+        let symbols = head.symbols();
+        known.resize(symbols.len().max(known.len()), None);
+        let (name, value) = symbols.pair(pair);
+        let number = pairs.number(name, value);
+        if let Some(slot) = known.get_mut(at) {
+            *slot = Some(number);
+        }
+        number
+    };
+    let mut buffer = Vec::with_capacity(SECTION_BYTES * 2);
     let mut counts: Vec<u64> = Vec::new();
-    let mut count = 0;
-    for s in series {
-        numbers.clear();
-        pairs.put(&s.labels, &mut numbers);
-        put_u64(&mut buffer, numbers.len() as u64);
-        numbers.iter().for_each(|n| put_u64(&mut buffer, u64::from(*n)));
+    let (mut count, mut last_id) = (0, 0);
+    for s in head.all() {
+        put_u64(&mut buffer, u64::from(s.id - last_id));
+        last_id = s.id;
+        put_u64(&mut buffer, s.labels.len() as u64);
+        s.labels.iter().for_each(|pair| put_u64(&mut buffer, u64::from(number(*pair))));
         lock(&s.state).put(&mut buffer);
         count += 1;
         if buffer.len() >= SECTION_BYTES {
             file.section(&section(counts.len()), &buffer, PACK)?;
             counts.push(std::mem::take(&mut count));
             buffer.clear();
+            last_id = 0;
         }
     }
     if count > 0 {
@@ -159,26 +175,33 @@ pub(crate) fn load(
         return Ok(None);
     }
     let file = BlockReader::open(Arc::clone(disk), &path, KIND)?;
-    if file.kind_version() != VERSION {
-        let (found, known) = (u32::from(file.kind_version()), u32::from(VERSION));
+    let version = file.kind_version();
+    if !(1..=VERSION).contains(&version) {
+        let (found, known) = (u32::from(version), u32::from(VERSION));
         return Err(DiskError::UnsupportedVersion { path, found, known });
     }
     let bad = |what: &str| DiskError::corrupt(&path, 0, format!("{what} does not decode"));
     let (place, counts) = read_meta(&file.section("meta")?).ok_or_else(|| bad("meta"))?;
     let pair_bytes = file.section("pairs")?;
-    let mut texts: Vec<(&str, &str)> = Vec::new();
-    let pairs = Pairs::parse(&pair_bytes, |n, v| texts.push((n, v))).ok_or_else(|| bad("pairs"))?;
+    let mut symbols = Symbols::default();
+    let mut numbers = 0..;
+    // The pairs of a file are all different, so that the head numbers them as the file does.
+    let mut alike = true;
+    let pairs = Pairs::parse(&pair_bytes, |n, v| {
+        alike &= numbers.next() == Some(symbols.add(n, v).0);
+    });
+    let pairs = pairs.filter(|_| alike).ok_or_else(|| bad("pairs"))?;
 
-    // Ids by section: sections are read side by side.
+    // Sections are read side by side. Those of version 1 number their series from 1 on.
     let mut first_id = 1_u32;
-    let mut jobs: Vec<(usize, u32, usize)> = Vec::with_capacity(counts.len());
+    let mut jobs: Vec<(usize, Option<u32>, usize)> = Vec::with_capacity(counts.len());
     for (number, count) in counts.into_iter().enumerate() {
-        jobs.push((number, first_id, count));
+        jobs.push((number, Some(first_id).filter(|_| version == 1), count));
         let count = u32::try_from(count).map_err(|_wide| bad("meta"))?;
         first_id = first_id.checked_add(count).ok_or_else(|| bad("meta"))?;
     }
     let done = |t: i64| in_block(flushed, t, place.flush);
-    let read = |(number, first_id, count): (usize, u32, usize)| {
+    let read = |(number, first_id, count): (usize, Option<u32>, usize)| {
         let bytes = file.section(&section(number))?;
         read_section(&bytes, first_id, count, &pairs, &done).ok_or_else(|| bad(&section(number)))
     };
@@ -199,23 +222,20 @@ pub(crate) fn load(
                 .collect::<Result<_, _>>()
         })?
     };
-    let mut postings: Vec<Vec<u32>> = vec![Vec::new(); texts.len()];
     let (mut series, mut hours, mut max_t) = (Vec::new(), BTreeSet::new(), None);
     for part in parts {
-        let mut numbers = part.pairs.iter();
-        for (s, count) in part.series.iter().zip(&part.pair_counts) {
-            for pair in numbers.by_ref().take(*count) {
-                if let Some(list) = postings.get_mut(*pair as usize) {
-                    list.push(s.id);
-                }
-            }
-        }
         series.extend(part.series);
         hours.extend(part.hours);
         max_t = max_t.max(part.max_t);
     }
-    let index = Index::of_pairs(1..first_id, texts.into_iter().zip(postings));
-    Ok(Some(Loaded { head: Head::restore(series, index), place, hours, max_t }))
+    if !series.is_sorted_by(|a: &Arc<Series>, b| a.id < b.id) {
+        return Err(bad("the numbers of series"));
+    }
+    let mut numbers = ById::default();
+    if version > 1 {
+        series.iter().for_each(|s| numbers.insert(s.id, Arc::clone(s)));
+    }
+    Ok(Some(Loaded { head: Head::restore(symbols, series), place, numbers, hours, max_t }))
 }
 
 fn read_meta(bytes: &[u8]) -> Option<(Place, Vec<usize>)> {
@@ -231,30 +251,31 @@ fn read_meta(bytes: &[u8]) -> Option<(Place, Vec<usize>)> {
 #[derive(Default)]
 struct Part {
     series: Vec<Arc<Series>>,
-    /// Pair numbers of all series, end to end.
-    pairs: Vec<u32>,
-    pair_counts: Vec<usize>,
     hours: BTreeSet<i64>,
     max_t: Option<i64>,
 }
 
 fn read_section(
     bytes: &[u8],
-    first_id: u32,
+    first_id: Option<u32>,
     count: usize,
     pairs: &Pairs,
     done: &impl Fn(i64) -> bool,
 ) -> Option<Part> {
     let mut r = Reader::new(bytes);
     let mut out = Part::default();
+    let (mut buffer, mut labels, mut last_id) = (Vec::new(), Vec::new(), 0_u32);
     for number in 0..count {
-        let from = out.pairs.len();
-        let n = r.count()?;
-        for _ in 0..n {
-            out.pairs.push(r.u32()?);
+        let id = match first_id {
+            Some(first) => first.checked_add(u32::try_from(number).ok()?)?,
+            None => last_id.checked_add(r.u32()?)?,
+        };
+        last_id = id;
+        labels.clear();
+        for _ in 0..r.count()? {
+            labels.push(r.u32()?);
         }
-        out.pair_counts.push(n);
-        let labels = pairs.labels(out.pairs.get(from..)?)?;
+        let hash = pairs.stable_hash(&labels, &mut buffer)?;
         let state = State::get(&mut r, done)?;
         for t in state.hour_times() {
             // Nearly all series have the same few hours.
@@ -263,8 +284,52 @@ fn read_section(
             }
         }
         out.max_t = out.max_t.max(state.bounds().map(|(_, last)| last));
-        let id = first_id.checked_add(u32::try_from(number).ok()?)?;
-        out.series.push(Arc::new(Series::with_state(id, labels, state)));
+        out.series.push(Arc::new(Series::new(id, hash, labels.as_slice().into(), state)));
     }
     r.rest.is_empty().then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_disk::FakeDisk;
+    use obs_types::LabelSet;
+
+    /// As version 1 was written: series without numbers.
+    #[test]
+    fn the_first_version_still_reads() {
+        let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
+        let dir = Path::new("/data");
+        disk.create_dir_all(dir).unwrap();
+        let sets = ["a", "b"].map(|v| LabelSet::from_pairs([("__name__", "m"), ("v", v)]));
+        let mut file = BlockWriter::create(Arc::clone(&disk), &dir.join(FILE), KIND, 1).unwrap();
+        let (mut pairs, mut section, mut state) =
+            (PairWriter::default(), Vec::new(), State::empty());
+        state.push(60_000, 1.5, 0).unwrap();
+        for labels in &sets {
+            let mut numbers = Vec::new();
+            pairs.put(labels, &mut numbers);
+            put_u64(&mut section, numbers.len() as u64);
+            numbers.iter().for_each(|n| put_u64(&mut section, u64::from(*n)));
+            state.put(&mut section);
+        }
+        file.section("s0", &section, PACK).unwrap();
+        file.section("pairs", &pairs.encode(), PACK).unwrap();
+        let mut meta = Vec::new();
+        [7, 5, 3, 2, 1, 2].iter().for_each(|v| put_u64(&mut meta, *v));
+        file.section("meta", &meta, Codec::Raw).unwrap();
+        file.finish().unwrap();
+
+        let loaded = load(&disk, dir, &BTreeMap::new()).unwrap().unwrap();
+        let place = Place { end: SegmentId(7), epoch: 5, flush: 3, logged_from: 2 };
+        assert_eq!((loaded.place, loaded.max_t), (place, Some(60_000)));
+        // Its log begins an epoch, whose numbers are defined there.
+        assert_eq!(loaded.numbers.len(), 0);
+        for (series, labels) in loaded.head.all().iter().zip(&sets) {
+            assert_eq!(&loaded.head.labels(series), labels);
+            assert!(loaded.head.find(labels.stable_hash(), labels).is_some());
+            assert_eq!(lock(&series.state).sample_count(), 1);
+        }
+        assert_eq!(loaded.head.series_count(), 2);
+    }
 }

@@ -138,15 +138,15 @@ impl MetricsEngine {
 
     /// Label statistics of the head, `limit` entries per list. O(labels).
     pub fn cardinality(&self, limit: usize) -> Cardinality {
-        self.head.with_index(|head| {
+        self.head.with_index(|index| {
             let pairs = || {
-                head.index.names().flat_map(|(name, values)| {
+                index.names().flat_map(|(name, values)| {
                     values.iter().map(move |(value, postings)| (name, &**value, postings.len()))
                 })
             };
-            let metric_names = head.index.values(METRIC_NAME);
+            let metric_names = index.values(METRIC_NAME);
             Cardinality {
-                series: head.by_id.len() as u64,
+                series: index.all().len() as u64,
                 label_pairs: pairs().count() as u64,
                 series_by_metric_name: top(
                     metric_names
@@ -156,11 +156,11 @@ impl MetricsEngine {
                     limit,
                 ),
                 values_by_label_name: top(
-                    head.index.names().map(|(n, values)| (n.to_owned(), values.len() as u64)),
+                    index.names().map(|(n, values)| (n.to_owned(), values.len() as u64)),
                     limit,
                 ),
                 bytes_by_label_name: top(
-                    head.index.names().map(|(n, values)| {
+                    index.names().map(|(n, values)| {
                         let bytes = values.iter().map(|(v, p)| v.len() * p.len()).sum::<usize>();
                         (n.to_owned(), bytes as u64)
                     }),

@@ -38,22 +38,22 @@ impl Bounds {
     pub(crate) fn keep<'a>(
         &self,
         samples: &'a [(TimestampMs, f64)],
-        labels: &LabelSet,
+        labels: impl Fn() -> LabelSet,
         outcome: &mut IngestOutcome,
     ) -> Cow<'a, [(TimestampMs, f64)]> {
         if samples.iter().all(|(t, _)| self.check(t.0).is_ok()) {
             return samples.into();
         }
         let mut kept = samples.to_vec();
-        kept.retain(|(t, _)| self.admit(t.0, labels, outcome));
+        kept.retain(|(t, _)| self.admit(t.0, &labels, outcome));
         kept.into()
     }
 
     /// Whether that time is in bounds; counted if not.
-    fn admit(&self, t: i64, labels: &LabelSet, outcome: &mut IngestOutcome) -> bool {
+    fn admit(&self, t: i64, labels: &impl Fn() -> LabelSet, outcome: &mut IngestOutcome) -> bool {
         let check = self.check(t);
         if let Err(reason) = check {
-            outcome.reject(reason, || format!("{labels} at {t}"));
+            outcome.reject(reason, || format!("{} at {t}", labels()));
         }
         check.is_ok()
     }
@@ -113,8 +113,8 @@ impl MetricsEngine {
             }
         };
         for a in accepted {
-            if a.series.logged_epoch.load(Ordering::Acquire) != line.epoch {
-                record.define(a.series.id, &a.series.labels);
+            if !a.series.is_defined_in(line.epoch) {
+                record.define(a.series.id, &self.head.labels(&a.series));
             }
             if !a.samples.is_empty() {
                 a.samples.iter().for_each(|(t, _)| note(t.0));
@@ -137,16 +137,16 @@ impl MetricsEngine {
 
         let mut grown = 0;
         for a in accepted {
-            if a.series.logged_epoch.load(Ordering::Relaxed) != line.epoch {
-                a.series.logged_epoch.store(line.epoch, Ordering::Release);
-            }
+            a.series.set_defined_in(line.epoch);
             let mut state = lock(&a.series.state);
             let mut tell = |t: i64, result: Result<Stored, RejectReason>| match result {
                 Ok(stored) => {
                     outcome.accepted += 1;
                     grown += if let Stored::New(bytes) = stored { bytes } else { 0 };
                 }
-                Err(reason) => outcome.reject(reason, || format!("{} at {t}", a.series.labels)),
+                Err(reason) => {
+                    outcome.reject(reason, || format!("{} at {t}", self.head.labels(&a.series)));
+                }
             };
             for (t, v) in a.samples.iter() {
                 tell(t.0, state.push(t.0, *v, bounds.late_floor));

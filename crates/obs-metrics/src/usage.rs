@@ -48,8 +48,8 @@ impl MetricsEngine {
     /// Names with series in memory and names that were read, sorted; those never read have a count
     /// of 0. O(names).
     pub fn name_usage(&self) -> Vec<NameUsage> {
-        let mut all: BTreeMap<String, NameUsage> = self.head.with_index(|head| {
-            let names = head.index.values(METRIC_NAME).into_iter().flatten();
+        let mut all: BTreeMap<String, NameUsage> = self.head.with_index(|index| {
+            let names = index.values(METRIC_NAME).into_iter().flatten();
             let entry = |name: &str, series: usize| NameUsage {
                 name: name.to_owned(),
                 series: series as u64,

@@ -82,7 +82,12 @@ impl LabelSet {
 
     /// xxh3 of the canonical bytes; stable across processes and versions.
     pub fn stable_hash(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.raw)
+        Self::hash_of_bytes(&self.raw)
+    }
+
+    /// What [`LabelSet::stable_hash`] gives for the set with these canonical bytes.
+    pub fn hash_of_bytes(raw: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(raw)
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {

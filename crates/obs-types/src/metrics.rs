@@ -241,9 +241,6 @@ pub trait MetricSink: Send + Sync {
 
 /// How a protocol writes labels down.
 pub trait SentLabels: Sync {
-    /// Whether these bytes say just these labels. A wrong `false` costs time only.
-    fn same(&self, sent: &[u8], labels: &LabelSet) -> bool;
-
     /// The label set, or why there is none.
     fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason>;
 

@@ -148,7 +148,7 @@ impl BlockIndex {
             + out.series_ends.len() * 12
             + out.pairs.byte_len() * 2
             + texts.len() * 100;
-        out.index = Index::of_pairs(0..count, texts.into_iter().zip(postings));
+        out.index = Index::of_pairs((0..count).collect(), texts.into_iter().zip(postings));
         Some(out)
     }
 

@@ -79,10 +79,6 @@ pub(crate) fn batch(series: &[(LabelSet, Vec<(i64, f64)>)]) -> MetricBatch {
 pub(crate) struct Spelled;
 
 impl SentLabels for Spelled {
-    fn same(&self, sent: &[u8], labels: &LabelSet) -> bool {
-        &sent[1..] == labels.as_bytes()
-    }
-
     fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason> {
         LabelSet::from_bytes(&sent[1..]).ok_or(RejectReason::InvalidLabel)
     }

@@ -74,6 +74,62 @@ fn a_start_reads_the_snapshot_and_only_the_log_behind_it() {
 }
 
 #[test]
+fn behind_a_snapshot_the_log_names_series_by_the_snapshots_numbers() {
+    let mut world = World::new();
+    world.limits.snapshot_wal_bytes = 1;
+    let engine = world.open();
+    let long = "x".repeat(900);
+    let all = |v: f64| -> Vec<(LabelSet, Vec<(i64, f64)>)> {
+        let t = world.clock.now().0;
+        (0..40).map(|i| (labels(&format!("m{i}"), &[("long", &long)]), vec![(t, v)])).collect()
+    };
+    engine.append(batch(&all(1.0))).unwrap();
+    assert_eq!(engine.maintain(world.clock.now()).unwrap().snapshots_written, 1);
+    world.clock.advance(Duration::from_secs(60));
+    engine.append(batch(&all(2.0))).unwrap();
+    // One series that only the log knows.
+    engine.append(batch(&[(labels("new", &[]), vec![(world.clock.now().0, 3.0)])])).unwrap();
+    let want = select(&engine, &[], everything());
+    assert_eq!(want.iter().map(|s| s.1.len()).sum::<usize>(), 81);
+    drop(engine);
+    world.disk.crash();
+
+    let mut logs: Vec<(PathBuf, u64)> = world.disk.files();
+    logs.retain(|(p, _)| p.extension().is_some_and(|e| e == "wal"));
+    logs.sort();
+    let (first, last) = (logs[0].0.clone(), logs.last().unwrap());
+    assert!(logs.len() == 2 && last.1 < 900, "no label set is logged again: {logs:?}");
+    for (damaged, sets_aside, lost) in [
+        (vec![], 0, 0),
+        (vec![&first], 0, 0),
+        (vec![&file()], 1, 0),
+        (vec![&first, &file()], 1, 40),
+    ] {
+        damaged.iter().for_each(|p| assert!(world.disk.corrupt(p, 60, 1)));
+        let engine = world.try_open(OpenMode::ReadOnly).unwrap();
+        let stats = engine.stats();
+        assert_eq!((stats.blocks_quarantined, stats.lost_samples), (sets_aside, lost));
+        let have = select(&engine, &[], everything());
+        if lost == 0 {
+            assert_eq!(have, want);
+        } else {
+            // Samples whose series nobody knows any more go to no other one.
+            assert_eq!(have, want[40..]);
+        }
+        damaged.iter().for_each(|p| assert!(world.disk.corrupt(p, 60, 1)));
+    }
+    // A new series after a start gets a number of its own.
+    let engine = world.open();
+    engine.append(batch(&[(labels("newer", &[]), vec![(world.clock.now().0, 4.0)])])).unwrap();
+    engine.append(batch(&all(2.0))).unwrap();
+    let want = select(&engine, &[], everything());
+    assert_eq!(want.len(), 42);
+    drop(engine);
+    world.disk.crash();
+    assert_eq!(select(&world.open(), &[], everything()), want);
+}
+
+#[test]
 fn after_an_ordered_stop_nothing_is_replayed() {
     let mut world = World::new();
     world.limits.snapshot_wal_bytes = 1;

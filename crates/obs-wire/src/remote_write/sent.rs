@@ -97,17 +97,6 @@ fn labels_in_front(series: &[u8]) -> Option<(&[u8], usize)> {
 struct LabelsV1;
 
 impl SentLabels for LabelsV1 {
-    fn same(&self, sent: &[u8], labels: &LabelSet) -> bool {
-        let (mut sent, mut own) = (sent, labels.as_bytes());
-        while !sent.is_empty() {
-            match same_label(sent, own) {
-                Some(rests) => (sent, own) = rests,
-                None => return false,
-            }
-        }
-        own.is_empty()
-    }
-
     fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason> {
         let mut pairs = pairs_of(sent)?;
         check_labels(&mut pairs)?;
@@ -118,22 +107,6 @@ impl SentLabels for LabelsV1 {
     fn show(&self, sent: &[u8]) -> String {
         show_labels(&pairs_of(sent).unwrap_or_default())
     }
-}
-
-/// What follows the first label of each, if that is the same.
-#[inline]
-fn same_label<'a>(sent: &'a [u8], own: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let (&[_, _, _, name_len], rest) = sent.split_first_chunk::<4>()?;
-    let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
-    let (&[_, value_len], rest) = rest.split_first_chunk::<2>()?;
-    let (value, sent_rest) = rest.split_at_checked(usize::from(value_len))?;
-    let (own_name_len, rest) = own.split_first_chunk::<4>()?;
-    let (own_name, rest) = rest.split_at_checked(name.len())?;
-    let (own_value_len, rest) = rest.split_first_chunk::<4>()?;
-    let (own_value, own_rest) = rest.split_at_checked(value.len())?;
-    let lens = own_name_len == &u32::from(name_len).to_le_bytes()
-        && own_value_len == &u32::from(value_len).to_le_bytes();
-    (lens && equal(name, own_name) && equal(value, own_value)).then_some((sent_rest, own_rest))
 }
 
 fn pairs_of(sent: &[u8]) -> Result<Vec<(&str, &str)>, RejectReason> {
@@ -149,37 +122,17 @@ fn pairs_of(sent: &[u8]) -> Result<Vec<(&str, &str)>, RejectReason> {
     Ok(pairs)
 }
 
-/// Whether two texts of one length are the same; most are shorter than what a call costs.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    fn ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
-        a.first_chunk::<N>() == b.first_chunk::<N>() && a.last_chunk::<N>() == b.last_chunk::<N>()
-    }
-    match a.len() {
-        8..=16 => ends::<8>(a, b),
-        4..8 => ends::<4>(a, b),
-        2..4 => ends::<2>(a, b),
-        _ => a == b,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
-    use super::super::{decode_v1, encode_v1, messages};
+    use super::super::{decode_v1, messages};
     use super::*;
 
     /// Both parts together.
     fn whole(body: &[u8]) -> Result<Decoded<MetricBatch>, WireError> {
         let SentV1 { sent, mut rest } = read_sent_v1(body, &WireCaps::default())?;
-        for s in &sent.series {
-            let pairs = pairs_of(s.labels).unwrap_or_default();
-            let usual = pairs.is_sorted() && pairs.iter().all(|(_, v)| !v.is_empty());
-            if let (true, Ok(labels)) = (usual, LabelsV1.read(s.labels)) {
-                assert!(LabelsV1.same(s.labels, &labels));
-            }
-        }
         let (batch, refused) = sent.to_batch();
         rest.batch.series.extend(batch.series);
         rest.outcome.merge(refused);
@@ -220,38 +173,6 @@ mod tests {
         proptest::collection::vec(series, 0..5).prop_map(|timeseries| {
             messages::WriteRequest { timeseries, ..Default::default() }.encode_to_vec()
         })
-    }
-
-    #[test]
-    fn other_bytes_are_other_labels() {
-        let labels = LabelSet::from_pairs([("__name__", "a_name_of_some_length"), ("b", "12")]);
-        let batch = |labels: &LabelSet| MetricBatch {
-            series: vec![obs_types::SeriesSamples {
-                labels: labels.clone(),
-                samples: vec![(obs_types::TimestampMs(1_700_000_000_000), 1.0)],
-                ..Default::default()
-            }],
-            metadata: Vec::new(),
-        };
-        let body = encode_v1(&batch(&labels));
-        let sent = read_sent_v1(&body, &WireCaps::default()).unwrap().sent.series[0].labels;
-        assert!(LabelsV1.same(sent, &labels));
-        for (name, value) in [
-            ("b", "13"),
-            ("b", ""),
-            ("b", "123"),
-            ("c", "1"),
-            ("__name__", "a_name_of_some_lengtH"),
-        ] {
-            assert!(!LabelsV1.same(sent, &labels.with(name, value)), "{name}={value}");
-        }
-        for at in 0..sent.len() {
-            let mut other = sent.to_vec();
-            other[at] ^= 1;
-            let equal = LabelsV1.same(&other, &labels);
-            // A changed key means nothing: the reader has seen to the form.
-            assert!(!equal || LabelsV1.read(&other).is_err(), "byte {at}");
-        }
     }
 
     proptest! {
