@@ -1,11 +1,13 @@
 //! Service level objectives: definition files, event-weighted budgets, burn rates, reports.
 
+mod burn_down;
 mod daily;
 mod definition;
 mod duration;
 mod evaluate;
 mod events;
 
+pub use burn_down::{BurnDown, BurnPoint, burn_down};
 pub use daily::DailyReport;
 pub use definition::{Indicator, Slo, parse_slo_file};
 pub use evaluate::{

@@ -111,6 +111,19 @@ export interface Slo {
   burn_rates?: Record<string, number | null>;
 }
 
+/** What was left of an error budget, slice by slice. */
+export interface BurnDownAnswer {
+  slo_id: string;
+  target: number;
+  window: string;
+  start: string;
+  end: string;
+  slice_seconds: number;
+  at_risk_percent: number;
+  points: { at: string; good: number; total: number; remaining_percent: number }[];
+  exhausts_at: string | null;
+}
+
 export interface Anomaly {
   anomaly_id: string;
   timestamp: string;

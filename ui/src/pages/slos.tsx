@@ -4,10 +4,26 @@ import type { Slo } from "../api/types";
 import { Page } from "../components/shell";
 import { Badge, Budget, Card, View, budgetLeft } from "../components/ui";
 import { formatValue } from "../lib/units";
+import { BurnDown } from "../panels/burndown";
 import { QueryChart } from "../panels/query";
 import { useLoad } from "../state/load";
 import { now } from "../state/range";
 import { query } from "../state/route";
+
+/** The burn-down of one objective; what else the address holds stays. */
+function address(id: string | null): string {
+  const next = new URLSearchParams(query.value);
+  if (id === null) next.delete("id");
+  else next.set("id", id);
+  return `/slos${next.size ? `?${next.toString()}` : ""}`;
+}
+
+function Picked(props: { slos: Slo[]; id: string }): JSX.Element {
+  const slo = props.slos.find((s) => s.slo_id === props.id);
+  const close = <a href={address(null)}>All objectives</a>;
+  if (!slo) return <div class="note error span-12" role="alert">There is no objective {props.id}. {close}</div>;
+  return <BurnDown key={slo.slo_id} slo={slo} close={close} />;
+}
 
 const percent = (v: number | null, digits = 3) => (v === null ? "–" : `${(v * 100).toFixed(digits)} %`);
 
@@ -19,9 +35,10 @@ export function Slos(): JSX.Element {
       <View of={slos} empty={(d) => d.slos.length === 0} none="No SLO is defined. `vm-obs slo create FILE` defines one.">
         {(d) => (
           <div class="grid">
+            {picked !== null && <Picked slos={d.slos} id={picked} />}
             {d.slos.map((s) => (
               <section class="card span-6" key={s.slo_id} style={picked === s.slo_id ? "border-color:var(--accent)" : ""}>
-                <div class="row"><h2 style="margin:0;font-size:15px" class="grow">{s.name}</h2><Badge word={s.status} /></div>
+                <div class="row"><h2 style="margin:0;font-size:15px" class="grow"><a href={address(s.slo_id)} aria-label={`Burn-down of ${s.name}`}>{s.name}</a></h2><Badge word={s.status} /></div>
                 <div class="muted mono">{s.slo_id}</div>
                 <p class="muted" style="margin:4px 0 10px">{s.description}</p>
                 <Budget percent={budgetLeft(s)} />

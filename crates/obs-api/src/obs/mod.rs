@@ -58,6 +58,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/slos/{id}", get(slos::show))
         .route("/slos/{id}/report", get(slos::show))
         .route("/slos/{id}/recompute", get(slos::recompute))
+        .route("/slos/{id}/burndown", get(slos::burn_down))
         .route("/anomalies", get(anomalies::list))
         .route("/receipts", get(receipts::list))
         .route("/exercises", get(exercises::list).post(exercises::record))

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use obs_analysis::slo::{Events, count_events, evaluate};
+use obs_analysis::slo::{self, Events, count_events, evaluate};
 use obs_archive::Signal;
 use obs_query::{QueryFront, QueryLimits};
 use obs_types::{DurationMs, TimestampMs};
@@ -43,6 +43,22 @@ pub(super) async fn show(
     })
     .await?;
     Ok(Json(report))
+}
+
+/// What was left of an objective's error budget, slice by slice of its window.
+pub(super) async fn burn_down(
+    State(state): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let slo = state.slos.definition(&id);
+    let slo = slo.ok_or_else(|| ApiError::not_found(format!("there is no SLO {id:?}")))?;
+    let answer = run(&state, None, move |s, _context| {
+        slo::burn_down(&slo, s.front.now(), &|query: &str, at| s.front.values(query, at))
+            .map(|curve| curve.to_json())
+            .map_err(|e| ApiError::invalid(e.to_string()))
+    })
+    .await?;
+    Ok(Json(answer))
 }
 
 /// Most of an objective's window that is counted again.

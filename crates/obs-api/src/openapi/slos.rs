@@ -35,6 +35,21 @@ pub(super) const ROUTES: &[Route] = &[
         ("engine", "object"),
         ("sealed", "object"),
     ]),
+    get(
+        "/obs/slos/{id}/burndown",
+        "burnDownSlo",
+        "What was left of the error budget, slice by slice of the window",
+    )
+    .parameters(&[&[ID]])
+    .answer(&[
+        ("slo_id", "string"),
+        ("start", "string"),
+        ("end", "string"),
+        ("slice_seconds", "integer"),
+        ("at_risk_percent", "number"),
+        ("points", "array"),
+        ("exhausts_at", "string"),
+    ]),
     get("/obs/anomalies", "listAnomalies", "Recorded anomalies, newest first")
         .parameters(&[&[NODE], &WINDOW, &[LIMIT]])
         .answer(&[("anomalies", "array")]),
