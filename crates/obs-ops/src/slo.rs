@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use obs_analysis::slo::{DailyReport, InstantQuery, Slo, SloReport, evaluate, parse_slo_file};
+use obs_analysis::slo::{
+    DailyReport, InstantQuery, Part, Slo, SloReport, evaluate, event_queries, parse_slo_file,
+};
 use obs_disk::Disk;
 use obs_ledger::{Ledger, Receipt, SloDefinition, SloResult};
-use obs_types::{ContentHash, LabelSet, MetricBatch, SeriesSamples, TimestampMs};
+use obs_types::{ContentHash, DurationMs, LabelSet, MetricBatch, SeriesSamples, TimestampMs};
 use serde_json::{Map, Value, json};
 
 use crate::OpsError;
@@ -291,10 +293,13 @@ impl State {
                 },
             }),
         };
-        if let Some(error) = self.errors.get(id)
-            && let Some(map) = object.as_object_mut()
-        {
-            map.insert("error".to_owned(), json!(error));
+        if let Some(map) = object.as_object_mut() {
+            let asked = event_queries(&slo.indicator, DurationMs::HOUR);
+            let (Part::Good(part) | Part::Bad(part)) = asked.part;
+            map.insert("queries".to_owned(), json!([part, asked.total]));
+            if let Some(error) = self.errors.get(id) {
+                map.insert("error".to_owned(), json!(error));
+            }
         }
         Some(object)
     }

@@ -48,7 +48,7 @@ pub fn examine(world: &World) -> Report {
     let alerts = alerts::check(world, &boards, probe.as_ref(), &plain, findings);
     let (fire, resolve) = drill::check(world, findings);
     let deliveries = running::deliveries(world, findings);
-    let objectives = running::objectives(world, findings);
+    let objectives = running::objectives(world, probe.as_ref(), findings);
     let ledger = running::ledger(world, findings);
     let storage = running::storage(world, findings);
     let headroom = running::headroom(world, findings);

@@ -1,11 +1,15 @@
 //! The checks that need a running system: 1, 2, 7, 9, 10, 11 and 12. What it gave is in the world.
 
+use super::probe::Probe;
+use super::usage;
 use super::world::{HeadroomInput, ObjectiveInput, Recomputed, World};
 use super::{Check, CheckOutcome, Finding};
 
 /// A target is late after so many intervals without a sample.
 const INTERVALS_LATE: i64 = 3;
 const SKEW_MS_MAX: u64 = 2_000;
+/// Somebody who backs up does so at least every week.
+const BACKUP_AGE_MS_MAX: i64 = 8 * 86_400_000;
 const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
 const DISK_DAYS_MIN: f64 = 3.0;
 const SERIES_SHARE_MAX: f64 = 0.8;
@@ -101,7 +105,11 @@ pub(super) fn deliveries(world: &World, findings: &mut Vec<Finding>) -> CheckOut
     outcome
 }
 
-pub(super) fn objectives(world: &World, findings: &mut Vec<Finding>) -> CheckOutcome {
+pub(super) fn objectives(
+    world: &World,
+    probe: Option<&Probe<'_>>,
+    findings: &mut Vec<Finding>,
+) -> CheckOutcome {
     const CHECK: Check = Check::Objectives;
     let Some(objectives) = &world.objectives else {
         return CheckOutcome::skipped(CHECK, world.why(CHECK.id()));
@@ -112,6 +120,7 @@ pub(super) fn objectives(world: &World, findings: &mut Vec<Finding>) -> CheckOut
     let mut outcome = CheckOutcome::ran(CHECK, objectives.len());
     let mut agree = 0;
     for o in objectives {
+        findings.extend(o.queries.iter().find_map(|q| usage::counted_again(&o.id, q, probe)));
         if let Some(r) = &o.recomputed {
             if same(r.engine.0, r.sealed.0) && same(r.engine.1, r.sealed.1) {
                 agree += 1;
@@ -225,14 +234,19 @@ pub(super) fn storage(world: &World, findings: &mut Vec<Finding>) -> CheckOutcom
             "restore-fails",
             true,
             e.clone(),
-            "old data cannot be read back",
-            "check that the sealed files are there and readable",
+            "what is lost here cannot be brought back",
+            "take a backup with `vm-obs storage backup`, and try it with `vm-obs storage probe`",
         ),
-        Some(Ok(_)) => {}
-        None if s.sealed_files == 0 => {
-            outcome.leave_out("reading old data back: nothing is sealed yet");
-        }
-        None => outcome.leave_out("reading old data back: not tried"),
+        Some(Ok(said)) => outcome.seen.push(said.clone()),
+        None => outcome.leave_out(format!("restoring a backup: {}", world.why("restore"))),
+    }
+    if let Some(age) = s.backup_age_ms.filter(|age| *age > BACKUP_AGE_MS_MAX) {
+        findings.push(
+            Finding::warning(CHECK, "backup-old", "data folder")
+                .saw(format!("the newest backup is {} days old", age / 86_400_000))
+                .cause("what came in since is nowhere else")
+                .mend("take backups by a timer: `vm-obs storage backup`"),
+        );
     }
     if s.unsealed_hours.is_none() {
         outcome.leave_out("hours without a seal: not counted");

@@ -131,16 +131,32 @@ fn rate_of_gauge(
     })
 }
 
-/// A counter that is drawn as it is: a line that only rises.
-pub(super) fn raw_counter(used: &Used<'_>, probe: Option<&Probe<'_>>) -> Option<Finding> {
-    let raw = expr::selected(used.expr).into_iter().find(|s| {
+/// The first counter whose value itself is taken. Without telemetry its name tells.
+fn as_it_is(parsed: &Expr, probe: Option<&Probe<'_>>) -> Option<Selected> {
+    expr::selected(parsed).into_iter().find(|s| {
         let by_type = probe.and_then(|p| p.kind(&s.metric));
         let counter = match by_type {
             Some(kind) => kind == "counter",
             None => s.metric.ends_with("_total") && probe.is_none(),
         };
         counter && s.range_ms == 0 && !s.is_below(&COUNTER_SAFE)
-    })?;
+    })
+}
+
+/// An objective that adds up what counters stand at: events of years, again at every step.
+pub(super) fn counted_again(id: &str, query: &str, probe: Option<&Probe<'_>>) -> Option<Finding> {
+    let raw = as_it_is(&expr::parse(query).ok()?, probe)?;
+    Some(
+        Finding::critical(Check::Objectives, "objective-counts-counter", id)
+            .asked(query, format!("takes {} as it is, which is a counter", raw.metric))
+            .cause("all events since the counter began are counted again at every step, so that new failures hardly move the ratio")
+            .mend(format!("write sum(increase({}[{{{{.window}}}}])), or the selector alone", raw.text())),
+    )
+}
+
+/// A counter that is drawn as it is: a line that only rises.
+pub(super) fn raw_counter(used: &Used<'_>, probe: Option<&Probe<'_>>) -> Option<Finding> {
+    let raw = as_it_is(used.expr, probe)?;
     // A share of two totals is no rising line.
     if used.text.contains('/') || used.text.contains(" - ") {
         return None;

@@ -138,6 +138,8 @@ pub struct ObjectiveInput {
     pub error: Option<String>,
     /// The server is so young that its series may still be to come.
     pub settling: bool,
+    /// PromQL that counts its events.
+    pub queries: Vec<String>,
     /// Its events counted twice over the sealed hours; `None` where nobody did.
     pub recomputed: Option<Recomputed>,
 }
@@ -168,8 +170,10 @@ pub struct StorageInput {
     pub unsealed_hours: Option<u64>,
     /// Blocks that are left out of queries.
     pub damaged_blocks: u64,
-    /// A read of old data that was tried: its error, or what came back.
+    /// The newest backup, restored on trial and verified: its error, or what came back.
     pub restore: Option<Result<String, String>>,
+    /// How old the newest backup is, in milliseconds.
+    pub backup_age_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -43,7 +43,8 @@ fn healthy(dir: &std::path::Path) -> World {
     world.storage = Some(StorageInput {
         sealed_files: 3,
         unsealed_hours: Some(0),
-        restore: Some(Ok("240 samples".to_owned())),
+        restore: Some(Ok("backup 1 restored".to_owned())),
+        backup_age_ms: Some(86_400_000),
         ..StorageInput::default()
     });
     world.headroom = Some(HeadroomInput {
@@ -81,6 +82,10 @@ const FAULTS: &[Seed] = &[
     ("objective that cannot be computed", "objective-fails", "slo-treaty", |w| {
         w.objectives.as_mut().unwrap()[0].error = Some("parse error".to_owned());
     }),
+    ("an objective over a counter as it is", "objective-counts-counter", "slo-treaty", |w| {
+        let o = &mut w.objectives.as_mut().unwrap()[0];
+        o.queries = vec!["sum(sum_over_time((sum(treaty_requests_total))[1h:1m]))".to_owned()];
+    }),
     ("sealed files that tell another story", "objective-differs", "slo-treaty", |w| {
         let o = &mut w.objectives.as_mut().unwrap()[0];
         o.recomputed.as_mut().unwrap().sealed = (97.0, 100.0);
@@ -97,8 +102,11 @@ const FAULTS: &[Seed] = &[
     ("sealing that stands still", "hours-unsealed", "data folder", |w| {
         w.storage.as_mut().unwrap().unsealed_hours = Some(4);
     }),
-    ("old data that cannot be read back", "restore-fails", "data folder", |w| {
+    ("a backup that cannot be restored", "restore-fails", "data folder", |w| {
         w.storage.as_mut().unwrap().restore = Some(Err("hour-14.parquet: bad magic".to_owned()));
+    }),
+    ("a backup of last month", "backup-old", "data folder", |w| {
+        w.storage.as_mut().unwrap().backup_age_ms = Some(30 * 86_400_000);
     }),
     ("clock skew", "clock-skew", "clock", |w| {
         w.headroom.as_mut().unwrap().clock_skew_ms = Some(-95_000);

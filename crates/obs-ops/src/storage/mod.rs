@@ -18,6 +18,6 @@ mod status;
 
 pub use backup::{BackupReport, backup, backups};
 pub use catalog::Catalog;
-pub use restore::{ProbeReport, RestoreReport, probe, restore};
+pub use restore::{BackupFacts, ProbeReport, RestoreReport, newest, probe, restore};
 pub use service::{Done, StorageService, StorageSettings, WhenHigh};
 pub use status::{StorageStatus, TierRow};

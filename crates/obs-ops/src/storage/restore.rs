@@ -38,6 +38,28 @@ pub struct ProbeReport {
     pub receipts: u64,
 }
 
+/// What a backup says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupFacts {
+    pub id: String,
+    /// RFC 3339, when it was taken.
+    pub created: String,
+    /// Of all its files.
+    pub bytes: u64,
+}
+
+/// The newest backup of a store, without reading its files. `Err(NotFound)` if there is none.
+pub fn newest(store: &dyn BlobStore) -> Result<BackupFacts, OpsError> {
+    let (id, manifest) = manifest(store, None)?;
+    let files = manifest.get("files").and_then(Value::as_array).into_iter().flatten();
+    let bytes = files.filter_map(|f| f.get("bytes").and_then(Value::as_u64)).sum();
+    Ok(BackupFacts { id, created: created(&manifest), bytes })
+}
+
+fn created(manifest: &Value) -> String {
+    manifest.get("created").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
 /// Restores the backup `id`, or the newest, into `target`, which must not exist or be empty.
 /// `log_keys` are trusted instead of those in the backup. `Err(Conflict)` for a folder with
 /// anything in it; `Err(Invalid)` if a byte of the backup is another than was put, or if the
@@ -99,10 +121,9 @@ pub fn probe(store: &dyn BlobStore, scratch: &Path) -> Result<ProbeReport, OpsEr
     let report = restore(store, Some(&id), &target, Vec::new())?;
     std::fs::remove_dir_all(&target)
         .map_err(|e| OpsError::State { path: target.clone(), reason: e.to_string() })?;
-    let created = manifest.get("created").and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(ProbeReport {
         id,
-        created,
+        created: created(&manifest),
         files: report.files,
         bytes: report.bytes,
         receipts: report.verified.receipts,

@@ -7,7 +7,7 @@ use obs_archive::{Archive, ColdTier, FolderStore, Hour, RetentionPolicy, Signal,
 use obs_disk::{Disk, RealDisk};
 use obs_ledger::{Receipt, SloDefinition};
 use obs_ops::storage::{
-    Catalog, StorageService, StorageSettings, WhenHigh, backup, probe, restore,
+    Catalog, StorageService, StorageSettings, WhenHigh, backup, newest, probe, restore,
 };
 use obs_types::{
     BlobEntry, BlobError, BlobStore, Direction, DurationMs, LogSelect, LogSource, QueryContext,
@@ -396,7 +396,10 @@ fn a_backup_is_restored_whole_or_not_at_all() {
     assert_eq!((report.files, report.verified.exit_code()), (first.files, 0));
     let archive = open_archive(&target, world.cold.path(), &disk);
     assert_eq!(answers(&archive), before);
+    let facts = newest(&store).unwrap();
+    assert_eq!((facts.id.as_str(), facts.bytes), (second.id.as_str(), second.bytes));
     let found = probe(&store, place.path()).unwrap();
+    assert_eq!(found.created, facts.created);
     assert_eq!((found.id, found.files), (second.id, second.files));
 
     // One byte of one object, and the backup is refused.

@@ -92,6 +92,39 @@ fn walk(expr: &Expr, known: &Known<'_>, out: &mut Vec<String>) {
     }
 }
 
+/// Counters whose value itself is taken where events are counted: all since their beginning would
+/// count again at every step.
+pub(super) fn counters_as_they_are(text: &str, known: &Known<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Ok(expr) = obs_promql::parse(text, &ParserOptions::all()) {
+        take_counters(&expr, known, &mut out);
+    }
+    out.dedup();
+    out
+}
+
+fn take_counters(expr: &Expr, known: &Known<'_>, out: &mut Vec<String>) {
+    match &expr.kind {
+        ExprKind::Vector(selector) => {
+            let metric = name_of(selector).and_then(|n| known.metric_of(n));
+            if let Some(metric) = metric.filter(|m| m.kind == MetricType::Counter) {
+                out.push(format!(
+                    "{} is a counter: expected its increase over {{{{.window}}}}, or the selector alone",
+                    metric.name
+                ));
+            }
+        }
+        // How many series there are does not depend on their values.
+        ExprKind::Aggregate(a)
+            if matches!(a.op, obs_promql::AggregateOp::Count | obs_promql::AggregateOp::Group) => {}
+        _ => {
+            for child in expr.children() {
+                take_counters(child, known, out);
+            }
+        }
+    }
+}
+
 fn name_is_known(selector: &VectorSelector, known: &Known<'_>, out: &mut Vec<String>) {
     if let Some(name) = name_of(selector) {
         out.extend(known.unknown(name));

@@ -205,7 +205,7 @@ fn a_new_pack_passes_check_and_tests() {
 /// File, text to replace, replacement, line, and what the message says.
 type Mistake = (&'static str, &'static str, &'static str, u64, &'static str);
 
-const MISTAKES: [Mistake; 22] = [
+const MISTAKES: [Mistake; 23] = [
     ("pack.yaml", "version: 0.1.0", "version: one", 2, "MAJOR.MINOR.PATCH"),
     ("pack.yaml", "name: shop", "name: shep", 1, "expected \"shop\", the folder's name"),
     ("pack.yaml", "requires: [host]", "requires: [hast]", 4, "there is no pack \"hast\""),
@@ -273,6 +273,13 @@ const MISTAKES: [Mistake; 22] = [
         "ShopDown: expected `exp_alerts: []` at a later time",
     ),
     ("slos/shop.yml", "shop_requests_total[", "shop_request_total[", 2, "nobody exposes"),
+    (
+        "slos/shop.yml",
+        "total_query: sum(increase(shop_requests_total[{{.window}}]))",
+        "total_query: sum(shop_requests_total)",
+        2,
+        "shop_requests_total is a counter: expected its increase",
+    ),
     ("slos/shop.yml", "target: 0.999", "target: 99.9", 0, "target"),
     (
         "dashboards/shop.json",

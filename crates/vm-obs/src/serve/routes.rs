@@ -120,6 +120,7 @@ pub(super) fn routers(parts: &Parts<'_>, state: &Arc<ApiState>, mcp: &McpSetting
         room: Arc::clone(&store.room),
         boundary: Arc::clone(&store.engines.boundary),
         backup: config.storage.backup.clone(),
+        probing: std::sync::Mutex::default(),
     });
     let own =
         receivers::http_router(sinks.clone(), limits, Arc::clone(registry), Arc::clone(clock))

@@ -1,8 +1,8 @@
 //! `/obs/storage`: tiers, what retention would do, and backups to the configured place.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -13,11 +13,11 @@ use obs_archive::Step;
 use obs_disk::{Clock, Disk};
 use obs_ledger::Ledger;
 use obs_ops::OpsError;
-use obs_ops::storage::{Catalog, StorageService, StorageStatus, TierRow, backup};
-use obs_types::ErrorKind;
+use obs_ops::storage::{Catalog, StorageService, StorageStatus, TierRow, backup, newest, probe};
+use obs_types::{BlobStore, ErrorKind};
 use serde_json::{Value, json};
 
-use super::room::Room;
+use super::room::{Level, Room};
 use crate::config::StoreConfig;
 use crate::storage::{folder_bytes, open_store};
 
@@ -31,6 +31,8 @@ pub(super) struct Storage {
     pub(super) room: Arc<Room>,
     pub(super) boundary: Arc<AtomicI64>,
     pub(super) backup: Option<StoreConfig>,
+    /// Held while a backup is restored on trial.
+    pub(super) probing: Mutex<()>,
 }
 
 pub(super) fn router(storage: Storage) -> Router {
@@ -39,6 +41,7 @@ pub(super) fn router(storage: Storage) -> Router {
         .route("/obs/storage/plan", get(plan))
         .route("/obs/storage/cleanup", post(cleanup))
         .route("/obs/storage/backup", post(take_backup))
+        .route("/obs/storage/probe", post(probe_backup))
         .with_state(Arc::new(storage))
 }
 
@@ -170,11 +173,7 @@ async fn take_backup(
             let text = "a backup of a running server goes to storage.backup of its configuration";
             return Err(OpsError::Invalid(text.to_owned()));
         }
-        let Some(config) = &s.backup else {
-            let text = "the server's configuration names no storage.backup";
-            return Err(OpsError::Invalid(text.to_owned()));
-        };
-        let store = open_store(config).map_err(|e| OpsError::Invalid(format!("{e:#}")))?;
+        let store = backup_store(s)?;
         let catalog = Catalog::read(&s.ledger)?;
         let report = s.service.undisturbed(|| {
             backup(&s.data, s.disk.as_ref(), &catalog, store.as_ref(), s.clock.now())
@@ -182,6 +181,51 @@ async fn take_backup(
         Ok(json!({
             "id": report.id, "to": store.address(), "files": report.files, "bytes": report.bytes,
             "new_files": report.new_files, "new_bytes": report.new_bytes,
+        }))
+    })
+    .await
+}
+
+fn backup_store(s: &Storage) -> Result<Arc<dyn BlobStore>, OpsError> {
+    let Some(config) = &s.backup else {
+        let text = "the server's configuration names no storage.backup";
+        return Err(OpsError::Invalid(text.to_owned()));
+    };
+    open_store(config).map_err(|e| OpsError::Invalid(format!("{e:#}")))
+}
+
+/// A larger backup takes longer to restore than anybody waits for an answer.
+const PROBE_BYTES_MAX: u64 = 2 << 30;
+
+/// Restores the newest backup beside the data, verifies it and removes it again. A backup of more
+/// than [`PROBE_BYTES_MAX`] is told and not tried (`restored: false`).
+async fn probe_backup(State(storage): State<Arc<Storage>>) -> Response {
+    answer(storage, |s| {
+        let Ok(_one_at_a_time) = s.probing.try_lock() else {
+            return Err(OpsError::Conflict("another trial restore runs".to_owned()));
+        };
+        let store = backup_store(s)?;
+        let facts = newest(store.as_ref())?;
+        let (from, too_large) = (store.address(), facts.bytes > PROBE_BYTES_MAX);
+        let room = s.room.bytes().map_or(u64::MAX, |(free, _)| free);
+        if too_large || s.room.level() != Level::Enough || facts.bytes > room / 2 {
+            let why = match too_large {
+                true => format!("it has {} MiB", facts.bytes >> 20),
+                false => "the disk has no room for it".to_owned(),
+            };
+            return Ok(json!({
+                "id": facts.id, "from": from, "created": facts.created, "bytes": facts.bytes,
+                "restored": false, "why": why,
+            }));
+        }
+        let scratch = s.data.join("cache");
+        s.disk
+            .create_dir_all(&scratch)
+            .map_err(|e| OpsError::State { path: scratch.clone(), reason: e.to_string() })?;
+        let found = probe(store.as_ref(), &scratch)?;
+        Ok(json!({
+            "id": found.id, "from": from, "created": found.created, "bytes": found.bytes,
+            "restored": true, "files": found.files, "receipts": found.receipts,
         }))
     })
     .await

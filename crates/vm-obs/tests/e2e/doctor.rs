@@ -32,7 +32,8 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
     let file = |name: &str| dir.path().join(name);
     std::fs::write(file("notify.yml"), notify(&sink.url("/alerts"))).unwrap();
     std::fs::write(file("beat"), sink.url("/beat")).unwrap();
-    let config = "notify: notify.yml\nheartbeat: {url_file: beat, every: 1s}\n";
+    let config =
+        "notify: notify.yml\nheartbeat: {url_file: beat, every: 1s}\nstorage: {backup: backups}\n";
     std::fs::write(file("vm-obs.yaml"), config).unwrap();
     let config = file("vm-obs.yaml").display().to_string();
     let server = Server::start(&file("data"), &["--demo", "--config", &config]);
@@ -45,8 +46,10 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
     });
     assert!(clean.is_some(), "{last:#?}");
 
+    server.verb_ok(&["storage", "backup"]);
     let start = Instant::now();
     let (_, json) = report(&server, &["--deliver"]);
+    println!("the doctor took {:?}", start.elapsed());
     assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
     assert_eq!(codes(&json), Vec::<String>::new());
     let ran = |check: &str| {
@@ -64,10 +67,13 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
         "resolve-path",
         "objectives",
         "ledger",
+        "storage",
+        "headroom",
     ] {
         assert!(ran(check), "{check}: {json:#}");
     }
 
+    assert!(json.to_string().contains("was restored on trial"), "{json:#}");
     let drills: Vec<String> = sink
         .received()
         .iter()
@@ -89,6 +95,18 @@ fn the_demo_world_is_healthy_until_a_node_is_down() {
     let beat =
         wait_until(PATIENCE, || sink.received().iter().any(|(p, _)| p == "/beat").then_some(()));
     assert!(beat.is_some(), "the heartbeat is not sent");
+
+    // A byte of the backup changes, and it is no backup any more.
+    let blobs = file("backups/blobs");
+    let folder = std::fs::read_dir(&blobs).unwrap().next().unwrap().unwrap().path();
+    let blob = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes.push(0);
+    std::fs::write(&blob, bytes).unwrap();
+    let (code, json) = report(&server, &["--no-receipt"]);
+    assert_eq!(code, 1, "{json:#}");
+    let fails = codes(&json).iter().any(|c| c.starts_with("restore-fails"));
+    assert!(fails, "{json:#}");
 
     server.verb_ok(&["demo", "break", "node-down"]);
     let found = wait_until(PATIENCE, || {

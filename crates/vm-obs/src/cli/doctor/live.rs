@@ -180,6 +180,10 @@ fn objective(json: &Value, uptime_seconds: f64) -> ObjectiveInput {
         has_data: if no_data && young { None } else { Some(!no_data) },
         error: json.get("error").and_then(Value::as_str).map(str::to_owned),
         settling: young,
+        queries: human::list(json, "queries")
+            .iter()
+            .filter_map(|q| q.as_str().map(str::to_owned))
+            .collect(),
         recomputed: None,
     }
 }
@@ -260,6 +264,38 @@ fn storage(health: &Value, config: Option<&Value>, now: TimestampMs) -> StorageI
         unsealed_hours: unsealed_hours(health, config, now),
         damaged_blocks: number("damaged_blocks"),
         restore: None,
+        backup_age_ms: None,
+    }
+}
+
+/// Has the server restore its newest backup on trial, where its configuration names a place.
+pub(super) async fn restore(client: &Client, world: &mut World) {
+    let named = config(client).await.and_then(|c| Some(c.get("storage")?.get("backup").is_some()));
+    let Some(storage) = &mut world.storage else { return };
+    if named != Some(true) {
+        let why = "the server's configuration names no storage.backup";
+        world.absent.insert("restore", why.to_owned());
+        return;
+    }
+    let json = match client.post("/obs/storage/probe", &Value::Null).await {
+        Ok(answer) => answer.json,
+        Err(e) => {
+            storage.restore = Some(Err(format!("{e:#}")));
+            return;
+        }
+    };
+    let (id, created) = (human::text(&json, "id"), human::text(&json, "created"));
+    storage.backup_age_ms = parse_time(created).map(|t| world.now.0.saturating_sub(t.0));
+    if json.get("restored").and_then(Value::as_bool) == Some(true) {
+        let number = |name: &str| human::plain(human::number(json.get(name)).unwrap_or(0.0));
+        storage.restore = Some(Ok(format!(
+            "backup {id} of {created} was restored on trial: {} files, {} receipts verified",
+            number("files"),
+            number("receipts")
+        )));
+    } else {
+        let why = format!("{id}: {}; `vm-obs storage probe` does it", human::text(&json, "why"));
+        world.absent.insert("restore", why);
     }
 }
 

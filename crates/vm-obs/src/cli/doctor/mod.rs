@@ -145,6 +145,7 @@ pub(super) async fn report(server: &ServerArgs) -> anyhow::Result<Report> {
     let client = Client::server(server)?;
     let mut world = live::world(&client).await?;
     world.canaries = Some(canary::run(&client, world.now).await);
+    live::restore(&client, &mut world).await;
     examine_with(world, Some(client)).await
 }
 
@@ -155,7 +156,9 @@ async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
         let mut world = live::world(&client).await?;
         if args.read_only {
             world.absent.insert("ingest", "--read-only".to_owned());
+            world.absent.insert("restore", "--read-only".to_owned());
         } else {
+            live::restore(&client, &mut world).await;
             world.canaries = Some(canary::run(&client, world.now).await);
         }
         deliver::run(args.deliver, &mut world).await;
@@ -181,6 +184,7 @@ pub(crate) async fn examine_server(client: &Client) -> anyhow::Result<Report> {
     let mut world = live::world(client).await?;
     deliver::run(false, &mut world).await;
     world.absent.insert("ingest", "read only".to_owned());
+    world.absent.insert("restore", "read only".to_owned());
     examine_with(world, Some(client.clone())).await
 }
 
