@@ -89,6 +89,17 @@ impl Pack {
     }
 }
 
+impl Pack {
+    /// What it probes: the name of its file and the text.
+    pub(crate) fn probes(&self) -> Option<(String, String)> {
+        let name = format!("{}/{PROBES}", self.manifest.name);
+        self.texts.iter().find(|(path, _)| *path == name).cloned()
+    }
+}
+
+/// The file of a pack that says what is probed.
+const PROBES: &str = "probes.yml";
+
 /// Path below the pack's folder, and its text.
 pub(crate) type Files = BTreeMap<String, String>;
 
@@ -219,6 +230,8 @@ impl Pack {
             let forms: Vec<WatchForm> =
                 serde_saphyr::from_str(text).map_err(|e| anyhow!("{shown}: {e}"))?;
             self.watches.extend(forms.into_iter().map(WatchForm::check));
+        } else if path == PROBES {
+            crate::serve::check_pack_probes(&shown, text)?;
         } else if path.starts_with("rules/") && is_yaml(path) {
             self.rules.push(RuleFile::parse(&shown, text, ReadOptions::default())?);
         } else if path.starts_with("slos/") && is_yaml(path) {

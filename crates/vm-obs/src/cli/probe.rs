@@ -114,7 +114,7 @@ fn print(result: &ProbeResult, debug: Option<&str>, out: &mut Out) -> anyhow::Re
 }
 
 async fn flow(args: &FlowArgs, out: &mut Out) -> anyhow::Result<bool> {
-    let probes = Probes::open(Some(&args.file))?;
+    let probes = Probes::open(Some(&args.file), &[])?;
     let flows = probes.transactions(args.name.as_deref());
     anyhow::ensure!(!flows.is_empty(), "{} has no such transaction", args.file.display());
     let client = args.record.client().await?;
@@ -140,7 +140,7 @@ async fn flow(args: &FlowArgs, out: &mut Out) -> anyhow::Result<bool> {
 }
 
 fn check(file: &std::path::Path, out: &mut Out) -> anyhow::Result<bool> {
-    let probes = Probes::open(Some(file))?;
+    let probes = Probes::open(Some(file), &[])?;
     out.line(&format!(
         "{}: {} scheduled, modules {}",
         file.display(),

@@ -38,6 +38,9 @@ pub(super) enum Fault {
     MeshAccuracy,
     AuroraStopped,
     SchedulerStopped,
+    TreatyOutage,
+    PsiSlow,
+    OracleDown,
 }
 
 /// Seconds until a break has its whole effect.
@@ -57,7 +60,7 @@ struct Facts {
 }
 
 /// In the order of [`Fault`].
-const FACTS: [Facts; 34] = [
+const FACTS: [Facts; 37] = [
     Facts {
         fault: Fault::PodDrift,
         name: "pod-drift",
@@ -85,6 +88,8 @@ const FACTS: [Facts; 34] = [
             ("genesis", "HighCPUUsage"),
             ("host", "HighCPUUsage"),
             ("vaultmesh", "AnchorBacklogHigh"),
+            ("vaultmesh", "AnchorLatencyBurnFast"),
+            ("vaultmesh", "AnchorLatencyBurnSlow"),
         ],
     },
     Facts {
@@ -95,6 +100,9 @@ const FACTS: [Facts; 34] = [
         alerts: &[
             ("host", "NodeDown"),
             ("vaultmesh", "HarbingerDown"),
+            ("vaultmesh", "PsiFieldAvailabilityBurnFast"),
+            ("vaultmesh", "PsiFieldAvailabilityBurnSlow"),
+            ("vaultmesh", "PsiFieldCanaryFailing"),
             ("vaultmesh", "PsiFieldDown"),
         ],
     },
@@ -335,6 +343,38 @@ const FACTS: [Facts; 34] = [
         description: "the scheduler stops",
         alerts: &[("host", "NodeDown"), ("vaultmesh", "SchedulerDown")],
     },
+    Facts {
+        fault: Fault::TreatyOutage,
+        name: "treaty-outage",
+        pack: "vaultmesh",
+        description: "treaty AURORA-AKASH-001 drops nine in ten requests, fill rate 12 %",
+        alerts: &[
+            ("vaultmesh", "TreatyDropBurnFast"),
+            ("vaultmesh", "TreatyDropBurnSlow"),
+            ("vaultmesh", "TreatyDropRateHigh"),
+            ("vaultmesh", "TreatyFillRateLow"),
+        ],
+    },
+    Facts {
+        fault: Fault::PsiSlow,
+        name: "psi-slow",
+        pack: "vaultmesh",
+        description: "calls of /step take ten times as long in both pods of psi-field",
+        alerts: &[
+            ("vaultmesh", "PsiFieldResponseBurnFast"),
+            ("vaultmesh", "PsiFieldResponseBurnSlow"),
+        ],
+    },
+    Facts {
+        fault: Fault::OracleDown,
+        name: "oracle-down",
+        pack: "vaultmesh",
+        description: "the oracle runs and says that it does not work",
+        alerts: &[
+            ("vaultmesh", "OracleAvailabilityBurnFast"),
+            ("vaultmesh", "OracleAvailabilityBurnSlow"),
+        ],
+    },
 ];
 
 impl Fault {
@@ -488,7 +528,15 @@ mod tests {
     fn only_what_concerns_the_packs_is_listed() {
         let listed = Faults::default().to_json(&["host", "vaultmesh"]);
         let backlog = listed.iter().find(|f| f["name"] == "anchor-backlog").expect("listed");
-        assert_eq!(backlog["alerts"], json!(["AnchorBacklogHigh", "HighCPUUsage"]));
+        assert_eq!(
+            backlog["alerts"],
+            json!([
+                "AnchorBacklogHigh",
+                "AnchorLatencyBurnFast",
+                "AnchorLatencyBurnSlow",
+                "HighCPUUsage"
+            ])
+        );
         assert!(listed.iter().all(|f| f["pack"] == "host" || f["pack"] == "vaultmesh"));
     }
 }

@@ -10,7 +10,7 @@ use obs_rules::{AlertSpec, RuleFile, RuleKind, RuleSpec, RulesError};
 use obs_types::DurationMs;
 
 use super::coverage::Coverage;
-use super::expressions::{Known, mistakes};
+use super::expressions::{Known, counters_as_they_are, mistakes};
 use super::{Files, Manifest, Pack, is_yaml};
 
 /// One mistake.
@@ -99,7 +99,7 @@ fn readable(name: &str, files: &Files, found: &mut Findings) -> Option<(Pack, Co
     found.0.is_empty().then_some((pack, coverage))
 }
 
-const PARTS: &str = "pack.yaml, metrics.yml, services.yml, covers.yml, scrape.yml, anomalies.yml, notify.yml, README.md, \
+const PARTS: &str = "pack.yaml, metrics.yml, services.yml, covers.yml, scrape.yml, probes.yml, anomalies.yml, notify.yml, README.md, \
                      rules/*.yml, tests/*.yml, slos/*.yml, dashboards/*.json, runbooks/*.md";
 
 /// Whether the loader or a reader looks at this file: a misspelt folder would be silence.
@@ -112,6 +112,7 @@ fn belongs(path: &str) -> bool {
                 "services.yml",
                 "covers.yml",
                 "scrape.yml",
+                "probes.yml",
                 "anomalies.yml",
                 "notify.yml",
             ];
@@ -289,7 +290,8 @@ fn slos_read_known_metrics(pack: &Pack, known: &Known<'_>, files: &Files, found:
             .find_map(|(p, t)| Some((p, line_of(t, &slo.id))).filter(|(_, line)| *line > 0));
         let (path, line) = place.map_or(("slos/", 0), |(p, line)| (p.as_str(), line));
         for query in [part, &queries.total] {
-            for mistake in mistakes(query, known) {
+            let counted = counters_as_they_are(query, known);
+            for mistake in mistakes(query, known).into_iter().chain(counted) {
                 found.add(path, line, format!("{}: {mistake}", slo.id));
             }
         }

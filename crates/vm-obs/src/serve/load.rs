@@ -22,6 +22,8 @@ pub(super) struct Loaded {
     pub(super) runbooks: Vec<Runbook>,
     pub(super) scrape: PrometheusConfig,
     pub(super) watches: Vec<obs_ops::Watch>,
+    /// What packs probe, with the names of their files.
+    pub(super) probes: Vec<(String, String)>,
     pub(super) packs: Vec<String>,
     /// What each of them holds.
     pub(super) pack_contents: Vec<serde_json::Value>,
@@ -39,6 +41,7 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
         runbooks: Vec::new(),
         scrape: PrometheusConfig::default(),
         watches: config.watches.clone(),
+        probes: Vec::new(),
         packs: packs.iter().map(|p| p.manifest.name.clone()).collect(),
         pack_contents: packs.iter().map(packs::contents).collect(),
         texts: vec![("vm-obs.yaml".to_owned(), config.yaml.clone())],
@@ -68,6 +71,7 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
     }
     for pack in packs {
         out.runbooks.extend(pack.runbooks());
+        out.probes.extend(pack.probes());
         let name = pack.manifest.name;
         tracing::info!(
             pack = name,

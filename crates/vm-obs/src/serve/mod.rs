@@ -52,7 +52,7 @@ use held::Held;
 use load::Loaded;
 pub(crate) use load::query_checker;
 use ports::{Addresses, Ports};
-pub(crate) use probes::{Probes, debug as debug_text};
+pub(crate) use probes::{Probes, check_pack_probes, debug as debug_text};
 use services::Services;
 pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
 use store::Store;
@@ -98,7 +98,7 @@ async fn serve(
     let ports = Ports::bind(&config).await?;
     let addresses = ports.addresses;
     let mut loaded = load::load(&config)?;
-    let probes = Arc::new(Probes::open(config.probes.as_deref())?);
+    let probes = Arc::new(Probes::open(config.probes.as_deref(), &loaded.probes)?);
     let store = Store::open(&config, &clock)?;
     let address_file = store.data.join("addresses.json");
     if address_file.exists() {
@@ -133,7 +133,7 @@ async fn serve(
         &store.engines.archive,
     );
     let (stop, stopped) = watch::channel(false);
-    let probing = probes::schedule(&probes, &store.sinks, &clock, &config.node, &stopped);
+    let probing = probes::schedule(&probes, &scraper, &store.sinks, &clock, &config.node, &stopped);
     let servers = ports.serve(routers, &stopped);
     if let Some(settings) = config.heartbeat.clone() {
         let (state, registry) = (Arc::clone(&state), Arc::clone(&store.registry));

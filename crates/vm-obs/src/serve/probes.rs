@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +12,9 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::StreamExt as _;
 use obs_collect::receivers::Sinks;
+use obs_collect::scrape::{ScrapeManager, TargetStatus};
 use obs_disk::Clock;
 use obs_exercise::exchange::AllowedHosts;
 use obs_exercise::probe::{
@@ -30,6 +32,10 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_millis(119_500);
 /// What of a scrape's timeout is left for the way back.
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 const INTERVAL: &str = "30s";
+/// Most targets of one probe of scraped targets.
+const SCRAPED_TARGETS_MAX: usize = 200;
+/// Of which so many are on their way at once.
+const AT_ONCE_MAX: usize = 16;
 
 /// The probes file. Example: `docs/exercises.md`.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +55,10 @@ struct ProbeForm {
     name: String,
     module: Option<String>,
     targets: Vec<String>,
+    /// In place of targets: those that are scraped and bear these labels, wherever they are.
+    scraped: BTreeMap<String, String>,
+    /// What is asked of them. Example: `path: /health`
+    path: Option<String>,
     interval: Option<String>,
     labels: BTreeMap<String, String>,
 }
@@ -67,16 +77,84 @@ enum What {
     Flow(Box<Transaction>),
 }
 
-/// One target with its schedule.
+/// Where a probe goes.
 #[derive(Debug)]
-struct Job {
-    target: String,
-    what: What,
-    interval: Duration,
-    /// `job`, `instance`, `module` and the user's own.
-    labels: LabelSet,
+enum Where {
+    Address(String),
+    /// Every target that is scraped and bears these labels, at this path.
+    Scraped {
+        labels: Vec<(String, String)>,
+        path: String,
+    },
+}
+
+/// Runs of one target.
+#[derive(Debug, Default)]
+struct Counts {
     runs: AtomicU64,
     failures: AtomicU64,
+}
+
+/// One target, or those that are scraped, with its schedule.
+#[derive(Debug)]
+struct Job {
+    to: Where,
+    what: What,
+    interval: Duration,
+    /// `job`, `module` and the user's own; `instance` where the target is known.
+    labels: LabelSet,
+    /// By target.
+    counts: Mutex<BTreeMap<String, Arc<Counts>>>,
+}
+
+impl Job {
+    fn new(to: Where, what: What, interval: Duration, labels: LabelSet) -> Arc<Self> {
+        Arc::new(Self { to, what, interval, labels, counts: Mutex::default() })
+    }
+
+    fn counts(&self, target: &str) -> Arc<Counts> {
+        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(target.to_owned()).or_default())
+    }
+
+    /// Address and labels of each target, and the host that is allowed because it is scraped.
+    fn targets(&self, scraper: &ScrapeManager) -> Vec<OneTarget> {
+        let (wanted, path) = match &self.to {
+            Where::Address(target) => {
+                let (target, labels) = (target.clone(), self.labels.clone());
+                return vec![OneTarget { target, labels, scraped_host: None }];
+            }
+            Where::Scraped { labels, path } => (labels, path),
+        };
+        let statuses = scraper.statuses();
+        let bears = |t: &TargetStatus| {
+            wanted.iter().all(|(name, value)| t.target.labels.get(name) == Some(value.as_str()))
+        };
+        let chosen = statuses.iter().filter(|t| bears(t)).take(SCRAPED_TARGETS_MAX);
+        chosen.filter_map(|t| self.scraped_target(t, path)).collect()
+    }
+
+    fn scraped_target(&self, status: &TargetStatus, path: &str) -> Option<OneTarget> {
+        let uri: axum::http::Uri = status.target.url.parse().ok()?;
+        let authority = uri.authority()?;
+        let mut labels = status.target.labels.to_builder();
+        for (name, value) in self.labels.iter() {
+            labels.set(name, value);
+        }
+        Some(OneTarget {
+            target: format!("{}://{authority}{path}", uri.scheme_str()?),
+            labels: labels.build(),
+            scraped_host: Some(authority.host().to_owned()),
+        })
+    }
+}
+
+/// One run's target.
+struct OneTarget {
+    target: String,
+    labels: LabelSet,
+    /// What is scraped may be probed.
+    scraped_host: Option<String>,
 }
 
 /// Modules, who may be probed, and what is probed by schedule.
@@ -88,8 +166,17 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// Without a file: the standard modules, loopback only, nothing by schedule.
-    pub(crate) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+    /// The probes of packs, each with the name of its file, and those of the configuration's file.
+    /// Without one: the standard modules and loopback only.
+    pub(crate) fn open(file: Option<&Path>, packs: &[(String, String)]) -> anyhow::Result<Self> {
+        let mut probes = Self::of_file(file)?;
+        for (shown, text) in packs {
+            probes.jobs.extend(pack_jobs(shown, text)?);
+        }
+        Ok(probes)
+    }
+
+    fn of_file(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut modules = Modules::standard();
         let Some(file) = file else {
             return Ok(Self { modules, allowed: AllowedHosts::default(), jobs: Vec::new() });
@@ -126,34 +213,54 @@ impl Probes {
     }
 }
 
+/// A pack's `probes.yml`: the form of the configuration's file without what is the operator's alone.
+fn pack_jobs(shown: &str, text: &str) -> anyhow::Result<Vec<Arc<Job>>> {
+    let form: FileForm =
+        serde_saphyr::from_str(text).map_err(|e| anyhow::anyhow!("{shown}: {e}"))?;
+    let own = form.modules_file.is_some() || !form.allow_hosts.is_empty();
+    anyhow::ensure!(!own, "{shown}: modules_file and allow_hosts are not for packs");
+    jobs(form, &Modules::standard()).with_context(|| shown.to_owned())
+}
+
+/// Whether a pack's `probes.yml` can be scheduled.
+pub(crate) fn check_pack_probes(shown: &str, text: &str) -> anyhow::Result<()> {
+    pack_jobs(shown, text).map(|_| ())
+}
+
 fn jobs(form: FileForm, modules: &Modules) -> anyhow::Result<Vec<Arc<Job>>> {
     let interval = |text: Option<&str>| -> anyhow::Result<Duration> {
         let d = obs_query::parse_duration(text.unwrap_or(INTERVAL)).context("interval")?;
         anyhow::ensure!(d.0 >= 100, "interval: must be at least 100ms");
         Ok(Duration::from_millis(d.0.unsigned_abs()))
     };
-    let labels = |own: BTreeMap<String, String>, job: &str, instance: &str, module: &str| {
-        LabelSet::from_iter(own).with("job", job).with("instance", instance).with("module", module)
+    let labels = |own: BTreeMap<String, String>, job: &str, module: &str| {
+        LabelSet::from_iter(own).with("job", job).with("module", module)
     };
     let mut out = Vec::new();
     for (i, p) in form.probes.into_iter().enumerate() {
         let place = || format!("probes[{i}]");
         anyhow::ensure!(!p.name.is_empty(), "{}: a probe needs a name", place());
-        anyhow::ensure!(!p.targets.is_empty(), "{}: targets are missing", place());
+        let both = p.targets.is_empty() == p.scraped.is_empty();
+        anyhow::ensure!(!both, "{}: targets are missing (or `scraped`, not both)", place());
+        let path = p.path.as_deref().unwrap_or("/");
+        anyhow::ensure!(path.starts_with('/'), "{}: path must begin with /", place());
+        let pointless = p.path.is_some() && p.scraped.is_empty();
+        anyhow::ensure!(!pointless, "{}: path goes with `scraped`", place());
         let module_name = p.module.as_deref().unwrap_or("http_2xx");
         let module = modules
             .get(module_name)
             .with_context(|| format!("{}: there is no module {module_name:?}", place()))?;
         let interval = interval(p.interval.as_deref()).with_context(place)?;
+        let own = labels(p.labels, &p.name, module_name);
         for target in &p.targets {
-            out.push(Arc::new(Job {
-                target: target.clone(),
-                what: What::Module(Box::new(module.clone())),
-                interval,
-                labels: labels(p.labels.clone(), &p.name, target, module_name),
-                runs: AtomicU64::new(0),
-                failures: AtomicU64::new(0),
-            }));
+            let what = What::Module(Box::new(module.clone()));
+            let labels = own.with("instance", target);
+            out.push(Job::new(Where::Address(target.clone()), what, interval, labels));
+        }
+        if !p.scraped.is_empty() {
+            let to =
+                Where::Scraped { labels: p.scraped.into_iter().collect(), path: path.to_owned() };
+            out.push(Job::new(to, What::Module(Box::new(module.clone())), interval, own));
         }
     }
     for (i, t) in form.transactions.into_iter().enumerate() {
@@ -161,14 +268,9 @@ fn jobs(form: FileForm, modules: &Modules) -> anyhow::Result<Vec<Arc<Job>>> {
         let interval = interval(t.interval.as_deref()).with_context(|| place.clone())?;
         let flow = Transaction::check(t.flow, &format!("{place}.flow"))?;
         let instance = if flow.target.is_empty() { &flow.name } else { &flow.target };
-        out.push(Arc::new(Job {
-            target: flow.target.clone(),
-            labels: labels(t.labels, &flow.name, instance, "transaction"),
-            what: What::Flow(Box::new(flow)),
-            interval,
-            runs: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }));
+        let labels = labels(t.labels, &flow.name, "transaction").with("instance", instance);
+        let to = Where::Address(flow.target.clone());
+        out.push(Job::new(to, What::Flow(Box::new(flow)), interval, labels));
     }
     Ok(out)
 }
@@ -176,6 +278,7 @@ fn jobs(form: FileForm, modules: &Modules) -> anyhow::Result<Vec<Arc<Job>>> {
 /// Starts a task for each target; all end when `stopped` says so.
 pub(super) fn schedule(
     probes: &Arc<Probes>,
+    scraper: &Arc<ScrapeManager>,
     sinks: &Sinks,
     clock: &Arc<dyn Clock>,
     node: &str,
@@ -186,6 +289,7 @@ pub(super) fn schedule(
     for (i, job) in probes.jobs.iter().enumerate() {
         let (probes, job, sinks) = (Arc::clone(probes), Arc::clone(job), sinks.clone());
         let (clock, mut stopped) = (Arc::clone(clock), stopped.clone());
+        let scraper = Arc::clone(scraper);
         let resource = Arc::new(Resource {
             attributes: Attributes(vec![
                 ("service.name".to_owned(), AttrValue::Str("vm-obs-probe".to_owned())),
@@ -204,7 +308,9 @@ pub(super) fn schedule(
                     _ = ticks.tick() => {}
                     _ = stopped.wait_for(|s| *s) => return,
                 }
-                once(&probes, &job, &sinks, &clock, &resource).await;
+                let runs = job.targets(&scraper).into_iter();
+                let runs = runs.map(|t| once(&probes, &job, t, &sinks, &clock, &resource));
+                futures_util::stream::iter(runs).buffer_unordered(AT_ONCE_MAX).count().await;
             }
         }));
     }
@@ -214,6 +320,7 @@ pub(super) fn schedule(
 async fn once(
     probes: &Probes,
     job: &Arc<Job>,
+    to: OneTarget,
     sinks: &Sinks,
     clock: &Arc<dyn Clock>,
     resource: &Arc<Resource>,
@@ -227,12 +334,13 @@ async fn once(
     let span_id = SpanId(span.try_into().unwrap_or_default());
     let parent = (u128::from_be_bytes(trace_id.0), u64::from_be_bytes(span_id.0));
     let (began, began_ns) = (Instant::now(), clock.now_ns());
+    let own = to.scraped_host.map(|host| AllowedHosts::new([host]));
     let result = match &job.what {
         What::Module(module) => {
             let request = ProbeRequest {
-                target: &job.target,
+                target: &to.target,
                 module,
-                allowed: &probes.allowed,
+                allowed: own.as_ref().unwrap_or(&probes.allowed),
                 timeout: job.interval.min(SCRAPE_TIMEOUT),
                 trace: Some(parent),
             };
@@ -240,15 +348,16 @@ async fn once(
         }
         What::Flow(flow) => flow.run(&probes.allowed, Some(parent)).await,
     };
-    let runs = job.runs.fetch_add(1, Ordering::Relaxed) + 1;
+    let counts = job.counts(&to.target);
+    let runs = counts.runs.fetch_add(1, Ordering::Relaxed) + 1;
     let failed = u64::from(!result.success);
-    let failures = job.failures.fetch_add(failed, Ordering::Relaxed) + failed;
+    let failures = counts.failures.fetch_add(failed, Ordering::Relaxed) + failed;
     if !result.success {
         let why = result.log().iter().rev().find(|l| !l.contains("Probe failed"));
-        tracing::warn!(target_of_probe = job.target, reason = why, "probe failed");
+        tracing::warn!(target_of_probe = to.target, reason = why, "probe failed");
     }
-    let batch = batch(job, &result, [runs, failures], clock.now());
-    let spans = spans(job, &result, resource, (trace_id, span_id), began, began_ns);
+    let batch = batch(&to.labels, &result, [runs, failures], clock.now());
+    let spans = spans(&to.labels, &result, resource, (trace_id, span_id), began, began_ns);
     let sinks = sinks.clone();
     let stored = tokio::task::spawn_blocking(move || {
         if let Err(e) = sinks.metrics.append(batch) {
@@ -264,7 +373,7 @@ async fn once(
 }
 
 fn batch(
-    job: &Job,
+    own: &LabelSet,
     result: &ProbeResult,
     totals: [u64; 2],
     now: obs_types::TimestampMs,
@@ -277,21 +386,21 @@ fn batch(
     };
     let mut out = Vec::new();
     for (name, labels, value) in result.samples() {
-        let mut all = job.labels.with("__name__", name);
+        let mut all = own.with("__name__", name);
         for (label, value) in labels {
             all = all.with(label, value);
         }
         out.push(series(all, value));
     }
     for (name, total) in ["probe_runs_total", "probe_failures_total"].into_iter().zip(totals) {
-        out.push(series(job.labels.with("__name__", name), total as f64));
+        out.push(series(own.with("__name__", name), total as f64));
     }
     MetricBatch { series: out, metadata: Vec::new() }
 }
 
 /// The probe as a root, its phases or steps below it.
 fn spans(
-    job: &Job,
+    labels: &LabelSet,
     result: &ProbeResult,
     resource: &Arc<Resource>,
     (trace_id, root): (TraceId, SpanId),
@@ -306,7 +415,7 @@ fn spans(
     };
     let record =
         |span: Span| SpanRecord { resource: Arc::clone(resource), scope: Arc::clone(&scope), span };
-    let label = |name: &str| job.labels.get(name).unwrap_or_default().to_owned();
+    let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
     let attributes = Attributes(
         [("probe.job", "job"), ("probe.target", "instance"), ("probe.module", "module")]
             .into_iter()
@@ -410,12 +519,50 @@ pub(crate) fn debug(result: &ProbeResult, module: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_collect::scrape::{Health, Target};
 
     fn open(yaml: &str) -> anyhow::Result<Probes> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("probes.yaml");
         std::fs::write(&file, yaml).unwrap();
-        Probes::open(Some(&file))
+        Probes::open(Some(&file), &[])
+    }
+
+    #[test]
+    fn a_pack_probes_what_is_scraped_and_chooses_no_hosts() {
+        let text = "probes: [{name: canary, scraped: {service: shop}, path: /buy}]";
+        let probes =
+            Probes::open(None, &[("shop/probes.yml".to_owned(), text.to_owned())]).unwrap();
+        let status = TargetStatus {
+            job: "k8s".to_owned(),
+            target: Target {
+                url: "http://10.0.0.7:8000/metrics?x=1".to_owned(),
+                labels: LabelSet::from_pairs([
+                    ("job", "k8s"),
+                    ("instance", "shop-0:8000"),
+                    ("service", "shop"),
+                ]),
+                discovered: LabelSet::empty(),
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(10),
+            },
+            health: Health::Unknown,
+            last_error: String::new(),
+            last_scrape: None,
+            last_duration_ms: 0.0,
+            interval_ms: 0,
+            timeout_ms: 0,
+        };
+        let one = probes.jobs[0].scraped_target(&status, "/buy").unwrap();
+        assert_eq!(one.target, "http://10.0.0.7:8000/buy");
+        let label = |name: &str| one.labels.get(name);
+        assert_eq!(
+            (label("job"), label("instance"), label("service"), label("module")),
+            (Some("canary"), Some("shop-0:8000"), Some("shop"), Some("http_2xx"))
+        );
+        assert_eq!(one.scraped_host.as_deref(), Some("10.0.0.7"));
+        let e = check_pack_probes("p/probes.yml", "allow_hosts: ['*']").unwrap_err().to_string();
+        assert!(e.contains("p/probes.yml") && e.contains("not for packs"), "{e}");
     }
 
     #[test]
@@ -441,6 +588,9 @@ transactions: [{flow: {name: login, target: 'http://127.0.0.1:1', steps: [{url: 
                 "transactions[0].flow.steps[0]",
             ),
             ("modules_file: nope.yml", "nope.yml"),
+            ("probes: [{name: a, targets: [b], scraped: {service: c}}]", "not both"),
+            ("probes: [{name: a, targets: [b], path: /c}]", "goes with"),
+            ("probes: [{name: a, scraped: {service: c}, path: c}]", "begin with /"),
         ] {
             let e = format!("{:#}", open(yaml).unwrap_err());
             assert!(e.contains(says), "{yaml}: {e}");

@@ -27,7 +27,8 @@ const SLICE: [&str; 8] = [
     "mesh-partition",
 ];
 /// These wait for shares of six hours, which take the longer the longer all was well.
-const FIRST: [&str; 3] = ["genesis-slow", "mesh-slow", "auren-slow"];
+const FIRST: [&str; 6] =
+    ["auren-slow", "genesis-slow", "mesh-slow", "node-down", "psi-slow", "treaty-outage"];
 
 /// Alerts that other faults set off too, and what the labels of the one that is meant contain.
 const MEANT: [(&str, &str); 1] = [("SLOBudgetBurning", "slo:peer-ingest-acceptance")];

@@ -66,6 +66,7 @@ const CONFIDENCE: &[f64] = &[0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Oracle {
     random: Random,
+    up: bool,
     requests: Counter,
     errors: Counter,
     seconds: Histogram,
@@ -76,6 +77,7 @@ impl Oracle {
     pub(in crate::demo) fn new(random: Random) -> Self {
         Self {
             random,
+            up: true,
             requests: Counter::default(),
             errors: Counter::default(),
             seconds: Histogram::new(LATENCY_SECONDS),
@@ -83,16 +85,20 @@ impl Oracle {
         }
     }
 
-    pub(in crate::demo) fn advance(&mut self, dt: f64, _faults: &Faults) {
+    pub(in crate::demo) fn advance(&mut self, dt: f64, faults: &Faults) {
+        self.up = !faults.active(Fault::OracleDown);
         let count = self.requests.run(2.0, dt, &mut self.random);
-        self.errors.run(0.01, dt, &mut self.random);
+        self.errors.run(if self.up { 0.01 } else { 2.0 }, dt, &mut self.random);
+        if !self.up {
+            return;
+        }
         self.seconds.observe_many(count, &mut self.random, |r| r.latency(0.08, 0.6));
         self.confidence
             .observe_many(count, &mut self.random, |r| (0.93 + 0.05 * r.gauss()).clamp(0.4, 1.0));
     }
 
     pub(in crate::demo) fn page(&self, page: &mut Page) {
-        page.gauge("oracle_up", "Whether the oracle answers.", 1.0);
+        page.gauge("oracle_up", "Whether the oracle answers.", f64::from(u8::from(self.up)));
         page.counter("oracle_requests_total", "Queries asked.", &self.requests);
         page.counter("oracle_errors_total", "Queries that failed.", &self.errors);
         page.histogram(

@@ -9,6 +9,7 @@ use crate::demo::signal::{Counter, Histogram, Wander};
 
 const STEP_SECONDS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0];
 const STEPS_PER_SECOND: f64 = 20.0;
+const STEP_SECONDS_MEDIAN: f64 = 0.024;
 
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Pod {
@@ -24,6 +25,8 @@ pub(in crate::demo) struct Pod {
     /// How far the drift has got in this pod.
     drift: f64,
     steps: Counter,
+    /// Seconds that half of the calls of `/step` take at most.
+    median: f64,
     step_seconds: Histogram,
     uptime: f64,
 }
@@ -43,6 +46,7 @@ impl Pod {
             time_dilation: Wander::new(1.0, 0.95, 1.05),
             drift: 0.0,
             steps: Counter::default(),
+            median: STEP_SECONDS_MEDIAN,
             step_seconds: Histogram::new(STEP_SECONDS),
             uptime: 0.0,
         }
@@ -53,7 +57,9 @@ impl Pod {
         self.uptime += dt;
         self.wander(dt);
         let calls = self.steps.run(STEPS_PER_SECOND, dt, &mut self.random);
-        let median = 0.024 * (1.0 + 2.0 * self.drift);
+        let slower = faults.blend(Fault::PsiSlow, 1.0 + self.drift, 10.0);
+        self.median = STEP_SECONDS_MEDIAN * slower;
+        let median = self.median;
         self.step_seconds.observe_many(calls, &mut self.random, |r| r.latency(median, 0.35));
     }
 
@@ -61,7 +67,7 @@ impl Pod {
     pub(in crate::demo) fn step(&mut self) -> Value {
         self.wander(1.0);
         self.steps.add(1);
-        let seconds = self.random.latency(0.024, 0.35);
+        let seconds = self.random.latency(self.median, 0.35);
         self.step_seconds.observe(seconds, 1);
         json!({
             "pod": format!("psi-field-{}", self.index),

@@ -44,13 +44,15 @@ impl Treaty {
         }
         let fill_error = self.random.between(-1.0, 1.0);
         let rtt_error = self.random.between(-15.0, 15.0);
-        self.fill_rate =
+        let partly =
             faults.blend(Fault::TreatyDrops, self.healthy_fill_rate.value, 72.0 + fill_error);
+        self.fill_rate = faults.blend(Fault::TreatyOutage, partly, 12.0 + fill_error);
         self.rtt_ms =
             faults.blend(Fault::TreatyDrops, self.healthy_rtt_ms.value, 320.0 + rtt_error);
 
         let count = self.requests.run(REQUESTS_PER_SECOND, dt, &mut self.random);
-        let share = faults.blend(Fault::TreatyDrops, 0.03, 0.25);
+        let partly = faults.blend(Fault::TreatyDrops, 0.03, 0.25);
+        let share = faults.blend(Fault::TreatyOutage, partly, 0.9);
         let dropped = self.dropped.run(share * count as f64, 1.0, &mut self.random).min(count);
         self.routed.add(count - dropped);
     }

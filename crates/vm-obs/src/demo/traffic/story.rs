@@ -138,6 +138,9 @@ fn note(w: &mut Writer<'_>, fault: Fault, level: Level, line: &str) {
         (_, "auren") => origin::NEUROS,
         (_, "agent-mesh") => origin::MESH_NODES[0],
         (Fault::AuroraStopped | Fault::SchedulerStopped, _) => origin::MESH,
+        (Fault::TreatyOutage, _) => origin::AURORA,
+        (Fault::PsiSlow, _) => origin::PODS[0],
+        (Fault::OracleDown, _) => origin::ORACLE,
         (Fault::HostMemory | Fault::HostDisk | Fault::HostClock, _) => origin::HOST,
         _ => origin::PEER,
     };
