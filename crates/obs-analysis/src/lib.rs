@@ -2,7 +2,7 @@
 //!
 //! Lives here: SLO definitions, budgets and reports ([`slo`]); streaming anomaly detection and
 //! peer comparison ([`anomaly`]); the time line around an instant ([`correlate`]); the critical
-//! path of a trace ([`bottleneck`]).
+//! path of a trace ([`bottleneck`]); daily, weekly and monthly reports ([`report`]).
 //! Not here: reading telemetry (callers pass values, traces or a query function in), writing
 //! receipts, timing of evaluations, HTTP.
 //! Units: milliseconds since the Unix epoch for metrics and reports, nanoseconds for traces.
@@ -12,6 +12,7 @@ pub mod anomaly;
 pub mod bottleneck;
 pub mod correlate;
 mod error;
+pub mod report;
 pub mod slo;
 
 pub use error::AnalysisError;

@@ -9,7 +9,9 @@ mod events;
 
 pub use burn_down::{BurnDown, BurnPoint, burn_down};
 pub use daily::DailyReport;
+pub(crate) use daily::{cells, sentence};
 pub use definition::{Indicator, Slo, parse_slo_file};
+pub(crate) use duration::duration_text;
 pub use evaluate::{
     AT_RISK_PERCENT, BURN_WINDOWS, BurnAlert, Events, InstantQuery, SloReport, SloStatus, Trend,
     count_events, evaluate,

@@ -21,6 +21,7 @@ mod tempo;
 mod warnings;
 
 pub use error::ApiError;
+pub use obs::ReportOptions;
 pub use query_log::QueryLog;
 pub use server::router;
 pub use state::{ApiOptions, ApiState, DemoControl, Doctor, DroppedTargets, Runbook, ServerInfo};

@@ -17,7 +17,7 @@ use obs_types::{LabelSet, TimestampMs};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::QueryLog;
+use crate::{QueryLog, ReportOptions};
 
 /// What the demo world can be told.
 pub trait DemoControl: Send + Sync {
@@ -56,6 +56,7 @@ pub struct ApiOptions {
     pub query_log: Option<Arc<QueryLog>>,
     /// Labels that federation adds to series that lack them.
     pub external_labels: LabelSet,
+    pub reports: ReportOptions,
 }
 
 /// What is to be done about an alert, in markdown.

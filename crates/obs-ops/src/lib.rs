@@ -35,6 +35,6 @@ pub use dashboards::{
 pub use error::OpsError;
 pub use exercise::{ExerciseRequest, ExerciseService};
 pub use ids::DayIds;
-pub use report::{RecordedReport, ReportService, ReportSubmission};
+pub use report::{PERIOD_END, RecordedReport, ReportService, ReportSubmission};
 pub use seal::{SealService, SealSettings};
 pub use slo::SloService;

@@ -158,7 +158,7 @@ fn percent(ratio: f64) -> String {
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-fn cells(report: &SloReport) -> [String; 7] {
+pub(crate) fn cells(report: &SloReport) -> [String; 7] {
     let known = report.achieved.is_some();
     [
         format!("{} ({})", report.slo.name, report.slo.id),
@@ -172,7 +172,7 @@ fn cells(report: &SloReport) -> [String; 7] {
 }
 
 /// Says that budgets count events, so that nobody takes the minutes for clock time.
-fn sentence(report: &SloReport) -> String {
+pub(crate) fn sentence(report: &SloReport) -> String {
     match report.achieved {
         None => format!("{}: no events in {}.", report.slo.name, report.slo.window_text()),
         Some(_) => format!(

@@ -12,6 +12,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod packs;
+mod periodic;
 mod pictures;
 mod proof;
 mod receipts;
@@ -35,6 +36,7 @@ use crate::{ApiError, ApiState, openapi};
 
 pub(crate) use doctor::DoctorMemory;
 pub(crate) use health::{HealthMemory, report as health_report};
+pub use periodic::ReportOptions;
 
 /// The routes under `/obs`.
 pub(crate) fn routes() -> Router<Arc<ApiState>> {
@@ -89,7 +91,9 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/runbooks", get(runbooks::list))
         .route("/runbooks/{id}", get(runbooks::show))
         .route("/packs", get(packs::list))
-        .route("/reports/{kind}", post(reports::create))
+        .route("/reports", get(reports::list))
+        .route("/reports/{kind}", get(reports::preview).post(reports::create))
+        .route("/reports/{kind}/{file}", get(reports::file))
         .route("/doctor", get(doctor::last).post(doctor::run))
         .route("/targets", get(targets::list))
         .route("/health", get(health::health))

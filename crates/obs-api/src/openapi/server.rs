@@ -26,6 +26,8 @@ const SAVED: [Field; 5] = [
     ("problems", "array"),
 ];
 
+const REPORT_END: Parameter = ("at", 'q', "string", "end of the period, by default now");
+
 pub(super) const ROUTES: &[Route] = &[
     get("/obs/dashboards", "listDashboards", "Installed dashboards, and files that are faulty")
         .answer(&[("dashboards", "array"), ("faulty", "array"), ("notices", "array")]),
@@ -75,12 +77,31 @@ pub(super) const ROUTES: &[Route] = &[
     get("/obs/runbooks/{id}", "getRunbook", "One runbook, as markdown").parameters(&[&[ID]]),
     get("/obs/packs", "listPacks", "What the packs hold that the server runs with")
         .answer(&[("packs", "array")]),
+    get("/obs/reports", "listReports", "Reports that were made, newest first")
+        .parameters(&[&[("kind", 'q', "string", "daily, weekly, monthly, audit, doctor or slo")]])
+        .answer(&[("reports", "array")]),
+    get("/obs/reports/{kind}", "previewReport", "The report of a period; it is not kept")
+        .parameters(&[&[
+            ("kind", 'p', "string", "daily, weekly or monthly"),
+            REPORT_END,
+            ("format", 'q', "string", "json, markdown or html"),
+        ]])
+        .answer(&[("outcome", "string"), ("findings", "array"), ("figures", "array")]),
+    get("/obs/reports/{kind}/{file}", "getReport", "A file of a report that was made").parameters(
+        &[&[
+            ("kind", 'p', "string", "as listed"),
+            ("file", 'p', "string", "name and ending as listed, such as daily-2025-12-06-001.md"),
+        ]],
+    ),
     post(
         "/obs/reports/{kind}",
         "recordReport",
-        "Keep a report of `audit` or `doctor` and record it",
+        "Make a report of a period, or keep one of `audit` or `doctor`; either is recorded",
     )
-    .parameters(&[&[("kind", 'p', "string", "audit or doctor")]])
+    .parameters(&[&[
+        ("kind", 'p', "string", "daily, weekly, monthly, audit or doctor"),
+        REPORT_END,
+    ]])
     .body(&[
         ("subject", "string"),
         ("outcome", "string"),

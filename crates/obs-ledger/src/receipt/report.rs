@@ -13,16 +13,24 @@ pub enum ReportKind {
     Audit,
     /// `obs_doctor`: what does not work.
     Doctor,
+    /// `obs_report`, like the next two: what was and where it leads.
+    Daily,
+    Weekly,
+    Monthly,
 }
 
 impl ReportKind {
-    pub const ALL: [Self; 2] = [Self::Audit, Self::Doctor];
+    pub const ALL: [Self; 5] =
+        [Self::Audit, Self::Doctor, Self::Daily, Self::Weekly, Self::Monthly];
 
     /// Also the folder below `reports/`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Audit => "audit",
             Self::Doctor => "doctor",
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
         }
     }
 
@@ -34,11 +42,12 @@ impl ReportKind {
         match self {
             Self::Audit => ReceiptType::Audit,
             Self::Doctor => ReceiptType::Doctor,
+            Self::Daily | Self::Weekly | Self::Monthly => ReceiptType::Report,
         }
     }
 }
 
-/// `obs_audit` or `obs_doctor`: a report was made.
+/// `obs_audit`, `obs_doctor` or `obs_report`: a report was made.
 #[derive(Clone, Debug)]
 pub struct FiledReport {
     pub kind: ReportKind,

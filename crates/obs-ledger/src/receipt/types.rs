@@ -26,10 +26,11 @@ pub enum ReceiptType {
     Doctor,
     TierMove,
     Exercise,
+    Report,
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -52,6 +53,7 @@ impl ReceiptType {
         Self::Doctor,
         Self::TierMove,
         Self::Exercise,
+        Self::Report,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -78,6 +80,7 @@ impl ReceiptType {
             Self::Doctor => "obs_doctor",
             Self::TierMove => "obs_tier_move",
             Self::Exercise => "obs_exercise",
+            Self::Report => "obs_report",
         }
     }
 
@@ -144,6 +147,7 @@ impl ReceiptType {
             Self::Doctor => include_str!("../../../../docs/format/schemas/obs_doctor.json"),
             Self::TierMove => include_str!("../../../../docs/format/schemas/obs_tier_move.json"),
             Self::Exercise => include_str!("../../../../docs/format/schemas/obs_exercise.json"),
+            Self::Report => include_str!("../../../../docs/format/schemas/obs_report.json"),
         }
     }
 }

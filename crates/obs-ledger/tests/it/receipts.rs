@@ -111,6 +111,16 @@ fn samples() -> Vec<Receipt> {
             summary: map(json!({"findings": 0})),
             report: None,
         }),
+        Receipt::filed_report(FiledReport {
+            kind: ReportKind::Weekly,
+            operation_id: "obs-op-2025-12-06-006".into(),
+            report_id: "weekly-2025-12-06-001".into(),
+            initiated_by: "did:vm:node:brick-01".into(),
+            subject: "brick-01".into(),
+            outcome: "healthy".into(),
+            summary: map(json!({"period_end": "2025-12-06T00:00:00Z"})),
+            report: Some(("reports/weekly/weekly-2025-12-06-001.json".into(), hash(b"week"))),
+        }),
         alert(1),
         Receipt::alert_resolved(AlertResolved {
             alert_id: "alert-2025-12-06-001".into(),

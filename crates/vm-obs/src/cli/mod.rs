@@ -30,6 +30,7 @@ mod pack;
 mod probe;
 mod prove;
 mod receipts;
+mod report;
 mod rules;
 mod slo;
 mod status;
@@ -114,6 +115,9 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Report on coverage, live values, gaps and maturity of the packs; leaves a receipt
     Audit(audit::AuditArgs),
+    /// Daily health check, weekly and monthly report
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Probe a target or run a transaction once
     #[command(subcommand)]
     Probe(probe::ProbeCommand),
@@ -199,6 +203,7 @@ async fn dispatch(command: Command, out: &mut out::Out) -> anyhow::Result<ExitCo
         Command::Demo(command) => demo::run(command, out).await?,
         Command::Doctor(args) => return doctor::run(&args, out).await,
         Command::Audit(args) => audit::run(&args, out).await?,
+        Command::Report(command) => report::run(command, out).await?,
         Command::Probe(command) => return probe::run(command, out).await,
         Command::Gate(args) => return gate::run(args, out).await,
         Command::Chaos(command) => return chaos::run(command, out).await,

@@ -8,6 +8,7 @@ use obs_types::LabelSet;
 use serde::Deserialize;
 
 use super::metrics::MetricsForm;
+use super::reports::ReportsForm;
 use super::storage::StorageForm;
 use super::{
     AttestationSettings, Config, Heartbeat, LedgerSettings, McpAccess, Tail, address, duration,
@@ -90,6 +91,9 @@ pub(crate) struct FileForm {
     /// somebody outside notices silence. `url_file` holds the address where it is a secret.
     /// Example: `heartbeat: {url_file: /etc/vm-obs/heartbeat.url, every: 1m}`
     heartbeat: Option<HeartbeatForm>,
+    /// When daily, weekly and monthly reports are made (UTC; `off` for none), and figures of your
+    /// own in them; see `docs/reports.md`. Example: `reports: {daily: 06:00, weekly: monday 06:00}`
+    reports: ReportsForm,
     /// Language of metric queries that name none: promql or metricsql. Rules are PromQL.
     /// Example: `promql_dialect: metricsql`
     promql_dialect: Option<String>,
@@ -299,6 +303,7 @@ impl FileForm {
                 self.query_timeout.as_deref().unwrap_or("2m"),
             )?,
             heartbeat: self.heartbeat.map(|h| h.check(folder)).transpose()?,
+            reports: self.reports.check()?,
             promql_dialect,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             mcp: McpAccess {

@@ -2,6 +2,7 @@
 
 mod file;
 mod metrics;
+mod reports;
 mod storage;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use obs_types::{DurationMs, LabelSet};
 
 pub(crate) use file::{FileForm, WatchForm};
 pub(crate) use metrics::MetricsSettings;
+pub(crate) use reports::ReportSettings;
 pub(crate) use storage::{StorageConfig, StoreConfig};
 
 /// What a server runs with.
@@ -55,6 +57,7 @@ pub(crate) struct Config {
     pub watches: Vec<obs_ops::Watch>,
     pub mcp: McpAccess,
     pub heartbeat: Option<Heartbeat>,
+    pub reports: ReportSettings,
     /// The file as it was read, for the status page.
     pub yaml: String,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use obs_analysis::slo::parse_slo_file;
-use obs_api::Runbook;
+use obs_api::{ReportOptions, Runbook};
 use obs_collect::scrape::{PrometheusConfig, expand_glob};
 use obs_dash::SourceTypes;
 use obs_ops::{DashboardOrigin, InstalledDashboard, QueryChecker};
@@ -108,6 +108,26 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
         }
     }
     Ok(out)
+}
+
+/// When reports are made, and what they say about retention.
+pub(super) fn report_options(config: &Config) -> ReportOptions {
+    let days = |d: obs_types::DurationMs| format!("{}d", d.0 / obs_types::DurationMs::DAY.0);
+    let policy = &config.storage.policy;
+    let mut retention = vec![format!("engines: {}", days(config.hot_retention))];
+    for (name, signal) in
+        [("metrics", policy.metrics), ("logs", policy.logs), ("traces", policy.traces)]
+    {
+        retention.push(format!("sealed {name}: {}", days(signal.keep)));
+    }
+    if let Some(kept) = config.aggregate_retention {
+        retention.push(format!("1h aggregates: {}", days(kept)));
+    }
+    ReportOptions {
+        schedules: config.reports.schedules.clone(),
+        figures: config.reports.figures.clone(),
+        retention,
+    }
 }
 
 fn mcp_settings(config: &Config) -> anyhow::Result<McpSettings> {

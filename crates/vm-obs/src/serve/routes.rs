@@ -12,7 +12,7 @@ use obs_collect::scrape::ScrapeManager;
 use obs_query::QueryLimits;
 use tokio::sync::Semaphore;
 
-use super::load::Loaded;
+use super::load::{Loaded, report_options};
 use super::ports::{Addresses, Routers};
 use super::services::Services;
 use super::store::Store;
@@ -81,6 +81,7 @@ pub(super) fn state(parts: &Parts<'_>, loaded: &mut Loaded) -> anyhow::Result<Ar
             admin: config.admin_api,
             query_log: query_log(config)?,
             external_labels: loaded.scrape.external_labels.clone(),
+            reports: report_options(config),
         },
         query_places: Arc::new(Semaphore::new(config.query_concurrency_max)),
     }))

@@ -52,6 +52,7 @@ pub(super) fn start(
     }
     task!("objectives", every(10), objectives);
     task!("anomalies", every(10), watch);
+    task!("reports", every(30), reports);
     task!("seal", every(1), seal);
     task!("seal-late", every(300), seal_late);
     task!("tiles", every(10), tiles);

@@ -179,6 +179,15 @@ impl World {
         }
     }
 
+    /// Makes the daily, weekly and monthly reports that are due.
+    pub(super) fn reports(&self) {
+        match self.state.make_due_reports() {
+            Ok(made) if made.is_empty() => {}
+            Ok(made) => tracing::info!(reports = made.join(", "), "reports made"),
+            Err(e) => tracing::error!(error = %e, "report not made, it is tried again"),
+        }
+    }
+
     pub(super) fn watch(&self) {
         let query = |text: &str, at: TimestampMs| self.state.front.values(text, at);
         let open: Vec<String> = self.state.alerts.firing().into_iter().map(|a| a.id).collect();

@@ -320,3 +320,54 @@ fn probes_run_by_schedule_and_are_answered_like_the_exporters() {
     let (code, text) = run(&["probe", "once", &target]);
     assert!(code == 0 && text.contains("probe_http_status_code 200"), "{text}");
 }
+
+#[test]
+fn reports_are_shown_kept_listed_and_made_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("vm-obs.yaml");
+    // Ten minutes a second, from just before a day ends.
+    let text = "reports: {daily: '00:10', weekly: off, monthly: off, figures: [{section: capacity, name: One <b>, query: vector(1), most: 0}]}\n";
+    std::fs::write(&config, text).unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(
+        &data,
+        &[
+            "--config",
+            config.to_str().unwrap(),
+            "--clock-start",
+            "2025-12-05T23:50:00Z",
+            "--clock-speed",
+            "600",
+        ],
+    );
+    let made = server.eventually("/obs/reports?kind=daily", "the daily report", |v| {
+        v["reports"].as_array().is_some_and(|r| !r.is_empty())
+    });
+    let first = made["reports"].as_array().unwrap().last().unwrap();
+    assert_eq!(first["summary"]["period_end"], "2025-12-06T00:10:00Z", "{made}");
+    assert_eq!(first["files"], serde_json::json!(["json", "md", "html"]));
+    let name = first["name"].as_str().unwrap();
+    let html = server.client().get(&format!("/obs/reports/daily/{name}.html")).unwrap();
+    assert!(html.text().contains("One &lt;b&gt;"), "{}", html.text());
+    assert_eq!(server.client().get("/obs/reports/daily/..%2Fx.md").unwrap().status, 404);
+
+    let (code, text) = server.verb(&["report", "weekly"]);
+    assert!(code == 0 && text.contains("# Weekly report of"), "{text}");
+    assert!(
+        text.contains("## Alert tuning") && text.contains("One &lt;b> is 1, at most 0"),
+        "{text}"
+    );
+    let (code, text) = server.verb(&["report", "monthly", "--keep", "--format", "json"]);
+    assert!(code == 0 && text.contains("kept as monthly-"), "{text}");
+    let (code, text) = server.verb(&["report", "list"]);
+    assert!(code == 0 && text.contains("monthly-") && text.contains(name), "{text}");
+    let (code, text) = server.verb(&["report", "show", name]);
+    assert!(code == 0 && text.contains("# Daily health check of"), "{text}");
+    let (code, text) = server.verb(&["report", "daily", "--at", "2099-01-01"]);
+    assert!(code != 0 && text.contains("in the future"), "{text}");
+    drop(server);
+    let (code, text) = run(&["verify", data.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = run(&["report", "daily", "--data", data.to_str().unwrap()]);
+    assert!(code == 0 && text.contains("# Daily health check of"), "{text}");
+}
