@@ -41,6 +41,7 @@ pub use error::ArchiveError;
 pub use folder_store::FolderStore;
 pub use hour::{Hour, SealName, Signal};
 pub use metrics_export::MetricsExport;
+pub use parquet_file::column_bytes;
 pub use receipts::receipts_to_parquet;
 pub use seal::{
     Aggregates, LogCounts, LogsSummary, MetricsSummary, Records, Seal, SealDetails, Significance,

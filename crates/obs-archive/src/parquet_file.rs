@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, PageIndexPolicy};
+use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
@@ -114,6 +114,20 @@ impl SealWriter {
         let cursor = self.writer.into_inner().map_err(|e| ArchiveError::encode(&path, e))?;
         Ok(cursor.into_inner())
     }
+}
+
+/// Bytes that each column of a Parquet file takes, packed and with its dictionary; columns of one
+/// list together.
+pub fn column_bytes(file: Vec<u8>) -> Result<BTreeMap<String, u64>, ArchiveError> {
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&Bytes::from(file))
+        .map_err(|e| ArchiveError::corrupt("the file", e.to_string()))?;
+    let mut out = BTreeMap::new();
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let name = column.column_path().parts().first().cloned().unwrap_or_default();
+        *out.entry(name).or_default() += column.compressed_size().unsigned_abs();
+    }
+    Ok(out)
 }
 
 /// An open sealed Parquet file: its footer is read, pages are fetched as they are needed.

@@ -244,16 +244,19 @@ impl Head {
 
     /// Looks up many series by their labels as the sender wrote them, with the hash of those bytes.
     pub(crate) fn find_sent(&self, batch: &SentBatch<'_>) -> Vec<(SentHash, Option<Arc<Series>>)> {
-        let hashes: Vec<SentHash> =
-            batch.series.iter().map(|s| self.secret.hash(s.labels)).collect();
+        let hashed = batch.series.iter().map(|s| (self.secret.hash(s.labels), None));
+        let mut out: Vec<(SentHash, Option<Arc<Series>>)> = hashed.collect();
         let sent = read(&self.sent);
         // All places first: the memory of one is fetched while the next is looked for.
-        let find = |of: &SentHash| sent.known.find(of.hash, |k| k.is(of)).map(|k| k.id);
-        let ids: Vec<Option<u32>> = hashes.iter().map(find).collect();
+        let find = |of: &SentHash| sent.known.find(of.hash, |k| k.is(of)).map_or(0, |k| k.id);
+        let ids: Vec<u32> = out.iter().map(|(of, _)| find(of)).collect();
         let by_id = read(&self.by_id);
         drop(sent);
-        let found = ids.into_iter().map(|id| by_id.get(id?).map(Arc::clone));
-        hashes.into_iter().zip(found).collect()
+        for ((_, found), id) in out.iter_mut().zip(ids) {
+            // No series has the number 0.
+            *found = by_id.get(id).map(Arc::clone);
+        }
+        out
     }
 
     /// Remembers how the labels of series were sent.

@@ -1,14 +1,16 @@
 //! The way of a remote write through this program, without a server around it: unpack, read, log,
 //! store. For profiles, and for what a server adds.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use obs_disk::SystemClock;
+use obs_archive::{Archive, Hour, column_bytes};
+use obs_disk::{RealDisk, SystemClock};
 use obs_metrics::MetricsEngine;
-use obs_types::MetricSink;
+use obs_types::{MetricSink, TimestampMs};
 use obs_wire::WireCaps;
 use obs_wire::compression::{Encoding, decompress_into};
 use obs_wire::remote_write::{decode_v1, read_sent_v1};
@@ -41,6 +43,7 @@ pub(crate) fn run(load: &Workload, senders: usize, batch: usize, sets: bool) -> 
         "head bytes per series, as estimated: {}",
         stats.head_bytes / load.series_count() as u64
     );
+    seal(data, &engine, load)?;
     drop(engine);
     reopen(data)?;
     let before = own_cpu_seconds();
@@ -65,6 +68,36 @@ fn take(engine: &MetricsEngine, bodies: &[Vec<u8>], sets: bool) -> anyhow::Resul
         };
         ensure!(outcome.rejected_count() == 0, "{:?}", outcome.rejected_text());
     }
+    Ok(())
+}
+
+/// Seals the hours of the load and prints what the columns of their files take.
+fn seal(data: &Path, engine: &MetricsEngine, load: &Workload) -> anyhow::Result<()> {
+    let archive = Archive::open(data, Arc::new(RealDisk), [1; 32])?;
+    let (mut hour, before) =
+        (Hour::containing(TimestampMs(load.start_ms)).context("no such hour")?, own_cpu_seconds());
+    let mut columns: BTreeMap<String, u64> = BTreeMap::new();
+    let mut bytes = 0;
+    while hour.range_ms().start.0 <= load.end_ms() {
+        let seal = archive.seal_metrics(hour, 0, engine)?;
+        let file = std::fs::read(data.join(&seal.storage_path))?;
+        bytes += file.len();
+        for (name, n) in column_bytes(file)? {
+            *columns.entry(name).or_default() += n;
+        }
+        hour = hour.next();
+    }
+    let samples = load.sample_count() as f64;
+    let of = |names: &[&str]| names.iter().filter_map(|n| columns.get(*n)).sum::<u64>() as f64;
+    let dictionary = of(&["metric", "labels", "series_id", "kind"]);
+    println!(
+        "sealed Parquet: {:.4} bytes per sample, {:.4} of them times and {:.4} values, {:.4} the series dictionary; {:.3} CPU s per M",
+        bytes as f64 / samples,
+        of(&["timestamp"]) / samples,
+        of(&["value"]) / samples,
+        dictionary / samples,
+        (own_cpu_seconds() - before) / samples * 1e6,
+    );
     Ok(())
 }
 
