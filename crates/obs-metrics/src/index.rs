@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 
-use obs_types::{MatchOp, Matcher};
-
-use crate::regex_hint::RegexHint;
+use obs_types::{MatchOp, Matcher, Pattern};
 
 /// Sorted, unique.
 pub(crate) type Postings = Vec<u32>;
@@ -127,31 +125,28 @@ impl Index {
         // The values that the text of the matcher names; the rest need no look.
         let named = matches!(m.op(), MatchOp::Equal | MatchOp::Regex) == wanted;
         let asked = |v: &str| m.matches(v) == wanted;
-        if !matches!(m.op(), MatchOp::Regex | MatchOp::NotRegex) {
+        let Some(pattern) = m.pattern() else {
             return if named {
                 values.get(m.value()).into_iter().collect()
             } else {
                 values.iter().filter(|(v, _)| asked(v)).map(|(_, p)| p).collect()
             };
-        }
-        match RegexHint::of(m.value()) {
-            RegexHint::Literals(all) if named => {
-                let known = all.iter().filter(|literal| asked(literal));
-                known.filter_map(|literal| values.get(literal.as_str())).collect()
+        };
+        match pattern {
+            Pattern::Literals(all) if named => {
+                all.iter().filter_map(|literal| values.get(literal.as_str())).collect()
             }
-            RegexHint::Glob(glob) if named => {
-                let under = with_prefix(values, &glob.prefix);
+            Pattern::Glob(glob) if named => {
+                let under = with_prefix(values, glob.prefix());
                 under.filter(|(v, _)| glob.matches(v)).map(|(_, p)| p).collect()
             }
-            RegexHint::Glob(glob) => {
-                values.iter().filter(|(v, _)| !glob.matches(v)).map(|(_, p)| p).collect()
-            }
-            RegexHint::Ends(prefix, suffix) if named => {
-                let under = with_prefix(values, &prefix).filter(|(v, _)| v.ends_with(&suffix));
+            Pattern::Ends(prefix, suffix, _) if named => {
+                let under = with_prefix(values, prefix).filter(|(v, _)| v.ends_with(suffix));
                 under.filter(|(v, _)| asked(v)).map(|(_, p)| p).collect()
             }
-            RegexHint::Everything if named => values.values().collect(),
-            RegexHint::Everything => Vec::new(),
+            // No value in an index is empty, so `.*` and `.+` are the same here.
+            Pattern::Everything(_) if named => values.values().collect(),
+            Pattern::Everything(_) => Vec::new(),
             _ => values.iter().filter(|(v, _)| asked(v)).map(|(_, p)| p).collect(),
         }
     }

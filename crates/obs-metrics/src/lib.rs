@@ -30,7 +30,6 @@ mod pack;
 mod pairs;
 mod query;
 mod record;
-mod regex_hint;
 mod series;
 mod snapshot;
 mod stats;

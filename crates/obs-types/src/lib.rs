@@ -18,6 +18,7 @@ mod markup;
 mod matcher;
 mod metrics;
 mod node;
+mod pattern;
 mod time;
 mod traces;
 
@@ -41,6 +42,7 @@ pub use metrics::{
     SeriesSelect, SeriesSource, SeriesStream, is_stale, stale_nan,
 };
 pub use node::NodeName;
+pub use pattern::{Glob, Pattern};
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};
 pub use traces::{
     AttrScope, AttrValue, Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanKind,

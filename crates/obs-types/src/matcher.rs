@@ -1,8 +1,8 @@
 use std::fmt;
-
-use regex::Regex;
+use std::sync::Arc;
 
 use crate::LabelSet;
+use crate::pattern::Pattern;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +19,8 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    /// Present for the two regex operators; fully anchored, `.` matches a newline.
-    regex: Option<Regex>,
+    /// Present for the two regex operators.
+    pattern: Option<Arc<Pattern>>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -39,25 +39,25 @@ impl Matcher {
         value: impl Into<String>,
     ) -> Result<Self, MatcherError> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => {
-                Some(Regex::new(&format!("^(?s:{value})$")).map_err(|e| MatcherError {
+                Some(Arc::new(Pattern::new(&value).map_err(|e| MatcherError {
                     name: name.clone(),
                     value: value.clone(),
                     reason: e.to_string(),
-                })?)
+                })?))
             }
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, pattern })
     }
 
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     pub fn not_equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::NotEqual, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::NotEqual, value: value.into(), pattern: None }
     }
 
     pub fn name(&self) -> &str {
@@ -72,12 +72,17 @@ impl Matcher {
         &self.value
     }
 
+    /// What the expression of a regex operator says; `None` for the other two.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_deref()
+    }
+
     pub fn matches(&self, value: &str) -> bool {
-        match (self.op, &self.regex) {
+        match (self.op, &self.pattern) {
             (MatchOp::Equal, _) => value == self.value,
             (MatchOp::NotEqual, _) => value != self.value,
-            (MatchOp::Regex, Some(r)) => r.is_match(value),
-            (MatchOp::NotRegex, Some(r)) => !r.is_match(value),
+            (MatchOp::Regex, Some(p)) => p.matches(value),
+            (MatchOp::NotRegex, Some(p)) => !p.matches(value),
             (MatchOp::Regex | MatchOp::NotRegex, None) => false,
         }
     }

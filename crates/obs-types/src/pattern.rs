@@ -1,29 +1,29 @@
-//! What a regular expression says about its matches before it is run.
+//! What a regular expression says about its matches without being run. Most expressions of
+//! selectors are lists of texts or texts with gaps, and compiling one takes longer than a short
+//! query.
 
+use regex::Regex;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
-/// A superset of what the anchored expression matches; callers still ask the expression itself,
-/// except of a glob.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RegexHint {
-    /// One of these.
+/// An expression that matches whole values; `.` matches a newline.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// These, sorted, and nothing else.
     Literals(Vec<String>),
-    /// Nothing but texts with `.*` or `.+` between them: matches exactly what the glob does.
+    /// Texts with `.*` or `.+` between them.
     Glob(Glob),
-    /// Starts and ends with these, either may be empty.
-    Ends(String, String),
-    /// Is not empty, which no value in an index is; `.*` and `.+` are the same there.
-    Everything,
-    Nothing,
+    /// At least so many characters: `.*` (0) or `.+` (1).
+    Everything(usize),
+    /// What matches starts and ends with these, either may be empty.
+    Ends(String, String, Regex),
 }
 
 /// `prefix.*inner.+suffix`: texts in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Glob {
-    /// What matches starts with it; may be empty.
-    pub(crate) prefix: String,
+pub struct Glob {
+    prefix: String,
     /// The texts behind it, each with the bytes that have to lie before it at least (0 or 1; a text
     /// begins where a character does, so a byte is a character). The last is where a match ends.
     rest: Vec<(usize, String)>,
@@ -53,8 +53,13 @@ impl Glob {
         (!out.rest.is_empty()).then_some(out)
     }
 
+    /// What matches starts with it; may be empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Whether the expression matches; every text is taken where it comes first.
-    pub(crate) fn matches(&self, value: &str) -> bool {
+    pub fn matches(&self, value: &str) -> bool {
         let Some((last, inner)) = self.rest.split_last() else { return value == self.prefix };
         if !value.starts_with(&self.prefix) {
             return false;
@@ -78,35 +83,47 @@ fn find_from(value: &str, mut from: usize, text: &str) -> Option<usize> {
     Some(from + value.get(from..)?.find(text)?)
 }
 
-impl RegexHint {
-    /// Expressions that do not parse give `Nothing`; the matcher has refused them before.
-    pub(crate) fn of(pattern: &str) -> Self {
+impl Pattern {
+    /// `Err` if the expression does not compile.
+    pub(crate) fn new(pattern: &str) -> Result<Self, regex::Error> {
+        let regex = || Regex::new(&format!("^(?s:{pattern})$"));
         let Ok(hir) = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else {
-            return Self::Nothing;
+            return Ok(Self::Ends(String::new(), String::new(), regex()?));
         };
-        if gap(&hir).is_some() {
-            return Self::Everything;
+        if let Some(min) = gap(&hir) {
+            return Ok(Self::Everything(min));
         }
         if let Some(glob) = Glob::of(&hir) {
-            return Self::Glob(glob);
+            return Ok(Self::Glob(glob));
         }
         let sequence = Extractor::new().extract(&hir);
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         if sequence.is_exact() {
             let all = sequence.literals().unwrap_or_default().iter().map(|l| text(l.as_bytes()));
             if let Some(mut all) = all.collect::<Option<Vec<String>>>() {
-                all.sort();
+                // Only assertions can refuse one of them.
+                if !hir.properties().look_set().is_empty() {
+                    let regex = regex()?;
+                    all.retain(|literal| regex.is_match(literal));
+                }
+                all.sort_unstable();
                 all.dedup();
-                return Self::Literals(all);
+                return Ok(Self::Literals(all));
             }
         }
         let ends = Extractor::new().kind(ExtractKind::Suffix).extract(&hir);
         let prefix = sequence.longest_common_prefix().and_then(text).unwrap_or_default();
         let suffix = ends.longest_common_suffix().and_then(text).unwrap_or_default();
-        if prefix.is_empty() && suffix.is_empty() {
-            Self::Nothing
-        } else {
-            Self::Ends(prefix, suffix)
+        Ok(Self::Ends(prefix, suffix, regex()?))
+    }
+
+    /// Whether it matches the whole of `value`.
+    pub fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Literals(all) => all.binary_search_by(|l| l.as_str().cmp(value)).is_ok(),
+            Self::Glob(glob) => glob.matches(value),
+            Self::Everything(min) => value.len() >= *min,
+            Self::Ends(_, _, regex) => regex.is_match(value),
         }
     }
 }
@@ -122,49 +139,59 @@ fn gap(hir: &Hir) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_types::{MatchOp, Matcher};
     use proptest::prelude::*;
 
-    fn glob(prefix: &str, rest: &[(usize, &str)]) -> RegexHint {
-        let rest = rest.iter().map(|(min, text)| (*min, (*text).to_owned())).collect();
-        RegexHint::Glob(Glob { prefix: prefix.to_owned(), rest })
+    fn seen(pattern: &str) -> String {
+        match Pattern::new(pattern) {
+            Ok(Pattern::Literals(all)) => all.join(","),
+            Ok(Pattern::Glob(g)) => format!("{:?} {:?}", g.prefix, g.rest),
+            Ok(Pattern::Everything(min)) => format!("from {min}"),
+            Ok(Pattern::Ends(a, b, _)) => format!("{a}..{b}"),
+            Err(_) => "wrong".to_owned(),
+        }
     }
 
     #[test]
     fn sets_globs_and_ends_are_seen() {
-        let literals =
-            |all: &[&str]| RegexHint::Literals(all.iter().map(|s| (*s).to_owned()).collect());
-        let ends = |a: &str, b: &str| RegexHint::Ends(a.to_owned(), b.to_owned());
-        assert_eq!(RegexHint::of("a|b|cd"), literals(&["a", "b", "cd"]));
-        assert_eq!(RegexHint::of("node-(1|2)"), literals(&["node-1", "node-2"]));
-        assert_eq!(RegexHint::of("node-[12]"), literals(&["node-1", "node-2"]));
-        assert_eq!(RegexHint::of("node-.*"), glob("node-", &[(0, "")]));
-        assert_eq!(RegexHint::of(".*node"), glob("", &[(0, "node")]));
-        assert_eq!(RegexHint::of(".*no.+de.*"), glob("", &[(0, "no"), (1, "de"), (0, "")]));
-        assert_eq!(RegexHint::of("a.*z"), glob("a", &[(0, "z")]));
-        assert_eq!(RegexHint::of("(a|b).*:(80|9090)"), ends("", "0"));
-        assert_eq!(RegexHint::of(".+:(80|9080)"), ends("", "80"));
-        assert_eq!(RegexHint::of("node-[0-9]+:9100"), ends("node-", ":9100"));
-        assert_eq!(RegexHint::of(".+"), RegexHint::Everything);
-        assert_eq!(RegexHint::of("(.*)"), RegexHint::Nothing);
-        assert_eq!(RegexHint::of(".*"), RegexHint::Everything);
-        assert_eq!(RegexHint::of(".?"), RegexHint::Nothing);
-        assert_eq!(RegexHint::of("("), RegexHint::Nothing);
+        for (pattern, want) in [
+            ("a|b|cd", "a,b,cd"),
+            ("node-(1|2)", "node-1,node-2"),
+            ("node-[12]", "node-1,node-2"),
+            ("^(a|b)$", "a,b"),
+            ("a\\bb", ""),
+            ("node-.*", r#""node-" [(0, "")]"#),
+            (".*node", r#""" [(0, "node")]"#),
+            (".*no.+de.*", r#""" [(0, "no"), (1, "de"), (0, "")]"#),
+            ("a.*z", r#""a" [(0, "z")]"#),
+            ("(a|b).*:(80|9090)", "..0"),
+            (".+:(80|9080)", "..80"),
+            ("node-[0-9]+:9100", "node-..:9100"),
+            (".+", "from 1"),
+            ("(.*)", ".."),
+            (".*", "from 0"),
+            (".?", ".."),
+            ("(", "wrong"),
+        ] {
+            assert_eq!(seen(pattern), want, "{pattern}");
+        }
     }
 
     proptest! {
         #[test]
-        fn a_glob_matches_what_its_expression_does(
+        fn a_pattern_matches_what_its_expression_does(
             parts in proptest::collection::vec(
-                prop_oneof![Just("a"), Just("ab"), Just("é"), Just(".*"), Just(".+"), Just("\\.")], 1..7),
-            values in proptest::collection::vec("[abé.\n]{0,7}", 1..12),
+                prop_oneof![
+                    Just("a"), Just("ab"), Just("é"), Just(".*"), Just(".+"), Just("\\."), Just("|"),
+                    Just("(a|b)"), Just("[ab]"), Just("^"), Just("$"), Just("\\b"), Just("(?i)A"),
+                    Just("b?"), Just("(|b)"),
+                ], 0..7),
+            values in proptest::collection::vec("[aAbé.\n]{0,7}", 1..12),
         ) {
             let pattern = parts.concat();
-            let matcher = Matcher::new("x", MatchOp::Regex, pattern.clone()).unwrap();
-            if let RegexHint::Glob(glob) = RegexHint::of(&pattern) {
-                for value in values {
-                    prop_assert_eq!(glob.matches(&value), matcher.matches(&value), "{} {:?}", pattern, value);
-                }
+            let ours = Pattern::new(&pattern).unwrap();
+            let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();
+            for value in values.iter().map(String::as_str).chain([""]) {
+                prop_assert_eq!(ours.matches(value), regex.is_match(value), "{} {:?}", pattern, value);
             }
         }
     }
