@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use obs_disk::Clock;
@@ -25,6 +25,9 @@ use tracing_subscriber::registry::LookupSpan;
 const QUEUE_MAX: usize = 16_384;
 const BATCH_MAX: usize = 2_048;
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// The queue is looked at so often rather than waited for: waking a thread for each request costs
+/// more than the rest of its span.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 enum Item {
     Log(LogRecord),
@@ -317,11 +320,17 @@ impl SelfTelemetryDrain {
             let until = Instant::now() + FLUSH_EVERY;
             let mut ended = false;
             while lines.len() + spans.len() < BATCH_MAX {
-                match self.queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                match self.queue.try_recv() {
                     Ok(Item::Log(l)) => lines.push(l),
                     Ok(Item::Span(s)) => spans.push(*s),
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => {
+                    Err(TryRecvError::Empty) => {
+                        let left = until.saturating_duration_since(Instant::now());
+                        if left.is_zero() {
+                            break;
+                        }
+                        std::thread::sleep(left.min(LOOK_EVERY));
+                    }
+                    Err(TryRecvError::Disconnected) => {
                         ended = true;
                         break;
                     }

@@ -44,6 +44,7 @@ pub use engine::MetricsEngine;
 pub use error::MetricsError;
 pub use inlet::{Dedup, DedupConfig, StreamAggregator, StreamOutput, StreamRule};
 pub use maintain::MaintainReport;
+pub use query::AtHand;
 pub use stats::{Cardinality, MetricsStats, NameCount};
 pub use usage::NameUsage;
 

@@ -374,6 +374,20 @@ impl State {
             + self.rest().flushing.iter().map(|p| p.late.len() + p.histograms.len()).sum::<usize>()
     }
 
+    /// Samples of the chunks that overlap `[start, end)`, and all that lie outside chunks.
+    pub(crate) fn sample_count_in(&self, start: i64, end: i64) -> usize {
+        let overlaps = |min_t: i64, max_t: i64| min_t < end && start <= max_t;
+        let rest = self.rest();
+        let chunks = rest.closed.iter().chain(rest.flushing.iter().flat_map(|p| &p.chunks));
+        let chunks = chunks.filter(|c| overlaps(c.min_t, c.max_t));
+        let open = self.open.iter().filter(|o| overlaps(o.min_t(), o.max_t));
+        chunks.map(|c| c.count as usize).sum::<usize>()
+            + open.map(|o| usize::from(o.count)).sum::<usize>()
+            + rest.late.len()
+            + rest.histograms.len()
+            + rest.flushing.iter().map(|p| p.late.len() + p.histograms.len()).sum::<usize>()
+    }
+
     /// First and last time held in memory.
     pub(crate) fn bounds(&self) -> Option<(i64, i64)> {
         let chunks =

@@ -12,13 +12,24 @@ use crate::query_log::{Timings, stats_json};
 
 /// A float as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it.
 pub(crate) fn number(v: f64) -> String {
-    if v.is_nan() {
-        "NaN".to_owned()
+    let mut out = String::new();
+    put_number(&mut out, v);
+    out
+}
+
+fn put_number(out: &mut String, v: f64) {
+    // Below this every whole number is written as the integer that it is, which is quicker.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    // Writing to a String cannot fail.
+    let _written = if v.is_nan() {
+        out.write_str("NaN")
     } else if v.is_infinite() {
-        if v > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+        out.write_str(if v > 0.0 { "+Inf" } else { "-Inf" })
+    } else if v.abs() < WHOLE_MAX && v.trunc() == v && (v != 0.0 || v.is_sign_positive()) {
+        write!(out, "{}", v as i64)
     } else {
-        format!("{v}")
-    }
+        write!(out, "{v}")
+    };
 }
 
 pub(crate) fn labels_value(labels: &LabelSet) -> Value {
@@ -29,11 +40,23 @@ fn time(out: &mut String, ms: i64) {
     let (sign, ms) = (if ms < 0 { "-" } else { "" }, ms.unsigned_abs());
     let (seconds, rest) = (ms / 1000, ms % 1000);
     // Writing to a String cannot fail.
-    let _written = if rest == 0 {
-        write!(out, "{sign}{seconds}")
-    } else {
-        write!(out, "{sign}{seconds}.{}", format!("{rest:03}").trim_end_matches('0'))
+    let _written = match rest {
+        0 => write!(out, "{sign}{seconds}"),
+        _ if rest % 100 == 0 => write!(out, "{sign}{seconds}.{}", rest / 100),
+        _ if rest % 10 == 0 => write!(out, "{sign}{seconds}.{:02}", rest / 10),
+        _ => write!(out, "{sign}{seconds}.{rest:03}"),
     };
+}
+
+/// A JSON string.
+fn text(out: &mut String, text: &str) {
+    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+        let _written = write!(out, "{}", Value::from(text));
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
 }
 
 fn labels(out: &mut String, labels: &LabelSet) {
@@ -42,7 +65,9 @@ fn labels(out: &mut String, labels: &LabelSet) {
         if i > 0 {
             out.push(',');
         }
-        let _written = write!(out, "{}:{}", Value::from(name), Value::from(value));
+        text(out, name);
+        out.push(':');
+        text(out, value);
     }
     out.push('}');
 }
@@ -75,7 +100,9 @@ pub(crate) fn histogram_json(h: &NativeHistogram) -> Value {
 fn float_point(out: &mut String, t: i64, v: f64) {
     out.push('[');
     time(out, t);
-    let _written = write!(out, ",\"{}\"]", number(v));
+    out.push_str(",\"");
+    put_number(out, v);
+    out.push_str("\"]");
 }
 
 fn histogram_point(out: &mut String, t: i64, h: &NativeHistogram) {
@@ -212,8 +239,26 @@ mod tests {
         assert_eq!(number(0.1), "0.1");
         assert_eq!(number(-0.0), "-0");
         assert_eq!(number(f64::NEG_INFINITY), "-Inf");
+        assert_eq!(number(-17.0), "-17");
+        assert_eq!(number(0.0), "0");
+        assert_eq!(number(9_007_199_254_740_993.0), "9007199254740992");
+        let seconds = |ms: i64| {
+            let mut out = String::new();
+            time(&mut out, ms);
+            out
+        };
+        assert_eq!(seconds(1_435_781_451_780), "1435781451.78");
+        assert_eq!(seconds(1_435_781_451_700), "1435781451.7");
+        assert_eq!(seconds(1_435_781_451_007), "1435781451.007");
+        assert_eq!(seconds(-1_050), "-1.05");
+        assert_eq!(seconds(2_000), "2");
+    }
+
+    #[test]
+    fn label_values_are_json_strings() {
         let mut out = String::new();
-        time(&mut out, 1_435_781_451_780);
-        assert_eq!(out, "1435781451.78");
+        labels(&mut out, &LabelSet::from_pairs([("a", "x\"y\\\n\u{1}é"), ("b", "plain")]));
+        let read: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(read, json!({"a": "x\"y\\\n\u{1}é", "b": "plain"}));
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
-use obs_promql::{EngineError, Expr, ParserOptions, TraceSpan};
+use obs_promql::{Engine, EngineError, Expr, ParserOptions, SelectorInfo, TraceSpan};
 use obs_query::Dialect;
 use obs_types::{DurationMs, ErrorKind, QueryContext, TimeRangeMs, TimestampMs};
 use serde_json::json;
@@ -81,39 +81,41 @@ impl Options {
 }
 
 /// Longest query text that is looked at to see whether it is small.
-const SMALL_TEXT_BYTES: usize = 512;
-/// Most series by selector, points, and milliseconds of data of a small query.
-const SMALL_SERIES: usize = 8;
-const SMALL_POINTS: i64 = 2_000;
-const SMALL_SPAN_MS: i64 = 6 * 3_600_000;
+const SMALL_TEXT_BYTES: usize = 2_048;
+/// Most points of all selectors and most samples that a small query reads: a third of a
+/// millisecond or so.
+const SMALL_POINTS: usize = 8_192;
+const SMALL_SAMPLES: usize = 16_384;
 
 /// Whether a query reads so little, from memory, that a thread of its own would take longer.
-fn is_small(state: &ApiState, options: &Options, when: When) -> bool {
-    if options.query.len() > SMALL_TEXT_BYTES {
-        return false;
-    }
-    let engine = state.front.engine(options.lookback, options.dialect);
-    let Ok(expr) = engine.parse(&options.query) else { return true };
+fn is_small(state: &ApiState, engine: &Engine, expr: &Expr, when: When) -> bool {
     let (start, end, steps) = match when {
         When::At(at) => (at, at, 1),
         When::Range { start, end, step_ms } => {
             (start, end, end.0.saturating_sub(start.0) / step_ms.max(1) + 1)
         }
     };
+    let steps = usize::try_from(steps).unwrap_or(usize::MAX);
     let lookback = engine.options().lookback_ms;
-    let selectors = obs_promql::selectors(&expr);
-    let points = steps.saturating_mul((selectors.len() * SMALL_SERIES).max(1) as i64);
-    points <= SMALL_POINTS
-        && selectors.iter().all(|s| {
-            let from = start.0.saturating_sub(s.range_ms.max(lookback)).saturating_sub(s.offset_ms);
-            let to = end.0.saturating_sub(s.offset_ms);
-            let range = TimeRangeMs::new(TimestampMs(from), TimestampMs(to.saturating_add(1)));
-            s.at.is_none()
-                && s.subquery_range_ms == 0
-                && to.saturating_sub(from) <= SMALL_SPAN_MS
-                && state.front.is_hot(range.start)
-                && state.metrics.at_hand(&s.matchers, range, SMALL_SERIES)
-        })
+    let (mut points, mut samples) = (steps, 0);
+    let mut fits = |s: &SelectorInfo| {
+        if s.at.is_some() || s.subquery_range_ms > 0 {
+            return false;
+        }
+        let from = start.0.saturating_sub(s.range_ms.max(lookback)).saturating_sub(s.offset_ms);
+        let to = end.0.saturating_sub(s.offset_ms);
+        let range = TimeRangeMs::new(TimestampMs(from), TimestampMs(to.saturating_add(1)));
+        if !state.front.is_hot(range.start) {
+            return false;
+        }
+        let Some(found) = state.metrics.at_hand(&s.matchers, range, SMALL_SAMPLES - samples) else {
+            return false;
+        };
+        samples += found.samples;
+        points = points.saturating_add(steps.saturating_mul(found.series));
+        samples <= SMALL_SAMPLES && points <= SMALL_POINTS
+    };
+    steps <= SMALL_POINTS && obs_promql::selectors(expr).iter().all(&mut fits)
 }
 
 /// Runs the query, notes it in the query log, and writes the answer: all on the query's own thread,
@@ -126,7 +128,14 @@ async fn evaluate(
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let timeout = options.timeout;
-    let small = is_small(state, &options, when);
+    // A long text is left to the query's own thread.
+    let parsed = (options.query.len() <= SMALL_TEXT_BYTES).then(|| {
+        let engine = state.front.engine(options.lookback, options.dialect);
+        let parsed = engine.parse(&options.query);
+        let small = parsed.as_ref().map_or(true, |expr| is_small(state, &engine, expr, when));
+        (parsed, small)
+    });
+    let (parsed, small) = parsed.unzip();
     let work = move |s: &ApiState, context: &QueryContext| {
         let began = Instant::now();
         let mut engine = s.front.engine(options.lookback, options.dialect);
@@ -140,13 +149,15 @@ async fn evaluate(
             engine = Cow::Owned(engine.with_trace());
         }
         let (source, query) = (s.front.metrics.as_ref(), options.query.as_str());
-        let result = match when {
-            When::At(at) => engine.instant(source, query, at, context),
-            When::Range { start, end, step_ms } => {
-                engine.range(source, query, start, end, step_ms, context)
-            }
-        }
-        .map_err(ApiError::from);
+        let result = parsed
+            .unwrap_or_else(|| engine.parse(query))
+            .and_then(|expr| match when {
+                When::At(at) => engine.instant_expr(source, &expr, query, at, context),
+                When::Range { start, end, step_ms } => {
+                    engine.range_expr(source, &expr, query, (start, end, step_ms), context)
+                }
+            })
+            .map_err(ApiError::from);
         let timings = Timings { queued: began.duration_since(arrived), total: arrived.elapsed() };
         if let Some(log) = &s.options.query_log {
             let span = match when {
@@ -171,7 +182,9 @@ async fn evaluate(
         Ok(success_with(&data, &warnings, &result.infos, trace.as_ref()))
     };
     // It takes a place all the same, and waits like the others where none is free.
-    if small && let Ok(_place) = state.query_places.try_acquire() {
+    if small == Some(true)
+        && let Ok(_place) = state.query_places.try_acquire()
+    {
         return run_here(state, timeout, work);
     }
     run(state, timeout, work).await

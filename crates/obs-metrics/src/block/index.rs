@@ -161,6 +161,14 @@ impl BlockIndex {
         of(&self.chunks, &self.chunk_ends, position).unwrap_or_default()
     }
 
+    /// Samples of the chunks of a series that overlap `[start, end)`.
+    pub(crate) fn sample_count_in(&self, position: u32, start: i64, end: i64) -> usize {
+        let columns = self.chunks(position).iter();
+        let columns = columns.filter_map(|c| self.columns.get(c.column as usize));
+        let inside = columns.filter(|c| c.min_t < end && start <= c.max_t);
+        inside.map(|c| c.count as usize).sum()
+    }
+
     /// Where the series of that label set is; series are sorted by label set.
     pub(crate) fn find(&self, labels: &LabelSet) -> Option<u32> {
         let (mut low, mut high) = (0, self.series_ends.len() as u32);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use obs_types::{LabelSet, METRIC_NAME, MatchOp, NativeHistogram};
+use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher, NativeHistogram};
 
 use super::selector::{Found, Lookup, data_time, look_up_floats};
 use super::transform::names_survive;
@@ -419,7 +419,24 @@ impl Evaluator<'_> {
 
     fn label_replace(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
         let [dst, replacement, src, pattern] = [1, 2, 3, 4].map(|i| text(c.args.get(i)));
-        let Ok(regex) = regex::Regex::new(&format!("^(?s:{pattern})$")) else {
+        type Replaced<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+        let replaced: Option<Replaced<'_>> = if replacement.contains('$') {
+            let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).ok();
+            regex.map(|regex| {
+                Box::new(move |from: &str| {
+                    let mut value = String::new();
+                    regex.captures(from)?.expand(replacement, &mut value);
+                    Some(value)
+                }) as Replaced<'_>
+            })
+        } else {
+            // Nothing is captured: all that counts is whether it matches.
+            let matcher = Matcher::new(src, MatchOp::Regex, pattern).ok();
+            matcher.map(|m| {
+                Box::new(move |from: &str| m.matches(from).then(|| replacement.to_owned())) as _
+            })
+        };
+        let Some(replaced) = replaced else {
             return failed(format!("invalid regular expression in label_replace(): {pattern}"));
         };
         if !is_label_name(dst) {
@@ -428,9 +445,7 @@ impl Evaluator<'_> {
         let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
         let mut matrix = self.eval(arg, steps)?;
         for s in &mut matrix {
-            let Some(found) = regex.captures(s.labels.get(src).unwrap_or("")) else { continue };
-            let mut value = String::new();
-            found.expand(replacement, &mut value);
+            let Some(value) = replaced(s.labels.get(src).unwrap_or("")) else { continue };
             s.labels = s.labels.with(dst, &value);
             if dst == METRIC_NAME {
                 s.drop_name = false;

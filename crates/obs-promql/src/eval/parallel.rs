@@ -4,6 +4,7 @@
 //! goes to the one that asked. Parts lie one behind the other in the source's order, so the result
 //! is that of one thread.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use obs_types::{SeriesData, SeriesSelect, SeriesStream, TimeRangeMs, TimestampMs};
@@ -14,6 +15,9 @@ use crate::ast::VectorSelector;
 
 /// Threads that queries of this process run besides their own.
 static EXTRA: AtomicUsize = AtomicUsize::new(0);
+/// Asked once: the answer is read from several files of the kernel.
+static PROCESSORS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 /// Leave to run more threads; given back when dropped.
 struct Leave(usize);
@@ -21,8 +25,7 @@ struct Leave(usize);
 impl Leave {
     /// Up to one thread for each processor, over all queries.
     fn take() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let free = |used: usize| processors.saturating_sub(1).saturating_sub(used);
+        let free = |used: usize| PROCESSORS.saturating_sub(1).saturating_sub(used);
         let before = EXTRA.try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             (free(used) > 0).then(|| used + free(used))
         });
