@@ -278,8 +278,16 @@ pub struct AtHand {
 
 type HasSamples<'a> = dyn FnMut(u32) -> Result<bool, SourceError> + 'a;
 
+/// Each set; no sets mean one that everything fulfils.
+pub(crate) fn sets_of(matcher_sets: &[Vec<Matcher>]) -> Vec<&[Matcher]> {
+    match matcher_sets {
+        [] => vec![&[]],
+        many => many.iter().map(Vec::as_slice).collect(),
+    }
+}
+
 /// Series of the index that fulfil some set of matchers; no sets mean all.
-fn select_any(index: &Index, sets: &[Vec<Matcher>]) -> Vec<u32> {
+pub(crate) fn select_any(index: &Index, sets: &[Vec<Matcher>]) -> Vec<u32> {
     match sets {
         [] => index.all().to_vec(),
         [one] => index.select(one),
@@ -410,13 +418,8 @@ impl SeriesSource for MetricsEngine {
     ) -> Result<Vec<LabelSet>, SourceError> {
         // The index knows numbers; label sets come from the head and from each block's list, so
         // this does not go through `each_index`.
-        let everything: [Matcher; 0] = [];
-        let sets: Vec<&[Matcher]> = match matcher_sets {
-            [] => vec![&everything],
-            many => many.iter().map(Vec::as_slice).collect(),
-        };
         let mut out: BTreeSet<LabelSet> = BTreeSet::new();
-        for matchers in sets {
+        for matchers in sets_of(matcher_sets) {
             let select = SeriesSelect { matchers, range, function: Some("series"), step_ms: None };
             self.series_of(&select, context, &mut out)?;
             self.aggregated_series(matchers, range, context, &mut out)?;
@@ -450,6 +453,11 @@ impl SeriesSource for MetricsEngine {
             }
             Ok(())
         })?;
+        self.aggregated_labels(None, matcher_sets, range, context, &mut |name, _| {
+            if !out.contains(name) {
+                out.insert(name.to_owned());
+            }
+        })?;
         Ok(out.into_iter().collect())
     }
 
@@ -477,6 +485,11 @@ impl SeriesSource for MetricsEngine {
                 }
             }
             Ok(())
+        })?;
+        self.aggregated_labels(Some(name), matcher_sets, range, context, &mut |_, value| {
+            if !out.contains(value) {
+                out.insert(value.to_owned());
+            }
         })?;
         Ok(out.into_iter().collect())
     }

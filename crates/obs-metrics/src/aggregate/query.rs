@@ -14,7 +14,9 @@ use super::{owners, span, times_of};
 use crate::HOUR_MS;
 use crate::block::BlockCursor;
 use crate::engine::MetricsEngine;
-use crate::query::HeldMemory;
+use crate::index::intersect;
+use crate::query::{HeldMemory, select_any, sets_of};
+use crate::read;
 use crate::tombstones::Tombstones;
 
 /// One series of one file.
@@ -82,6 +84,15 @@ impl Selected<'_> {
 }
 
 impl MetricsEngine {
+    /// The whole hours around the part of a range of which only aggregates are left.
+    fn only_aggregated(&self, range: TimeRangeMs) -> Option<TimeRangeMs> {
+        let gone = self.aggregates.dropped().saturating_mul(HOUR_MS).saturating_add(1);
+        let (start, end) = (range.start.0, range.end.0.min(gone));
+        let (from, _) = times_of(start.saturating_sub(1).div_euclid(HOUR_MS));
+        let (_, to) = times_of(end.saturating_sub(2).div_euclid(HOUR_MS));
+        (start < end).then(|| TimeRangeMs::new(TimestampMs(from), TimestampMs(to)))
+    }
+
     /// Adds the label sets that match and have samples in the range of which only aggregates are
     /// left.
     pub(crate) fn aggregated_series(
@@ -91,18 +102,52 @@ impl MetricsEngine {
         context: &QueryContext,
         out: &mut BTreeSet<LabelSet>,
     ) -> Result<(), SourceError> {
-        let gone = self.aggregates.dropped().saturating_mul(HOUR_MS).saturating_add(1);
-        let (start, end) = (range.start.0, range.end.0.min(gone));
-        if start >= end {
-            return Ok(());
-        }
-        let (start, _) = times_of(start.saturating_sub(1).div_euclid(HOUR_MS));
-        let (_, end) = times_of(end.saturating_sub(2).div_euclid(HOUR_MS));
-        let range = TimeRangeMs::new(TimestampMs(start), TimestampMs(end));
+        let Some(range) = self.only_aggregated(range) else { return Ok(()) };
         let select = SeriesSelect { matchers, range, function: Some("series"), step_ms: None };
         if let Some(answer) = self.select_aggregates(&select, context)? {
             for series in answer.series {
                 out.insert(series?.labels);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for the label pairs (of one name, or of all) of series that match some set of
+    /// matchers and lie in files with the range of which only aggregates are left. By whole files,
+    /// as no series need be read then; where something was deleted, by hours.
+    pub(crate) fn aggregated_labels(
+        &self,
+        name: Option<&str>,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRangeMs,
+        context: &QueryContext,
+        each: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), SourceError> {
+        let Some(hours) = self.only_aggregated(range) else { return Ok(()) };
+        if !read(&self.tombstones).is_empty() {
+            let mut all = BTreeSet::new();
+            for matchers in sets_of(matcher_sets) {
+                self.aggregated_series(matchers, range, context, &mut all)?;
+            }
+            let pairs = all.iter().flat_map(LabelSet::iter);
+            pairs.filter(|(n, _)| name.is_none_or(|name| name == *n)).for_each(|(n, v)| each(n, v));
+            return Ok(());
+        }
+        for file in self.aggregates.files().iter() {
+            let (from, to) = span(&file.meta);
+            if from >= hours.end.0 || hours.start.0 >= to {
+                continue;
+            }
+            context.check()?;
+            let index = self.index_cache.get(file, &self.counters.sections_corrupt)?;
+            let index = &index.index;
+            let matched = (!matcher_sets.is_empty()).then(|| select_any(index, matcher_sets));
+            for (n, values) in index.names().filter(|(n, _)| name.is_none_or(|name| name == *n)) {
+                for (value, postings) in values {
+                    if matched.as_ref().is_none_or(|m| !intersect(postings, m).is_empty()) {
+                        each(n, value);
+                    }
+                }
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use obs_promql::testing::MemorySource;
 use obs_promql::{Engine, EngineOptions, MatrixSeries, QueryResult, Value};
 use obs_types::{
     BucketSpan, Matcher, MetricSink, NativeHistogram, QueryContext, SeriesData, SeriesSamples,
-    TimestampMs, stale_nan,
+    SeriesSource, TimestampMs, stale_nan,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -263,6 +263,35 @@ fn minutes(name: &str, hours: i64) -> SeriesData {
         s.values.push(i as f64);
     }
     s
+}
+
+#[test]
+fn series_that_live_in_aggregates_alone_are_listed() {
+    let world = world();
+    let engine = world.open();
+    let mut short = minutes("gone", 3);
+    short.labels = labels("gone", &[("only", "here")]);
+    fill(&world, &engine, &[minutes("a", 60), short], 60);
+    engine.drop_before(TimestampMs(START + 2 * DAY)).unwrap();
+    let context = QueryContext::unlimited();
+    let all = range(START, START + 3 * DAY);
+    let (day_one, later) = (range(START, START + DAY), range(START + 50 * HOUR, START + 3 * DAY));
+    let names = |sets: &[Vec<Matcher>], r| engine.label_names(sets, r, &context).unwrap();
+    let values =
+        |sets: &[Vec<Matcher>], r| engine.label_values("__name__", sets, r, &context).unwrap();
+    let listed = |r| engine.series(&[], r, &context).unwrap().len();
+    for r in [all, day_one] {
+        assert_eq!((names(&[], r).contains(&"only".to_owned()), listed(r)), (true, 2));
+        assert_eq!(values(&[], r), ["a", "gone"]);
+    }
+    assert_eq!((names(&[], later).contains(&"only".to_owned()), listed(later)), (false, 1));
+    assert_eq!(values(&[], later), ["a"]);
+    let sets = [vec![Matcher::equal("only", "here")]];
+    assert_eq!(values(&sets, all), ["gone"]);
+    assert_eq!(engine.label_values("only", &[], all, &context).unwrap(), ["here"]);
+    engine.delete_series(&sets, all).unwrap();
+    assert_eq!(values(&[], all), ["a"]);
+    assert!(!names(&[], all).contains(&"only".to_owned()));
 }
 
 #[test]

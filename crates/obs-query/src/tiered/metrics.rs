@@ -20,6 +20,23 @@ impl TieredMetrics {
     ) -> Self {
         Self(Tiers { hot, cold, boundary })
     }
+
+    /// What the tiers hold of `range`, sorted and without repeats. The hot engine is asked for all
+    /// of it: of hours whose samples it has let go it still knows aggregates.
+    fn listed<T: Ord>(
+        &self,
+        range: TimeRangeMs,
+        ask: impl Fn(&dyn SeriesSource, TimeRangeMs) -> Result<Vec<T>, SourceError>,
+    ) -> Result<Vec<T>, SourceError> {
+        let mut all = ask(self.0.hot.as_ref(), range)?;
+        let (old, _) = self.0.split(range);
+        if !old.is_empty() {
+            all.extend(ask(self.0.cold.as_ref(), old)?);
+            all.sort();
+            all.dedup();
+        }
+        Ok(all)
+    }
 }
 
 /// `older` then `newer`; all samples of `older` lie before the boundary.
@@ -110,7 +127,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        self.0.both(range, |s, part| s.series(matcher_sets, part, context))
+        self.listed(range, |s, part| s.series(matcher_sets, part, context))
     }
 
     fn label_names(
@@ -119,7 +136,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        self.0.both(range, |s, part| s.label_names(matcher_sets, part, context))
+        self.listed(range, |s, part| s.label_names(matcher_sets, part, context))
     }
 
     fn label_values(
@@ -129,7 +146,7 @@ impl SeriesSource for TieredMetrics {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<String>, SourceError> {
-        self.0.both(range, |s, part| s.label_values(name, matcher_sets, part, context))
+        self.listed(range, |s, part| s.label_values(name, matcher_sets, part, context))
     }
 
     /// Exemplars are kept by the hot engine alone.
