@@ -88,9 +88,27 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts it and waits until it answers.
     pub(crate) fn start(kind: Kind, program: &Path) -> anyhow::Result<Self> {
+        Self::start_in(kind, program, tempfile::tempdir()?)
+    }
+
+    /// vm-obs on a folder into which it has imported an OpenMetrics file: its receivers take no
+    /// sample that is older than a day.
+    pub(crate) fn start_with_history(program: &Path, history: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let output = Command::new(program)
+            .args(["import", "openmetrics"])
+            .arg(history)
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "import: {}", said.trim());
+        Self::start_in(Kind::VmObs, program, folder)
+    }
+
+    fn start_in(kind: Kind, program: &Path, folder: tempfile::TempDir) -> anyhow::Result<Self> {
         let data = folder.path().join("data");
-        std::fs::create_dir(&data)?;
+        std::fs::create_dir_all(&data)?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let data_text = data.display().to_string();
         let config = folder.path().join("config.yml");

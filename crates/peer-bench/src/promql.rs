@@ -1,10 +1,13 @@
 //! Prometheus' range query benchmark over HTTP: vm-obs beside Debian's prometheus.
 //!
-//! Only the samples that some case looks at are sent. The evaluation times lie between samples, so
+//! Only the samples that some case looks at are sent, and imported by vm-obs, as they reach further
+//! back than its receivers take. The evaluation times lie between samples, so
 //! that it does not matter which end of a window belongs to it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -74,6 +77,13 @@ fn needed_from(s: &RangeSeries) -> usize {
     }
 }
 
+/// The samples of a series that some case looks at and that lie in these intervals.
+fn points(s: &RangeSeries, within: Range<usize>, start_ms: i64) -> Vec<(i64, f64)> {
+    let begin = within.start.max(needed_from(s)).max(s.steps.start);
+    let end = within.end.min(s.steps.end);
+    (begin..end).map(|i| (start_ms + i as i64 * INTERVAL_MS, s.value(i))).collect()
+}
+
 /// Remote-write bodies in the order of time, so that prometheus takes them.
 fn bodies(series: &[RangeSeries], start_ms: i64) -> (Vec<Vec<u8>>, usize) {
     const SLICE: usize = 200;
@@ -81,20 +91,36 @@ fn bodies(series: &[RangeSeries], start_ms: i64) -> (Vec<Vec<u8>>, usize) {
     for from in (0..INTERVALS).step_by(SLICE) {
         let mut part = Vec::new();
         for s in series {
-            let begin = from.max(needed_from(s)).max(s.steps.start);
-            let end = (from + SLICE).min(s.steps.end);
-            if begin >= end {
+            let points = points(s, from..(from + SLICE).min(INTERVALS), start_ms);
+            if points.is_empty() {
                 continue;
             }
             let labels = s.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            let points: Vec<(i64, f64)> =
-                (begin..end).map(|i| (start_ms + i as i64 * INTERVAL_MS, s.value(i))).collect();
             samples += points.len();
             part.push((labels, points));
         }
         out.push(remote_write(&part));
     }
     (out, samples)
+}
+
+/// The same as OpenMetrics text.
+fn write_history(series: &[RangeSeries], start_ms: i64, path: &Path) -> anyhow::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    let mut sorted: Vec<&RangeSeries> = series.iter().collect();
+    sorted.sort_by(|a, b| a.labels.cmp(&b.labels));
+    sorted.sort_by(|a, b| a.labels.metric_name().cmp(b.labels.metric_name()));
+    for s in sorted {
+        let pairs = s.labels.iter().filter(|(n, _)| *n != "__name__");
+        let pairs: Vec<String> = pairs.map(|(n, v)| format!("{n}={v:?}")).collect();
+        let name = format!("{}{{{}}}", s.labels.metric_name(), pairs.join(","));
+        for (t, v) in points(s, 0..INTERVALS, start_ms) {
+            writeln!(file, "{name} {v} {}.{:03}", t / 1000, t % 1000)?;
+        }
+    }
+    writeln!(file, "# EOF")?;
+    file.flush()?;
+    Ok(())
 }
 
 /// The answer, and the least milliseconds of some rounds.
@@ -133,20 +159,25 @@ pub(crate) fn run(args: &PromqlArgs) -> anyhow::Result<()> {
     let (cases, left_out) = cases(&args.only);
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let start_ms = (now / INTERVAL_MS - INTERVALS as i64) * INTERVAL_MS;
-    let (bodies, samples) = bodies(&range_bench::series(), start_ms);
+    let series = range_bench::series();
+    let (bodies, samples) = bodies(&series, start_ms);
     println!(
         "{} cases, {left_out} that prometheus 2.42 does not know; {samples} samples",
         cases.len()
     );
-    let mut engines = Vec::new();
-    for (kind, path) in [(Kind::VmObs, &args.vm_obs), (Kind::Prometheus, &args.prometheus)] {
-        let engine = Engine::start(kind, path)
-            .with_context(|| format!("cannot start {}", path.display()))?;
-        let seconds = load::send(engine.address(), engine.write_path(), &vec![bodies.clone()])?;
-        println!("{}: {}; loaded in {seconds:.0} s", kind.name(), engine.version());
-        engines.push(engine);
-    }
-    let [ours, theirs] = engines.as_slice() else { anyhow::bail!("two engines are needed") };
+    let folder = tempfile::tempdir()?;
+    let history = folder.path().join("history.om");
+    write_history(&series, start_ms, &history)?;
+    let cannot_start = |path: &Path| format!("cannot start {}", path.display());
+    let begin = Instant::now();
+    let ours = Engine::start_with_history(&args.vm_obs, &history)
+        .with_context(|| cannot_start(&args.vm_obs))?;
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{}: {}; imported in {seconds:.0} s", ours.kind().name(), ours.version());
+    let theirs = Engine::start(Kind::Prometheus, &args.prometheus)
+        .with_context(|| cannot_start(&args.prometheus))?;
+    let seconds = load::send(theirs.address(), theirs.write_path(), &vec![bodies])?;
+    println!("{}: {}; loaded in {seconds:.0} s", theirs.kind().name(), theirs.version());
     let mut clients = [Client::new(ours.address()), Client::new(theirs.address())];
     let (mut logs, mut differ, mut slower) = (0.0, Vec::new(), 0);
     let mut rows = BTreeMap::new();
