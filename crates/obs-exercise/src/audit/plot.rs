@@ -31,12 +31,12 @@ pub(super) fn svg(m: &MetricReport, from: i64, to: i64) -> Option<String> {
         y_marks: [low, (low + high) / 2.0, high].map(|v| (v, text::value(v, unit))).to_vec(),
         grid: "class=\"grid\"",
         band: band.map(|(from, to)| (from.unwrap_or(low), to.unwrap_or(high))),
-        lines: m.plot.iter().enumerate().map(line).collect(),
+        lines: m.plot.iter().enumerate().map(|(i, (name, points))| line(i, name, points)).collect(),
     };
     Some(plot.svg(""))
 }
 
-fn line((index, (name, points)): (usize, &(String, Vec<(i64, f64)>))) -> Line<'_> {
+fn line<'a>(index: usize, name: &'a str, points: &[(i64, f64)]) -> Line<'a> {
     Line {
         name,
         look: format!("class=\"c{}\"", index % COLOURS),

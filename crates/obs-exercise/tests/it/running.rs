@@ -33,6 +33,7 @@ fn healthy(dir: &std::path::Path) -> World {
         has_data: Some(true),
         error: None,
         settling: false,
+        queries: vec!["sum(increase(treaty_requests_total[1h]))".to_owned()],
         recomputed: Some(Recomputed {
             engine: (99.0, 100.0),
             sealed: (99.0, 100.000_000_000_01),
