@@ -7,7 +7,7 @@ use std::time::Duration;
 use regex::bytes::Regex;
 
 use super::forms::{
-    DnsForm, FileForm, GrpcForm, HeaderForm, HttpForm, IcmpForm, ModuleForm, QueryForm,
+    DnsForm, DomainForm, FileForm, GrpcForm, HeaderForm, HttpForm, IcmpForm, ModuleForm, QueryForm,
     RecordsForm, TcpForm,
 };
 use crate::exchange::{StepError, TlsForm, duration};
@@ -34,6 +34,15 @@ pub(super) enum Prober {
     Icmp(Icmp),
     Dns(Box<Dns>),
     Grpc(Box<Grpc>),
+    Domain(Box<Domain>),
+}
+
+/// Where registrations are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Domain {
+    pub(super) server: String,
+    pub(super) at_least: Duration,
+    pub(super) tls: TlsForm,
 }
 
 /// Preferred family (`ip4` or `ip6`), and whether the other will do.
@@ -192,10 +201,11 @@ impl ModuleForm {
             "icmp" => Prober::Icmp(self.icmp.check(&format!("{place}.icmp"))?),
             "dns" => Prober::Dns(Box::new(self.dns.check(&format!("{place}.dns"))?)),
             "grpc" => Prober::Grpc(Box::new(self.grpc.check(&format!("{place}.grpc"))?)),
+            "domain" => Prober::Domain(Box::new(self.domain.check(&format!("{place}.domain"))?)),
             other => {
                 return Err(StepError::new(
                     format!("{place}.prober"),
-                    format!("{other:?} is not one of http, tcp, unix, icmp, dns, grpc"),
+                    format!("{other:?} is not one of http, tcp, unix, icmp, dns, grpc, domain"),
                 ));
             }
         };
@@ -450,6 +460,19 @@ impl DnsForm {
             authority: records(&self.validate_authority_rrs, "validate_authority_rrs")?,
             additional: records(&self.validate_additional_rrs, "validate_additional_rrs")?,
         })
+    }
+}
+
+impl DomainForm {
+    fn check(self, place: &str) -> Result<Domain, StepError> {
+        let server = self.server.unwrap_or_else(|| "https://rdap.org".to_owned());
+        if !server.starts_with("http://") && !server.starts_with("https://") {
+            let reason = format!("{server:?} is no http or https address");
+            return Err(StepError::new(format!("{place}.server"), reason));
+        }
+        let at_least = self.at_least.as_deref().unwrap_or("0");
+        let at_least = duration(&format!("{place}.at_least"), at_least)?;
+        Ok(Domain { server, at_least, tls: self.tls_config })
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct ModuleForm {
     pub(super) icmp: IcmpForm,
     pub(super) dns: DnsForm,
     pub(super) grpc: GrpcForm,
+    pub(super) domain: DomainForm,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -241,4 +242,15 @@ impl Default for GrpcForm {
             metadata: BTreeMap::new(),
         }
     }
+}
+
+/// Beyond the exporter's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DomainForm {
+    /// RDAP server, by default `https://rdap.org`, which leads to the registry's.
+    pub(super) server: Option<String>,
+    /// How long the registration must go on.
+    pub(super) at_least: Option<String>,
+    pub(super) tls_config: TlsForm,
 }

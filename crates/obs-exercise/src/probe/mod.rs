@@ -1,7 +1,7 @@
 //! Synthetic monitoring: probes with the modules and the metric names of Prometheus' blackbox
 //! exporter, and transactions of several steps.
 //!
-//! Lives here: the modules' YAML, the probers (http, tcp, dns, icmp, grpc, unix), their metrics and
+//! Lives here: the modules' YAML, the probers (http, tcp, dns, icmp, grpc, unix, domain), their metrics and
 //! debug output, transactions. Not here: when probes run and where their samples go (`vm-obs`).
 //! Source: blackbox exporter 0.28; what differs is in `docs/exercises.md`.
 
@@ -11,6 +11,7 @@ mod config;
 mod dialogue;
 mod dns;
 mod dns_message;
+mod domain;
 mod forms;
 mod grpc;
 mod http;

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{Module, Prober};
 use super::result::ProbeResult;
-use super::{dialogue, dns, grpc, http, icmp};
+use super::{dialogue, dns, domain, grpc, http, icmp};
 use crate::exchange::AllowedHosts;
 
 /// What a probe is asked.
@@ -69,6 +69,7 @@ async fn one(request: &ProbeRequest<'_>, timeout: Duration, result: &mut ProbeRe
         Prober::Unix(lines) => dialogue::probe_unix(target, lines, result).await,
         Prober::Icmp(module) => icmp::probe(target, module, allowed, timeout, result).await,
         Prober::Dns(module) => dns::probe(target, module, allowed, result).await,
+        Prober::Domain(module) => domain::probe(target, module, allowed, result).await,
         Prober::Grpc(module) => grpc::probe(target, module, allowed, result).await,
     }
 }

@@ -107,3 +107,39 @@ async fn a_transaction_hands_values_on_and_names_the_step_that_failed() {
     assert!(!bad.success && text.contains("probe_step_success{step=\"gone\"} 0"), "{text}");
     assert!(!text.contains("step=\"me\"") && bad.log().iter().any(|l| l.contains("404")));
 }
+
+#[tokio::test]
+async fn a_domain_says_when_its_registration_ends() {
+    let registry = Server::start(|_| async move {
+        let events = r#"{"events": [{"eventAction": "registration", "eventDate": "1997-01-01T00:00:00Z"},
+            {"eventAction": "expiration", "eventDate": "2099-08-13T04:00:00Z"}]}"#;
+        reply("200 OK", "", events)
+    })
+    .await;
+    // A bootstrap server leads to the registry.
+    let to = format!("{}/domain/example.test", registry.url());
+    let server = Server::start(move |asked| {
+        let to = to.clone();
+        async move {
+            match asked.path() {
+                "/domain/example.test" => reply("302 Found", &format!("Location: {to}\r\n"), ""),
+                _ => reply("404 Not Found", "", ""),
+            }
+        }
+    })
+    .await;
+    let module =
+        |at: &str, more: &str| format!("{{prober: domain, domain: {{server: '{at}'{more}}}}}");
+    let result = ask(&module(&server.url(), ""), "Example.Test.").await;
+    assert!(result.success, "{:?}", result.log());
+    let wanted: jiff::Timestamp = "2099-08-13T04:00:00Z".parse().unwrap();
+    let name = "probe_domain_expiry_timestamp_seconds";
+    assert_eq!(result.value(name), Some(wanted.as_second() as f64));
+    let late = ask(&module(&registry.url(), ", at_least: 80y"), "example.test").await;
+    assert!(!late.success && late.value(name).is_some());
+    let unknown = ask(&module(&server.url(), ""), "other.test").await;
+    assert!(!unknown.success, "{:?}", unknown.log());
+    // Wherever it is sent, only to what is allowed.
+    let elsewhere = ask(&module("https://rdap.org", ""), "example.test").await;
+    assert!(!elsewhere.success && format!("{:?}", elsewhere.log()).contains("--allow-host"));
+}
