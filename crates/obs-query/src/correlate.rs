@@ -39,10 +39,12 @@ pub fn gather(
 ) -> Result<Value, SourceError> {
     let (from, to) = (at.saturating_sub(window), at.saturating_add(window));
     let mut events = Vec::new();
-    let thresholds = from_ledger(from, to, ledger, &mut events)?;
+    let mut told = Told::default();
+    let thresholds = from_ledger(from, to, ledger, &mut events, &mut told)?;
     metrics(front, from, to, &thresholds, context, &mut events);
     logs(front, from, to, context, &mut events);
     traces(front, from, to, context, &mut events)?;
+    let causes = causes(&told);
     let line = timeline(at, window, events, ENTRIES_MAX);
     let entries: Vec<Value> = line
         .events
@@ -72,9 +74,97 @@ pub fn gather(
         "timestamp": format_time(at),
         "window": format!("{}s", window.0 / 1000),
         "entries": entries,
+        "causes": causes.iter().map(|c| json!({
+            "alert": c.alert, "fired_at": format_time(c.fired_at), "exercise": c.run.exercise,
+            "run_id": c.run.run_id, "name": c.run.name, "target": c.run.target,
+            "started_at": format_time(c.run.started_at), "text": c.to_text(),
+        })).collect::<Vec<_>>(),
         "omitted": line.omitted,
-        "text": line.to_text(),
+        "text": causes.iter().fold(line.to_text(), |text, c| format!("{text}\n{}", c.to_text())),
     }))
+}
+
+/// A load test or chaos experiment.
+#[derive(Clone, Debug, Default)]
+struct Run {
+    exercise: String,
+    run_id: String,
+    name: String,
+    target: String,
+    started_at: TimestampMs,
+    /// `None` while it runs.
+    ended_at: Option<TimestampMs>,
+}
+
+/// How long after the end of a run an alert may still be its doing: rules wait with `for`.
+const AFTERMATH: DurationMs = DurationMs(5 * 60_000);
+
+/// What the ledger tells of alerts and of what was done on purpose.
+#[derive(Debug, Default)]
+struct Told {
+    /// Alerts that fired within the window.
+    fired: Vec<(TimestampMs, String)>,
+    runs: Vec<Run>,
+}
+
+impl Told {
+    /// From the receipts of its begin and its end, the later one of which knows all.
+    fn run(&mut self, receipt: &Value, at: TimestampMs) {
+        let text = |name: &str| receipt.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        let time = |name: &str| Some(parse_time(&text(name), at).ok()?.floor_to_ms());
+        let run = Run {
+            exercise: text("exercise"),
+            run_id: text("run_id"),
+            name: text("name"),
+            target: text("target"),
+            started_at: time("started_at").unwrap_or(at),
+            ended_at: receipt
+                .get("ended_at")
+                .and_then(Value::as_str)
+                .and_then(|_| time("ended_at")),
+        };
+        if !matches!(run.exercise.as_str(), "chaos" | "load") {
+            return;
+        }
+        match self.runs.iter_mut().find(|r| r.run_id == run.run_id) {
+            Some(known) => *known = run,
+            None => self.runs.push(run),
+        }
+    }
+}
+
+/// An alert, and what was done on purpose when it fired.
+struct Cause<'a> {
+    alert: &'a str,
+    fired_at: TimestampMs,
+    run: &'a Run,
+}
+
+impl Cause<'_> {
+    fn to_text(&self) -> String {
+        let Run { exercise, name, target, run_id, .. } = self.run;
+        let at = if target.is_empty() { String::new() } else { format!(" against {target}") };
+        format!("{} fired because of {exercise} {name:?}{at} (run {run_id})", self.alert)
+    }
+}
+
+/// By alert the run that began last before it fired: what is broken on purpose is the cause until
+/// something else is known.
+fn causes(told: &Told) -> Vec<Cause<'_>> {
+    let mut out: Vec<Cause<'_>> = told
+        .fired
+        .iter()
+        .filter_map(|(fired_at, alert)| {
+            let alive = |r: &&Run| {
+                let until = r.ended_at.map_or(TimestampMs::MAX, |e| e.saturating_add(AFTERMATH));
+                (r.started_at..=until).contains(fired_at)
+            };
+            let run = told.runs.iter().filter(alive).max_by_key(|r| r.started_at)?;
+            Some(Cause { alert, fired_at: *fired_at, run })
+        })
+        .collect();
+    out.sort_by_key(|c| c.fired_at);
+    out
 }
 
 fn metrics(
@@ -247,6 +337,7 @@ fn from_ledger(
     to: TimestampMs,
     ledger: ReadLedger<'_>,
     events: &mut Vec<Event>,
+    told: &mut Told,
 ) -> Result<BTreeMap<String, Vec<f64>>, SourceError> {
     let mut thresholds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     ledger(&mut |seq, line| {
@@ -255,10 +346,14 @@ fn from_ledger(
         let Ok(at) = parse_time(text("timestamp"), from).map(|t| t.floor_to_ms()) else {
             return true;
         };
+        let kind = text("type");
+        // What began long before may still go on.
+        if kind == "obs_exercise" && at <= to {
+            told.run(&receipt, at);
+        }
         if at < from || at > to {
             return true;
         }
-        let kind = text("type");
         match kind {
             "obs_alert_fired" | "obs_alert_resolved" => {
                 let fired = kind == "obs_alert_fired";
@@ -270,6 +365,9 @@ fn from_ledger(
                     if let Some(metric) = expression.get(..end).filter(|m| !m.is_empty()) {
                         thresholds.entry(metric.to_owned()).or_default().push(limit);
                     }
+                }
+                if fired {
+                    told.fired.push((at, text("name").to_owned()));
                 }
                 let node = NodeName::new(text("node"));
                 events.push(Event::alert(
@@ -312,7 +410,43 @@ fn from_ledger(
 
 #[cfg(test)]
 mod tests {
-    use super::message_of;
+    use obs_types::TimestampMs;
+    use serde_json::json;
+
+    use super::{Told, causes, message_of};
+
+    #[test]
+    fn an_alert_is_laid_at_the_door_of_the_run_that_began_last() {
+        let mut told = Told::default();
+        let run = |id: &str, from: &str, to: Option<&str>| {
+            json!({"exercise": "chaos", "run_id": id, "name": "n", "target": "t",
+                   "started_at": from, "ended_at": to})
+        };
+        for receipt in [
+            run("long", "2025-12-06T10:00:00Z", None),
+            run("short", "2025-12-06T12:00:00Z", None),
+            run("short", "2025-12-06T12:00:00Z", Some("2025-12-06T12:00:30Z")),
+            json!({"exercise": "gate", "run_id": "g", "started_at": "2025-12-06T12:00:10Z"}),
+        ] {
+            told.run(&receipt, TimestampMs(0));
+        }
+        let at = |text: &str| super::parse_time(text, TimestampMs(0)).unwrap().floor_to_ms();
+        for (alert, time) in [
+            ("During", "12:00:20"),
+            ("Soon", "12:04:00"),
+            ("Late", "12:30:00"),
+            ("Before", "09:00:00"),
+        ] {
+            told.fired.push((at(&format!("2025-12-06T{time}Z")), alert.to_owned()));
+        }
+        let found: Vec<_> =
+            causes(&told).iter().map(|c| (c.alert, c.run.run_id.as_str())).collect();
+        assert_eq!(found, [("During", "short"), ("Soon", "short"), ("Late", "long")]);
+        assert_eq!(
+            causes(&told)[0].to_text(),
+            "During fired because of chaos \"n\" against t (run short)"
+        );
+    }
 
     #[test]
     fn a_structured_line_is_told_by_its_message() {

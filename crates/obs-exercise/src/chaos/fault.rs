@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::skew::Skew;
 use super::undo::{Undo, UndoJournal, signal, started};
 use crate::exchange::{AllowedHosts, Request, StepError, client_config, duration, exchange};
 
@@ -18,7 +19,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FaultForm {
-    /// kill, pause, cpu, memory, descriptors, disk, toxic, down
+    /// kill, pause, cpu, memory, descriptors, disk, clock, toxic, down
     pub fault: String,
     /// How long; `kill` has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +44,15 @@ pub struct FaultForm {
     /// Folder whose file system is filled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// Program that is started with a clock that is wrong, and its arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How wrong: `5m` ahead, `-5m` behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skew: Option<String>,
+    /// `env`, `faketime` or `time-namespace`; see [`super::skew`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
     /// Address of a proxy's API, `vm-obs chaos proxy` or Toxiproxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
@@ -120,6 +130,10 @@ impl Fault {
             "disk" => {
                 need(form.mib.is_some_and(|m| m > 0) && form.folder.is_some(), "folder and mib")?
             }
+            "clock" => {
+                need(!form.command.is_empty() && form.skew.is_some(), "command and skew")?;
+                Skew::check(&form).map_err(wrong)?;
+            }
             "toxic" => need(
                 form.api.is_some() && form.proxy.is_some() && form.toxic.is_some(),
                 "api, proxy and toxic",
@@ -128,7 +142,7 @@ impl Fault {
             other => {
                 return Err(wrong(format!(
                     "fault {other:?} is not one of kill, pause, cpu, memory, descriptors, disk, \
-                     toxic, down"
+                     clock, toxic, down"
                 )));
             }
         }
@@ -142,6 +156,7 @@ impl Fault {
             .or(f.pid_file.as_ref().map(|p| p.display().to_string()))
             .or(f.folder.as_ref().map(|p| p.display().to_string()))
             .or(f.proxy.clone())
+            .or(f.command.first().cloned())
             .unwrap_or_else(|| f.fault.clone())
     }
 
@@ -207,6 +222,22 @@ impl Fault {
                 let path = folder.join(format!("vm-obs-chaos-{}.fill", std::process::id()));
                 let step = journal.add(Undo::Remove { path: path.clone() }).map_err(text)?;
                 fill(&path, mib).map_err(text)?;
+                Ok(vec![step])
+            }
+            "clock" => {
+                let mut child = Skew::check(f)?.start(&f.command, f.means.as_deref())?;
+                let pid = i32::try_from(child.id()).unwrap_or(0);
+                let undo = Undo::EndGroup { pid, started: started(pid).unwrap_or(0) };
+                let step = match journal.add(undo) {
+                    Ok(step) => step,
+                    Err(e) => {
+                        // What could not be written down must not stay.
+                        let _gone = child.kill();
+                        return Err(e.to_string());
+                    }
+                };
+                // Waited for when it ends, so that no zombie stays.
+                std::thread::spawn(move || child.wait());
                 Ok(vec![step])
             }
             "toxic" => {
@@ -441,6 +472,9 @@ mod tests {
             (json!({"fault": "pause", "pid": 7, "duration": "1d"}), "limit"),
             (json!({"fault": "cpu", "workers": 999}), "workers"),
             (json!({"fault": "disk", "mib": 5}), "folder"),
+            (json!({"fault": "clock", "skew": "5m"}), "command"),
+            (json!({"fault": "clock", "command": ["x"], "skew": "soon"}), "soon"),
+            (json!({"fault": "clock", "command": ["x"], "skew": "-1m", "means": "magic"}), "magic"),
             (json!({"fault": "meteor"}), "meteor"),
         ] {
             let e = check(bad.clone()).unwrap_err();

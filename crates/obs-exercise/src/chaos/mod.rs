@@ -11,11 +11,13 @@ mod experiment;
 mod fault;
 pub mod proxy;
 mod run;
+mod skew;
 mod tolerance;
 mod undo;
 
 pub use experiment::{Activity, Experiment, Kind, Pauses, Provider, Strategy};
 pub use fault::{Fault, FaultForm, Limits, hold};
 pub use run::{AskServer, ChaosReport, ChaosRequest, Event, Outcome, run};
+pub use skew::SKEW_VARIABLE;
 pub use tolerance::{Seen, Tolerance};
 pub use undo::{Undo, UndoJournal, leftovers, replay};

@@ -235,7 +235,22 @@ impl Runner<'_> {
                     }));
                 }
                 (_, kind) => {
-                    let (good, text) = judged(activity, self.ask.as_ref(), &self.allowed).await;
+                    // A probe may wait for minutes; faults end in their time all the same.
+                    let (ask, allowed) = (self.ask.clone(), self.allowed.clone());
+                    let mut asked = std::pin::pin!(judged(activity, ask.as_ref(), &allowed));
+                    let (good, text) = loop {
+                        let next = self.pending.iter().map(|(at, _, _)| *at).min();
+                        let due = async {
+                            match next {
+                                Some(at) => tokio::time::sleep_until(at.into()).await,
+                                None => std::future::pending().await,
+                            }
+                        };
+                        tokio::select! {
+                            seen = &mut asked => break seen,
+                            () = due => self.undo_due(journal).await,
+                        }
+                    };
                     let shown = if kind == Kind::Action { "action" } else { "probe" };
                     self.event(shown, &activity.name, good, &text);
                     let expected = activity.tolerance.is_some()
@@ -270,19 +285,23 @@ impl Runner<'_> {
             let next = self.pending.iter().map(|(at, _, _)| *at).min();
             let until = next.map_or(end, |n| n.min(end));
             tokio::time::sleep_until(until.into()).await;
-            let now = Instant::now();
-            let due: Vec<_> = self.pending.extract_if(.., |(at, _, _)| *at <= now).collect();
-            for (_, name, steps) in due {
-                let mut problem = None;
-                for step in steps {
-                    problem = journal.undo(step).await.err().or(problem);
-                }
-                let text = problem.clone().unwrap_or_else(|| "undone".to_owned());
-                self.event("undo", &name, problem.is_none(), &text);
-            }
-            if now >= end {
+            self.undo_due(journal).await;
+            if Instant::now() >= end {
                 return;
             }
+        }
+    }
+
+    async fn undo_due(&mut self, journal: &mut UndoJournal) {
+        let now = Instant::now();
+        let due: Vec<_> = self.pending.extract_if(.., |(at, _, _)| *at <= now).collect();
+        for (_, name, steps) in due {
+            let mut problem = None;
+            for step in steps {
+                problem = journal.undo(step).await.err().or(problem);
+            }
+            let text = problem.clone().unwrap_or_else(|| "undone".to_owned());
+            self.event("undo", &name, problem.is_none(), &text);
         }
     }
 

@@ -23,6 +23,11 @@ pub enum Undo {
         pid: i32,
         started: u64,
     },
+    /// End a program that we started, with all that it started in its process group.
+    EndGroup {
+        pid: i32,
+        started: u64,
+    },
     Remove {
         path: PathBuf,
     },
@@ -163,7 +168,11 @@ async fn perform(step: &Undo) -> Result<(), String> {
         Undo::End { pid, started: when } if started(*pid) == Some(*when) => {
             signal(*pid, Signal::KILL)
         }
-        Undo::Resume { .. } | Undo::End { .. } => Ok(()),
+        Undo::EndGroup { pid, started: when } if started(*pid) == Some(*when) => {
+            let group = rustix::process::Pid::from_raw(*pid).ok_or("no group has the number 0")?;
+            rustix::process::kill_process_group(group, Signal::KILL).map_err(|e| e.to_string())
+        }
+        Undo::Resume { .. } | Undo::End { .. } | Undo::EndGroup { .. } => Ok(()),
         Undo::Remove { path } => match std::fs::remove_file(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.to_string()),
             _ => Ok(()),

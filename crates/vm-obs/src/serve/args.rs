@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use obs_disk::{Clock, ScaledClock, SystemClock};
-use obs_types::TimestampMs;
+use obs_exercise::chaos::SKEW_VARIABLE;
+use obs_types::{DurationMs, TimestampMs};
 
 use crate::config::Config;
 
@@ -75,10 +76,11 @@ impl ServeArgs {
 
     /// The machine's clock, or the simulated one that the flags ask for.
     pub(super) fn clock(&self) -> anyhow::Result<Arc<dyn Clock>> {
-        if self.clock_start.is_none() && self.clock_speed.is_none() {
+        let skew = clock_skew(std::env::var(SKEW_VARIABLE).ok().as_deref())?;
+        if self.clock_start.is_none() && self.clock_speed.is_none() && skew.0 == 0 {
             return Ok(Arc::new(SystemClock::new()));
         }
-        let now = SystemClock::new().now();
+        let now = SystemClock::new().now().saturating_add(skew);
         let start = self
             .clock_start
             .as_deref()
@@ -105,4 +107,14 @@ impl ServeArgs {
             ("prometheus-config".to_owned(), text(&self.prometheus_config)),
         ]
     }
+}
+
+/// By how much a chaos experiment wants the clock to be wrong.
+fn clock_skew(given: Option<&str>) -> anyhow::Result<DurationMs> {
+    let Some(text) = given else { return Ok(DurationMs(0)) };
+    let seconds: f64 = text.parse().ok().filter(|s: &f64| s.abs() < 1e9).with_context(|| {
+        format!("{SKEW_VARIABLE} {text:?} is not a number of seconds below a billion")
+    })?;
+    tracing::warn!(seconds, "the clock is wrong on purpose");
+    Ok(DurationMs((seconds * 1000.0) as i64))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Server, VM_OBS, outcome, run};
 
 /// A service that answers every request with `ok`; gives its address.
-fn service() -> String {
+pub(crate) fn service() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -92,138 +92,6 @@ fn what_is_not_allowed_is_refused_and_ctrl_c_keeps_what_was_measured() {
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["outcome"], "interrupted");
     assert!(report["metrics"]["http_reqs"]["count"].as_f64().unwrap() > 10.0);
-}
-
-/// A child that a test may break; ended with the test.
-struct Child(std::process::Child);
-
-impl Child {
-    fn sleeping() -> Self {
-        Self(Command::new("sleep").arg("600").spawn().unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// `S`, `T` (stopped), `Z` or `X`.
-    fn state(&self) -> char {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next()).unwrap_or('X')
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // It may have been killed already, which is what some tests are about.
-        let _gone = self.0.kill();
-        let _waited = self.0.wait();
-    }
-}
-
-const STEADY: &str = "steady-state-hypothesis: {title: t, probes: [{type: probe, name: works, tolerance: 0, provider: {type: process, path: 'true'}}]}\n";
-
-/// A machine whose disk is nearly full runs this test too.
-const LIMITS: &str = "extensions: [{name: vm-obs, limits: {disk_free_share_min: 0.02}}]\n";
-
-fn experiment(dir: &std::path::Path, method: &str) -> String {
-    let file = dir.join("experiment.yaml");
-    std::fs::write(&file, format!("title: break it\n{STEADY}{LIMITS}method:\n{method}\n")).unwrap();
-    file.display().to_string()
-}
-
-#[test]
-fn faults_show_and_are_undone() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let state = state.to_str().unwrap();
-    let child = Child::sleeping();
-    let restarted = dir.path().join("restarted");
-    let stat = |what: &str| {
-        format!("provider: {{type: process, path: sh, arguments: ['-c', \"{what}\"]}}")
-    };
-    let method = [
-        format!("- {{type: action, name: pause, background: true, provider: {{type: vm-obs, fault: pause, pid: {}, duration: 2s}}}}", child.pid()),
-        format!("- {{type: probe, name: is stopped, tolerance: 0, {}}}", stat(&format!("grep -q 'State:.T' /proc/{}/status", child.pid()))),
-        format!("- {{type: action, name: fill, background: true, provider: {{type: vm-obs, fault: disk, folder: '{}', mib: 3, duration: 2s}}}}", dir.path().display()),
-        format!("- {{type: probe, name: is full, tolerance: 0, {}}}", stat(&format!("ls {}/*.fill", dir.path().display()))),
-        "- {type: action, name: cpu, background: true, provider: {type: vm-obs, fault: cpu, workers: 1, duration: 1s}}".to_owned(),
-        "- {type: action, name: memory, background: true, provider: {type: vm-obs, fault: memory, mib: 64, duration: 1s}}".to_owned(),
-        "- {type: action, name: files, background: true, provider: {type: vm-obs, fault: descriptors, count: 100, duration: 1s}}".to_owned(),
-        format!("- {{type: probe, name: is held, tolerance: 0, {}}}", stat("pgrep -f '[c]haos hold memory 64' >/dev/null && pgrep -f '[c]haos hold descriptors 100' >/dev/null && pgrep -f '[c]haos hold cpu 1' >/dev/null")),
-    ]
-    .join("\n");
-    let file = experiment(dir.path(), &method);
-    let json = dir.path().join("report.json");
-    let (code, text) = run(&[
-        "chaos",
-        "run",
-        &file,
-        "--no-record",
-        "--state",
-        state,
-        "--json",
-        json.to_str().unwrap(),
-    ]);
-    assert_eq!(code, 0, "{text}");
-    assert_eq!(child.state(), 'S');
-    assert!(
-        !std::fs::read_dir(dir.path())
-            .unwrap()
-            .flatten()
-            .any(|f| f.path().extension().is_some_and(|e| e == "fill"))
-    );
-    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0, "an undo journal is left");
-    let (code, text) = run(&["chaos", "report", json.to_str().unwrap()]);
-    assert!(code == 0 && text.contains("is stopped"), "{text}");
-
-    let kill = format!(
-        "- {{type: action, name: kill, provider: {{type: vm-obs, fault: kill, pid: {}, duration: 100ms, restart: 'touch {}'}}}}",
-        child.pid(),
-        restarted.display()
-    );
-    let (code, text) =
-        run(&["chaos", "run", &experiment(dir.path(), &kill), "--no-record", "--state", state]);
-    assert_eq!(code, 0, "{text}");
-    assert!(child.state() == 'Z' && restarted.exists(), "{text}");
-}
-
-#[test]
-fn a_killed_run_is_undone_by_its_guard_and_nothing_runs_without_a_steady_state() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    let child = Child::sleeping();
-    let pause = format!(
-        "- {{type: action, name: pause, provider: {{type: vm-obs, fault: pause, pid: {}, duration: 5m}}}}",
-        child.pid()
-    );
-    let file = experiment(dir.path(), &pause);
-    let mut running = Command::new(VM_OBS)
-        .args(["chaos", "run", &file, "--no-record", "--state"])
-        .arg(&state)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let within = Duration::from_secs(30);
-    let stopped = obs_testkit::wait_until(within, || (child.state() == 'T').then_some(()));
-    assert!(stopped.is_some(), "it was never stopped");
-    running.kill().unwrap();
-    running.wait().unwrap();
-    let resumed = obs_testkit::wait_until(within, || (child.state() == 'S').then_some(()));
-    assert!(resumed.is_some(), "the guard did not resume it");
-
-    let broken = std::fs::read_to_string(&file).unwrap().replace("tolerance: 0", "tolerance: 1");
-    std::fs::write(&file, broken).unwrap();
-    let (code, text) =
-        run(&["chaos", "run", &file, "--no-record", "--state", state.to_str().unwrap()]);
-    assert!(code == 2 && text.contains("no steady state"), "{code} {text}");
-    assert_eq!(child.state(), 'S');
-    let file = dir.path().join("none.yaml");
-    std::fs::write(&file, "title: t\nmethod: []\n").unwrap();
-    let (code, text) = run(&["chaos", "validate", file.to_str().unwrap()]);
-    assert!(code == 2 && text.contains("steady-state-hypothesis"), "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod alerts;
 mod audit;
 mod bad_input;
+mod chaos;
 mod config_mistakes;
 mod crash;
 mod dashboards;

@@ -117,6 +117,9 @@ impl Lane {
         to: &mut OwnedWriteHalf,
     ) -> End {
         let mut passed = 0u64;
+        let mut pieces_seen = 0u64;
+        // A piece that never comes holds up everything behind it.
+        let mut stuck = false;
         let opened = Instant::now();
         let mut limited_from = None;
         loop {
@@ -152,7 +155,18 @@ impl Lane {
                 let _closed = to.shutdown().await;
                 return End::Closed;
             };
-            if swallows {
+            pieces_seen += 1;
+            if !swallows && !stuck {
+                for effect in &effects {
+                    if let Effect::Loss { percent, retransmit } = effect {
+                        match lost(self.number, pieces_seen, *percent, *retransmit) {
+                            Some(late) => tokio::time::sleep_until((came + late).into()).await,
+                            None => stuck = true,
+                        }
+                    }
+                }
+            }
+            if swallows || stuck {
                 continue;
             }
             let limit = effects.iter().find_map(|e| match e {
@@ -250,6 +264,22 @@ async fn read(mut from: OwnedReadHalf, to: mpsc::Sender<(Instant, Vec<u8>)>) {
     }
 }
 
+/// Losses of one piece after which a real sender would have given up, too.
+const LOSSES_MAX: u32 = 6;
+
+/// How much later a piece comes; `None`: never. The same for the same connection and piece.
+fn lost(number: u64, piece: u64, percent: u64, retransmit: u64) -> Option<Duration> {
+    let losses = (0..LOSSES_MAX)
+        .take_while(|i| share(number, &format!("{piece}/{i}")) * 100.0 < percent as f64)
+        .count() as u32;
+    match (losses, retransmit) {
+        (0, _) => Some(Duration::ZERO),
+        (_, 0) => None,
+        // The waits double: 1 + 2 + 4 + … of them.
+        _ => Some(ms(retransmit) * (2u32.pow(losses) - 1)),
+    }
+}
+
 /// 0 to 1, the same for the same connection and name.
 fn share(number: u64, name: &str) -> f64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -259,4 +289,21 @@ fn share(number: u64, name: &str) -> f64 {
     hash ^= hash >> 29;
     hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_pieces_are_lost_as_was_said() {
+        let late = |percent| {
+            (0..10_000).filter(|p| lost(7, *p, percent, 200) != Some(Duration::ZERO)).count()
+        };
+        assert_eq!((late(0), late(100)), (0, 10_000));
+        assert!((2_850..3_150).contains(&late(30)), "{}", late(30));
+        // Lost twice: 200 ms and then 400 ms.
+        assert!((0..1_000).any(|p| lost(7, p, 30, 200) == Some(ms(600))));
+        assert!((0..100).any(|p| lost(7, p, 30, 0).is_none()));
+    }
 }

@@ -58,7 +58,17 @@ pub(super) enum Effect {
     LimitData {
         bytes: u64,
     },
+    /// Beyond Toxiproxy. So many of a hundred pieces are lost and sent again after `retransmit`
+    /// milliseconds, twice as long with each further loss, as TCP does; with 0 they never come,
+    /// and neither does what is behind them.
+    Loss {
+        percent: u64,
+        retransmit: u64,
+    },
 }
+
+/// Linux' shortest wait before it sends again.
+const RETRANSMIT_MS: u64 = 200;
 
 impl Toxic {
     pub(super) fn check(form: ToxicForm) -> Result<Self, ProxyError> {
@@ -133,6 +143,18 @@ impl Effect {
                 delay: number("delay")?,
             },
             "limit_data" => Self::LimitData { bytes: number("bytes")? },
+            "loss" => {
+                let percent = number("percent")?;
+                if percent > 100 {
+                    let reason = format!("attribute percent is {percent}, 0 to 100 is expected");
+                    return Err(ProxyError::new(400, reason));
+                }
+                let retransmit = match attributes.contains_key("retransmit") {
+                    true => number("retransmit")?,
+                    false => RETRANSMIT_MS,
+                };
+                Self::Loss { percent, retransmit }
+            }
             other => return Err(ProxyError::new(400, format!("invalid toxic type {other:?}"))),
         })
     }
@@ -146,6 +168,7 @@ impl Effect {
             Self::ResetPeer { .. } => "reset_peer",
             Self::Slicer { .. } => "slicer",
             Self::LimitData { .. } => "limit_data",
+            Self::Loss { .. } => "loss",
         }
     }
 
@@ -161,6 +184,9 @@ impl Effect {
                 ("delay", delay),
             ],
             Self::LimitData { bytes } => vec![("bytes", bytes)],
+            Self::Loss { percent, retransmit } => {
+                vec![("percent", percent), ("retransmit", retransmit)]
+            }
         };
         pairs.into_iter().map(|(name, n)| (name.to_owned(), json!(n))).collect()
     }
