@@ -10,6 +10,7 @@ import { access } from "./access.mjs";
 import { dashboards } from "./dashboards.mjs";
 import { doctor } from "./doctor.mjs";
 import { edit } from "./edit.mjs";
+import { exercises } from "./exercises.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
 import { panels } from "./panels.mjs";
@@ -101,6 +102,7 @@ async function run(base) {
     await panels(browser, base);
     await edit(browser, base);
     await doctor(browser, base);
+    await exercises(browser, base);
     await explore(browser, base);
     await access(browser, base, traceId);
     await weight(browser, base);

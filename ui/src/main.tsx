@@ -11,6 +11,7 @@ import { Correlate } from "./pages/correlate";
 import { DashboardPage, EditPage } from "./pages/dashboard";
 import { Dashboards } from "./pages/dashboards";
 import { Doctor } from "./pages/doctor";
+import { Exercises } from "./pages/exercises";
 import { Ledger } from "./pages/ledger";
 import { LogsExplore } from "./pages/logs";
 import { MetricsExplore } from "./pages/metrics";
@@ -51,6 +52,8 @@ function Body(): JSX.Element {
       return <Correlate key={query.value.get("timestamp") ?? ""} />;
     case "ledger":
       return <Ledger />;
+    case "exercises":
+      return <Exercises />;
     case "doctor":
       return <Doctor />;
     case "targets":

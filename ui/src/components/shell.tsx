@@ -9,7 +9,7 @@ import { TimePicker } from "./timepicker";
 const LINKS: [string, [string, string][]][] = [
   ["", [["/", "Overview"], ["/dashboards", "Dashboards"]]],
   ["Explore", [["/explore/metrics", "Metrics"], ["/explore/logs", "Logs"], ["/explore/traces", "Traces"], ["/services", "Service map"], ["/correlate", "Correlate"]]],
-  ["Reliability", [["/alerts", "Alerts"], ["/slos", "SLOs"], ["/anomalies", "Anomalies"]]],
+  ["Reliability", [["/alerts", "Alerts"], ["/slos", "SLOs"], ["/anomalies", "Anomalies"], ["/exercises", "Exercises"]]],
   ["Proof", [["/ledger", "Ledger"]]],
   ["System", [["/targets", "Targets"], ["/doctor", "Doctor"]]],
 ];
