@@ -65,8 +65,8 @@ struct News<'e> {
     engine: &'e MetricsEngine,
     label_limits: LabelLimits<'e>,
     created: Vec<Arc<Series>>,
-    /// Numbers, with the hash of their labels as they were sent.
-    learnt: Vec<(SentHash, u32)>,
+    /// With the hash of their labels as they were sent.
+    learnt: Vec<(SentHash, Arc<Series>)>,
 }
 
 impl<'e> News<'e> {
@@ -96,7 +96,7 @@ impl<'e> News<'e> {
         };
         match series {
             Ok(series) => {
-                self.learnt.push((sent, series.id));
+                self.learnt.push((sent, Arc::clone(&series)));
                 Some(Accepted { series, samples, histograms: Vec::new() })
             }
             Err((reason, limit)) => {

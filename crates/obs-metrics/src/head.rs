@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use obs_types::{LabelSet, Matcher, SentBatch};
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
@@ -99,15 +98,17 @@ impl ById {
     }
 }
 
-/// How senders write the labels of known series: a shortcut that may lack any of them. The bytes are
-/// not kept; 96 bits of their hash under a secret of this process stand for them. To take a series
-/// for another one is a chance of one in 2^64 for each new way of writing, even among 2^32 series.
+/// How senders write the labels of known series: a shortcut that may lack any of them, above all
+/// where senders write the labels of one series in different ways. The bytes are not kept; 96 bits
+/// of their hash under a secret of this process stand for them, 32 here and 64 in the series. To
+/// take a series for another one is a chance of one in 2^64 for each new way of writing, even among
+/// 2^32 series.
 #[derive(Debug, Default)]
 struct Sent {
     known: HashTable<SentAs>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SentHash {
     hash: u64,
     check: u32,
@@ -115,9 +116,15 @@ pub(crate) struct SentHash {
 
 #[derive(Clone, Copy, Debug)]
 struct SentAs {
-    hash: u64,
     check: u32,
     id: u32,
+}
+
+impl SentAs {
+    /// Spreads the 32 bits over those that a table looks at.
+    fn place(check: u32) -> u64 {
+        u64::from(check).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 /// Bytes that no sender knows: whoever knew them could look for two label sets with one hash.
@@ -246,21 +253,19 @@ impl Head {
     pub(crate) fn find_sent(&self, batch: &SentBatch<'_>) -> Vec<(SentHash, Option<Arc<Series>>)> {
         let hashed = batch.series.iter().map(|s| (self.secret.hash(s.labels), None));
         let mut out: Vec<(SentHash, Option<Arc<Series>>)> = hashed.collect();
-        let sent = read(&self.sent);
-        // All places first: the memory of one is fetched while the next is looked for.
-        let find = |of: &SentHash| sent.known.find(of.hash, |k| k.is(of)).map_or(0, |k| k.id);
-        let ids: Vec<u32> = out.iter().map(|(of, _)| find(of)).collect();
-        let by_id = read(&self.by_id);
-        drop(sent);
-        for ((_, found), id) in out.iter_mut().zip(ids) {
-            // No series has the number 0.
-            *found = by_id.get(id).map(Arc::clone);
+        let (sent, by_id) = (read(&self.sent), read(&self.by_id));
+        for (of, found) in &mut out {
+            sent.known.find(SentAs::place(of.check), |k| {
+                let series = by_id.get(k.id).filter(|_| k.check == of.check);
+                *found = series.filter(|s| s.sent.load(Ordering::Relaxed) == of.hash).cloned();
+                found.is_some()
+            });
         }
         out
     }
 
     /// Remembers how the labels of series were sent.
-    pub(crate) fn remember_sent(&self, new: Vec<(SentHash, u32)>) {
+    pub(crate) fn remember_sent(&self, new: Vec<(SentHash, Arc<Series>)>) {
         if new.is_empty() {
             return;
         }
@@ -270,13 +275,12 @@ impl Head {
             // Senders that write the same labels in ever new ways.
             sent.known.clear();
         }
-        for (of, id) in new {
-            match sent.known.entry(of.hash, |k| k.is(&of), |k| k.hash) {
-                Entry::Occupied(mut known) => known.get_mut().id = id,
-                Entry::Vacant(free) => {
-                    free.insert(SentAs { hash: of.hash, check: of.check, id });
-                }
-            }
+        for (SentHash { hash, check }, series) in new {
+            series.sent.store(hash, Ordering::Relaxed);
+            let same = |k: &SentAs| k.check == check && k.id == series.id;
+            let place = SentAs::place(check);
+            let entry = sent.known.entry(place, same, |k| SentAs::place(k.check));
+            entry.or_insert(SentAs { check, id: series.id });
         }
     }
 
@@ -438,12 +442,6 @@ impl Head {
         let ranks = self.symbols().ranks();
         all.sort_unstable_by(|a, b| by_rank(&ranks, &a.labels, &b.labels));
         all
-    }
-}
-
-impl SentAs {
-    fn is(&self, of: &SentHash) -> bool {
-        self.hash == of.hash && self.check == of.check
     }
 }
 

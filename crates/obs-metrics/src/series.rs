@@ -6,7 +6,7 @@
 //! - `late` and `histograms` are sorted by time; no two samples of the series share a time,
 //!   wherever they lie.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use obs_disk::bytes::{Reader, put_f64, put_i64, put_u64};
@@ -20,7 +20,7 @@ use crate::{HOUR_MS, hour_of};
 const CHUNK_SAMPLES_MAX: u16 = 120;
 /// Estimate of what a series costs besides its labels and samples: itself, its places in the maps,
 /// the room its chunk has before it grows.
-const SERIES_BYTES: usize = 260;
+const SERIES_BYTES: usize = 240;
 /// Estimate for a label: its number, and the series' place in the index.
 const LABEL_BYTES: usize = 10;
 
@@ -33,6 +33,8 @@ pub(crate) struct Series {
     logged_epoch: AtomicU32,
     /// Of the label set.
     pub(crate) hash: u64,
+    /// Of the labels as some sender last wrote them; see `head.rs`.
+    pub(crate) sent: AtomicU64,
     /// The label set, as numbers of its pairs.
     pub(crate) labels: Box<[u32]>,
     pub(crate) state: Mutex<State>,
@@ -97,8 +99,8 @@ pub(crate) enum Stored {
 
 impl Series {
     pub(crate) fn new(id: u32, hash: u64, labels: Box<[u32]>, state: State) -> Self {
-        let logged_epoch = AtomicU32::new(0);
-        Self { id, logged_epoch, hash, labels, state: Mutex::new(state) }
+        let (logged_epoch, sent) = (AtomicU32::new(0), AtomicU64::new(0));
+        Self { id, logged_epoch, hash, sent, labels, state: Mutex::new(state) }
     }
 
     /// Whether the log has its label set in that epoch. Epochs come by the hour, so that the low
