@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use obs_api::{ApiOptions, QueryLog};
+use obs_query::QueryLimits;
+use obs_types::{MetricSink as _, TimestampMs};
 use serde_json::{Value, json};
 
-use crate::server::{NOW_S, SHARED, Server};
+use crate::server::{NOW_S, SHARED, Server, one};
 
 #[test]
 fn lookback_and_stats_by_query() {
@@ -91,6 +93,37 @@ fn a_query_ends_when_its_client_has_gone() {
     let noted = std::fs::read_to_string(&path).unwrap();
     assert_eq!(noted.matches("query was canceled").count(), 4, "{noted}");
     server.ok("/api/v1/query?query=up");
+}
+
+#[test]
+fn a_query_above_its_memory_ends_and_ingestion_goes_on() {
+    let limits = QueryLimits { memory_bytes_max: 100_000, ..QueryLimits::STANDARD };
+    let server = Server::limited(ApiOptions::default(), limits);
+    let large = format!(
+        "/api/v1/query_range?query=%7B__name__%3D~%22.%2B%22%7D&start={}&end={}&step=1",
+        NOW_S - 1_800,
+        NOW_S
+    );
+    let metrics = Arc::clone(&server.state.metrics);
+    let sender = std::thread::spawn(move || {
+        for n in 0..200 {
+            let sample = vec![(TimestampMs((NOW_S - 60) * 1000 + n), 1.0)];
+            let outcome = metrics.append(one(&[("__name__", "sent")], sample)).unwrap();
+            assert_eq!(outcome.rejected_count(), 0);
+        }
+    });
+    for _ in 0..5 {
+        let answer = server.get(&large);
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        let answer = answer.json();
+        assert_eq!(answer["errorType"], "execution");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains("more than its memory limit of 100000 bytes"), "{error}");
+    }
+    sender.join().unwrap();
+    // What ended gave its memory back.
+    let sent = server.ok("/api/v1/query?query=count_over_time(sent%5B5m%5D)");
+    assert_eq!(sent["data"]["result"][0]["value"][1], "200");
 }
 
 #[test]

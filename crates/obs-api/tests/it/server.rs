@@ -123,12 +123,16 @@ impl Server {
     }
 
     pub(crate) fn with(options: ApiOptions) -> Self {
+        Self::limited(options, QueryLimits::STANDARD)
+    }
+
+    pub(crate) fn limited(options: ApiOptions, limits: QueryLimits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let (state, disk, clock) = state(options);
+        let (state, disk, clock) = state(options, limits);
         let router = obs_api::router(Arc::clone(&state), axum::Router::new());
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -286,7 +290,7 @@ impl Server {
     }
 }
 
-fn one(labels: &[(&str, &str)], samples: Vec<(TimestampMs, f64)>) -> MetricBatch {
+pub(crate) fn one(labels: &[(&str, &str)], samples: Vec<(TimestampMs, f64)>) -> MetricBatch {
     let series = SeriesSamples {
         labels: LabelSet::from_pairs(labels.iter().copied()),
         samples,
@@ -295,7 +299,10 @@ fn one(labels: &[(&str, &str)], samples: Vec<(TimestampMs, f64)>) -> MetricBatch
     MetricBatch { series: vec![series], ..MetricBatch::default() }
 }
 
-fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
+fn state(
+    options: ApiOptions,
+    limits: QueryLimits,
+) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>) {
     let fake = Arc::new(FakeDisk::new());
     let disk: Arc<dyn Disk> = fake.clone();
     let manual = Arc::new(ManualClock::new(NOW));
@@ -414,7 +421,7 @@ fn state(options: ApiOptions) -> (Arc<ApiState>, Arc<FakeDisk>, Arc<ManualClock>
             logs.clone(),
             traces.clone(),
             Arc::clone(&clock),
-            QueryLimits::STANDARD,
+            limits,
         )
         .with_boundary(Arc::new(std::sync::atomic::AtomicI64::new(i64::MIN))),
         clock,
