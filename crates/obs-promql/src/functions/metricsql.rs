@@ -126,6 +126,16 @@ pub(crate) fn own(name: &str) -> Option<&'static Function> {
     METRICSQL.binary_search_by(|f| f.name.cmp(name)).ok().and_then(|i| METRICSQL.get(i))
 }
 
+/// Functions that stand for an expression: their parameters and its text, as VictoriaMetrics has
+/// them.
+pub(crate) fn template(name: &str) -> Option<(&'static [&'static str], &'static str)> {
+    Some(match name {
+        // How much of a resource is used, in percent, from what is free and what there is.
+        "ru" => (&["a", "b"], "clamp_min(b - clamp_min(a, 0), 0) / clamp_min(b, 0) * 100"),
+        _ => return None,
+    })
+}
+
 /// Functions whose vector is written last, behind any number of other arguments.
 pub(crate) fn vector_comes_last(name: &str) -> bool {
     matches!(

@@ -349,6 +349,9 @@ impl Parser<'_> {
         let name = self.text(t).to_ascii_lowercase();
         let mut args = self.args()?;
         let pos = PosRange::new(t.pos.start, self.last_end);
+        if let Some(template) = functions::metricsql::template(&name) {
+            return self.built_in(&name, template, &args, pos);
+        }
         if let Some(ExprKind::Call(c)) = args.first_mut().map(|a| &mut a.kind)
             && name == "aggr_over_time"
             && c.func.name == "union"
@@ -365,6 +368,40 @@ impl Parser<'_> {
         };
         Ok(Expr::new(ExprKind::Call(Call { func, args }), pos))
     }
+}
+
+impl Parser<'_> {
+    /// The expression that a function stands for, with the arguments in it.
+    fn built_in(
+        &mut self,
+        name: &str,
+        (parameters, text): (&[&str], &str),
+        args: &[Expr],
+        pos: PosRange,
+    ) -> Result_<Expr> {
+        if args.len() != parameters.len() {
+            let (want, got) = (parameters.len(), args.len());
+            return self.fail(pos, format!("{name}() takes {want} arguments, got {got}"));
+        }
+        let options = super::ParserOptions::metricsql();
+        let mut inner = Parser::new(text, &options);
+        let mut e = inner.expr(0)?;
+        self.height += inner.height;
+        put_arguments(&mut e, parameters, args, pos);
+        Ok(Expr::new(ExprKind::Paren(Box::new(e)), pos))
+    }
+}
+
+fn put_arguments(e: &mut Expr, parameters: &[&str], args: &[Expr], pos: PosRange) {
+    if let ExprKind::Vector(v) = &e.kind
+        && let Some(at) = parameters.iter().position(|p| *p == v.name)
+        && let Some(arg) = args.get(at)
+    {
+        *e = arg.clone();
+        return;
+    }
+    e.pos = pos;
+    e.children_mut().into_iter().for_each(|c| put_arguments(c, parameters, args, pos));
 }
 
 /// Every set of one side with every set of the other.

@@ -136,6 +136,8 @@ const QUERIES: &[&str] = &[
     "WITH (x = $g, f(a, b) = a + b) f(x, $n)",
     "WITH (f = {job=\"api\"}) rate($c{f}[$w])",
     "WITH (f = {job=\"api\"}) $g{f, instance=\"a:1\"}",
+    "ru($g, 1000)",
+    "ru(abs($g), abs($g) + 500)",
     "1 > 2 default 5",
     "time() > $n",
     "step()",
