@@ -328,8 +328,8 @@ def period_of(r):
 
 class Seals:
     def __init__(self): self.files, self.streams, self.known, self.gone, self.gaps, self.moved = [], {}, {}, set(), {}, set()
-    def cover(self, stream, start, end):
-        s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": []})
+    def cover(self, stream, start, end, seq):
+        s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": [], "first": seq})
         if start > s["until"]: s["holes"].append((s["until"], start))
         if start < s["until"]: find("DUPLICATE_SEAL", f"{stream} overlaps")
         s["until"] = max(s["until"], end)
@@ -349,7 +349,11 @@ class Seals:
                 gap = self.gaps.get(r["fills_gap"])
                 inside = gap and gap[0] == stream and gap[1][0] <= period[0] and period[1] <= gap[1][1]
                 if not inside or not r.get("reason"): find("SEAL_LINK_BROKEN", path)
-            elif rev == 0: self.cover(stream, *period)
+            elif rev == 0 and "precedes" in r:
+                s = self.streams.get(stream)
+                before = s and r["precedes"] == str(s["first"]) and period[1] <= s["from"]
+                if not before or not r.get("reason"): find("SEAL_LINK_BROKEN", path)
+            elif rev == 0: self.cover(stream, *period, r.get("seq"))
             else:
                 named = r.get("supersedes", r.get("supplements"))
                 linked = any(k[:2] == key[:2] and k[2] < rev and h == named for k, h in self.known.items())
@@ -360,7 +364,7 @@ class Seals:
             self.files.append((path, digest, int(size) if isinstance(size, str) and size.isdecimal() else None, period))
         elif kind == "obs_gap":
             if not (isinstance(stream, str) and stream and period): return find("SEAL_INCOMPLETE", "gap")
-            find("DECLARED_GAP", stream); self.cover(stream, *period)
+            find("DECLARED_GAP", stream); self.cover(stream, *period, r.get("seq"))
             self.gaps[str(r.get("seq"))] = stream, period
         elif kind == "obs_retention":
             deleted = r.get("deleted") if isinstance(r.get("deleted"), list) else []

@@ -131,6 +131,16 @@ pub fn sha256_text(hash: &Hash) -> String {
     format!("sha256:{}", to_hex(hash))
 }
 
+/// Whether a text is [`blake3_text`] of a hash; nothing is allocated.
+pub fn is_blake3_text(text: &str, hash: &Hash) -> bool {
+    let Some(hex) = text.strip_prefix("blake3:").map(str::as_bytes) else { return false };
+    let digit = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
+    let (pairs, rest) = hex.as_chunks::<2>();
+    rest.is_empty()
+        && pairs.len() == hash.len()
+        && pairs.iter().zip(hash).all(|(pair, b)| *pair == [digit(b >> 4), digit(b & 15)])
+}
+
 /// Refuses anything that is not 32 bytes.
 pub fn hash_from_slice(what: &'static str, bytes: &[u8]) -> Result<Hash, ProofError> {
     bytes.try_into().map_err(|_wrong: std::array::TryFromSliceError| ProofError::Length {
@@ -161,6 +171,24 @@ mod tests {
         assert!(from_hex("x", "00ABFF").is_err());
         assert!(from_hex("x", "0").is_err());
         assert!(hash_from_text("x", "blake3:", &format!("blake3:{}", "a".repeat(63))).is_err());
+    }
+
+    #[test]
+    fn a_hash_is_compared_with_its_text() {
+        let hash: Hash = std::array::from_fn(|i| (i * 37) as u8);
+        let text = blake3_text(&hash);
+        assert!(is_blake3_text(&text, &hash));
+        for at in 0..text.len() {
+            let mut other = text.clone().into_bytes();
+            other[at] ^= 1;
+            assert!(!is_blake3_text(&String::from_utf8(other).unwrap(), &hash), "{at}");
+        }
+        let shorter = [text.trim_start_matches('b'), text.trim_end_matches('b')];
+        for other in ["", "blake3:", shorter[0], shorter[1], &text.to_uppercase()] {
+            assert!(!is_blake3_text(other, &hash), "{other}");
+        }
+        assert!(!is_blake3_text(&format!("{text}0"), &hash));
+        assert!(!is_blake3_text(&format!("{text}00"), &hash));
     }
 
     #[test]

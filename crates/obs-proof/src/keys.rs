@@ -154,6 +154,11 @@ pub struct KeyChain {
 }
 
 impl KeyChain {
+    /// Whether [`KeyChain::receipt`] looks at receipts of this type.
+    pub fn reads(kind: &str) -> bool {
+        matches!(kind, ROTATE | REVOKE)
+    }
+
     /// Takes note of a receipt; others than the two types are none of its business. `Err` if
     /// the statement does not hold or does not continue the chain; the chain stays as it was.
     pub fn receipt(

@@ -16,6 +16,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod hash;
 pub mod keys;
+pub mod members;
 pub mod note;
 pub mod opentimestamps;
 pub mod policy;

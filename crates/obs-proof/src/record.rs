@@ -67,27 +67,39 @@ impl RecordScope {
 
     /// Leaf hash of a record under its salt. A record must be below 4 GiB.
     pub fn leaf(&self, salt: &[u8; 16], record: &[u8]) -> Hash {
-        let mut h = Sha256::new();
-        h.update([0]);
-        for part in
-            [self.kind.as_bytes(), self.stream.as_bytes(), self.hour.as_bytes(), salt, record]
-        {
-            h.update((part.len() as u32).to_be_bytes());
-            h.update(part);
-        }
-        h.finalize().into()
+        let mut bytes = self.common();
+        put(&mut bytes, salt);
+        put(&mut bytes, record);
+        Sha256::digest(&bytes).into()
     }
+
+    /// What the leaves of all records of a scope begin with.
+    fn common(&self) -> Vec<u8> {
+        let mut out = vec![0];
+        for part in [&self.kind, &self.stream, &self.hour] {
+            put(&mut out, part.as_bytes());
+        }
+        out
+    }
+}
+
+/// Appends `lp(part)`.
+fn put(to: &mut Vec<u8>, part: &[u8]) {
+    to.extend_from_slice(&(part.len() as u32).to_be_bytes());
+    to.extend_from_slice(part);
 }
 
 /// Builds a record tree while a file is written; keeps only the level-8 nodes, 0.125 byte a
 /// record.
 #[derive(Debug)]
 pub struct RecordTreeBuilder {
-    scope: RecordScope,
     hour_key: Hash,
     count: u64,
     blocks: Vec<Hash>,
     block: Frontier<Sha256Tree>,
+    /// What is hashed for a leaf; its beginning is the same for all.
+    leaf: Vec<u8>,
+    common: usize,
 }
 
 /// A finished record tree: what a seal says of it, and the nodes for its side file.
@@ -110,12 +122,17 @@ pub struct RecordProof {
 
 impl RecordTreeBuilder {
     pub fn new(scope: RecordScope, hour_key: Hash) -> Self {
-        Self { scope, hour_key, count: 0, blocks: Vec::new(), block: Frontier::default() }
+        let leaf = scope.common();
+        let common = leaf.len();
+        Self { hour_key, count: 0, blocks: Vec::new(), block: Frontier::default(), leaf, common }
     }
 
     /// Adds the next record in the file's order.
     pub fn push(&mut self, record: &[u8]) {
-        self.push_leaf(self.scope.leaf(&salt(&self.hour_key, self.count), record));
+        self.leaf.truncate(self.common);
+        put(&mut self.leaf, &salt(&self.hour_key, self.count));
+        put(&mut self.leaf, record);
+        self.push_leaf(Sha256::digest(&self.leaf).into());
     }
 
     /// Adds a record whose leaf hash is all that is left of it (redaction).

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Code, Finding, SealedFile, SealedHours, VerifyOptions, VerifyReport};
 use crate::hash::hash_from_text;
+use crate::members::Members;
 use crate::time::{format_rfc3339, parse_rfc3339};
 
 /// What the receipts say about hours and files, gathered while the log is read.
@@ -26,6 +27,8 @@ pub(super) struct Seals {
 
 #[derive(Debug)]
 struct Stream {
+    /// Number of the receipt with which it begins.
+    first: u64,
     from: i64,
     until: i64,
     seals: u64,
@@ -50,7 +53,23 @@ fn period_of(object: &Map<String, Value>) -> Option<(i64, i64)> {
     (start < end).then_some((start, end))
 }
 
+/// Members by which receipts of other types name a file.
+const FILE_MEMBERS: [&str; 2] = ["report_path", "proof_path"];
+
 impl Seals {
+    /// Whether [`Seals::receipt`] has anything to take note of.
+    pub(super) fn reads(kind: &str, members: &Members<'_>) -> bool {
+        matches!(
+            kind,
+            "obs_metric_snapshot"
+                | "obs_log_batch"
+                | "obs_trace_batch"
+                | "obs_gap"
+                | "obs_retention"
+                | "obs_tier_move"
+        ) || FILE_MEMBERS.iter().any(|name| members.has(name))
+    }
+
     /// Takes note of one receipt; `timestamp` is its own, if it has a readable one.
     pub(super) fn receipt(
         &mut self,
@@ -108,7 +127,7 @@ impl Seals {
             }
             _ => {
                 // A report, or the proof of an anchor.
-                let path = text(object, "report_path").or_else(|| text(object, "proof_path"));
+                let path = FILE_MEMBERS.iter().find_map(|name| text(object, name));
                 if let (Some(path), Some(hash)) = (path, text(object, "content_hash")) {
                     self.files.push(SealedFile {
                         seq,
@@ -171,9 +190,10 @@ impl Seals {
             report.add(finding.seq(seq).path(path));
             return;
         }
-        let fills_gap = object.contains_key("fills_gap");
-        if rev == 0 && fills_gap {
+        if rev == 0 && object.contains_key("fills_gap") {
             self.check_filled(object, stream, period, seq, report);
+        } else if rev == 0 && object.contains_key("precedes") {
+            self.check_preceding(object, stream, period, seq, report);
         } else if rev == 0 {
             self.cover(stream, period, seq, true, report);
         } else {
@@ -218,6 +238,29 @@ impl Seals {
         }
     }
 
+    /// The seal of an hour before the record of its stream must name the receipt with which that
+    /// begins, and say why.
+    fn check_preceding(
+        &mut self,
+        object: &Map<String, Value>,
+        stream: &str,
+        (_start, end): (i64, i64),
+        seq: u64,
+        report: &mut VerifyReport,
+    ) {
+        let named: Option<u64> = text(object, "precedes").and_then(|n| n.parse().ok());
+        let reason = text(object, "reason").is_some_and(|r| !r.is_empty());
+        match self.streams.get_mut(stream) {
+            Some(s) if named == Some(s.first) && end <= s.from && reason => s.seals += 1,
+            _ => {
+                let detail = format!(
+                    "{stream}: does not end before the receipt that it names as the first, or no reason"
+                );
+                report.add(Finding::new(Code::SealLinkBroken, detail).seq(seq));
+            }
+        }
+    }
+
     /// A later revision must name an earlier seal of the same hour, and say why.
     fn check_link(
         &mut self,
@@ -257,6 +300,7 @@ impl Seals {
         report: &mut VerifyReport,
     ) {
         let s = self.streams.entry(stream.to_owned()).or_insert_with(|| Stream {
+            first: seq,
             from,
             until: from,
             seals: 0,
