@@ -14,6 +14,7 @@ import { exercises } from "./exercises.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
 import { panels } from "./panels.mjs";
+import { permalinks } from "./permalinks.mjs";
 import { weight } from "./weight.mjs";
 
 if (!existsSync(executablePath)) {
@@ -37,6 +38,7 @@ function pages(traceId) {
     ["/alerts?status=firing", "text=PsiFieldPodDrift"],
     ["/services", "svg a"],
     ["/slos", "text=/Oracle|slo:/"],
+    ["/slos?id=slo:treaty-drop-rate", "[data-burndown] canvas"],
     ["/anomalies", "h1"],
     ["/ledger", "text=/observability/"],
     ["/targets", "text=psi-field"],
@@ -104,6 +106,7 @@ async function run(base) {
     await doctor(browser, base);
     await exercises(browser, base);
     await explore(browser, base);
+    await permalinks(browser, base, traceId);
     await access(browser, base, traceId);
     await weight(browser, base);
   } finally {

@@ -11,6 +11,7 @@ use obs_types::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::picture::{PanelRef, with_panel};
 use crate::{
     Delivery, DeliveryStatus, Dispatcher, Notification, NotifyConfig, NotifyError, Queue,
     SecretUrl, Target, slack_message, webhook_message,
@@ -45,6 +46,10 @@ pub trait Host: Send + Sync + 'static {
     /// A target took a message about these alerts.
     fn delivered(&self, alert_ids: &[String], name: &str);
     fn count(&self, event: NotifyEvent);
+    /// The panel that shows what an alert is about, where its rule names none.
+    fn panel(&self, _alert: &AlertRecord) -> Option<PanelRef> {
+        None
+    }
 }
 
 struct State {
@@ -83,7 +88,7 @@ impl Notifier {
             dispatcher.remember(key, told, at);
         }
         for alert in known {
-            dispatcher.alert(alert, host.now());
+            dispatcher.alert(&with_panel(alert, host.panel(alert)), host.now());
         }
         let client = client()?;
         let state = Arc::new(Mutex::new(State { dispatcher, queue, retry: BTreeMap::new() }));
@@ -95,7 +100,9 @@ impl Notifier {
 
     /// Takes an alert that fired, changed or resolved.
     pub fn alert(&self, alert: &AlertRecord) {
-        lock(&self.state).dispatcher.alert(alert, self.host.now());
+        // Looked for before the lock is taken.
+        let alert = with_panel(alert, self.host.panel(alert));
+        lock(&self.state).dispatcher.alert(&alert, self.host.now());
     }
 
     /// Who will be told of the alert, such as `slack:ops-channel`.

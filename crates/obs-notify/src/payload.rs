@@ -6,7 +6,7 @@ use obs_rules::{AlertRecord, AlertStatus, time_text};
 use obs_types::LabelSet;
 use serde_json::{Value, json};
 
-use crate::Notification;
+use crate::{Notification, picture};
 
 /// An end time that Go writes for "not yet".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -22,7 +22,7 @@ pub fn webhook_message(n: &Notification, external_url: &str) -> Value {
         "receiver": n.receiver,
         "groupLabels": map(&n.group_labels),
         "commonLabels": common(n.alerts.iter().map(|a| map(&labels(a)))),
-        "commonAnnotations": common(n.alerts.iter().map(|a| a.annotations.clone())),
+        "commonAnnotations": common(n.alerts.iter().map(|a| picture::shown(&a.annotations))),
         "externalURL": external_url,
         "alerts": alerts,
     })
@@ -59,6 +59,13 @@ pub fn slack_message(n: &Notification, channel: &str, external_url: &str) -> Val
             "fallback": title,
         }],
     });
+    // The first firing one, otherwise the first that is over.
+    let mut pictured = n.alerts.iter().filter(|a| a.status == AlertStatus::Firing).chain(&n.alerts);
+    if let Some(found) = pictured.find_map(|a| picture::addresses(a, external_url))
+        && let Some(attachment) = message.pointer_mut("/attachments/0")
+    {
+        attachment["image_url"] = found.image.into();
+    }
     if !channel.is_empty()
         && let Some(fields) = message.as_object_mut()
     {
@@ -73,15 +80,22 @@ fn labels(a: &AlertRecord) -> LabelSet {
 
 fn alert(a: &AlertRecord, external_url: &str) -> Value {
     let resolved = a.status == AlertStatus::Resolved;
-    json!({
+    let mut message = json!({
         "status": if resolved { "resolved" } else { "firing" },
         "labels": map(&labels(a)),
-        "annotations": a.annotations,
+        "annotations": picture::shown(&a.annotations),
         "startsAt": time_text(a.fired_at.unwrap_or(a.active_at)),
         "endsAt": a.resolved_at.map_or_else(|| NEVER.to_owned(), time_text),
         "generatorURL": format!("{external_url}/alerts/{}", a.id),
         "fingerprint": format!("{:016x}", a.labels.stable_hash()),
-    })
+    });
+    // As Grafana's webhook names them.
+    if let Some(found) = picture::addresses(a, external_url) {
+        message["dashboardURL"] = found.dashboard.into();
+        message["panelURL"] = found.panel.into();
+        message["imageURL"] = found.image.into();
+    }
+    message
 }
 
 fn map(labels: &LabelSet) -> BTreeMap<String, String> {

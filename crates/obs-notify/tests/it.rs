@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use obs_notify::{Host, Notifier, NotifyConfig, NotifyEvent, Queue};
+use obs_notify::{Host, Notification, Notifier, NotifyConfig, NotifyEvent, PanelRef, Queue};
 use obs_rules::{AlertRecord, AlertStatus, RuleInfo};
 use obs_types::{DurationMs, LabelSet, NodeName, TimestampMs};
 use serde_json::Value;
@@ -61,6 +61,54 @@ impl Host for TestHost {
     fn count(&self, event: NotifyEvent) {
         self.events.lock().unwrap().push(event);
     }
+    fn panel(&self, _alert: &AlertRecord) -> Option<PanelRef> {
+        Some(PanelRef { dashboard: "nodes".to_owned(), panel: 4 })
+    }
+}
+
+/// Addresses of the picture: by the host, by the rule, and none that leads elsewhere.
+#[tokio::test]
+async fn a_message_tells_where_the_picture_is() {
+    let (sink, url) = sink(0).await;
+    let dir = tempfile::tempdir().unwrap();
+    let host = Arc::new(TestHost::default());
+    let notifier = Notifier::start(config(&url), dir.path(), &[], host.clone()).unwrap();
+    let mut named = alert("alert-1970-01-01-002", AlertStatus::Firing);
+    named.active_at = TimestampMs(7_200_000);
+    named.fired_at = Some(TimestampMs(7_320_000));
+    notifier.alert(&named);
+    until("both targets took it", || host.delivered.lock().unwrap().len() == 2).await;
+    let bodies = sink.bodies.lock().unwrap().clone();
+    let hook = bodies.iter().find(|b| b["version"] == "4").unwrap();
+    let told = &hook["alerts"][0];
+    let window = "from=3600&to=7920";
+    assert_eq!(
+        told["imageURL"],
+        format!("http://obs.example/obs/dashboards/nodes/panels/4.png?{window}")
+    );
+    assert_eq!(told["panelURL"], format!("http://obs.example/dashboards/nodes?panel=4&{window}"));
+    assert_eq!(told["dashboardURL"], format!("http://obs.example/dashboards/nodes?{window}"));
+    // What names the panel is no text for people.
+    assert_eq!(told["annotations"], serde_json::json!({"summary": "Node down"}));
+    assert_eq!(hook["commonAnnotations"], told["annotations"]);
+    let slack = bodies.iter().find(|b| b.get("attachments").is_some()).unwrap();
+    assert_eq!(slack["attachments"][0]["image_url"], told["imageURL"]);
+    notifier.shutdown().await;
+
+    let by_rule = |uid: &str| {
+        let mut a = alert("alert-1970-01-01-003", AlertStatus::Firing);
+        a.annotations.insert("__dashboardUid__".to_owned(), uid.to_owned());
+        a.annotations.insert("__panelId__".to_owned(), "9".to_owned());
+        let n = Notification {
+            receiver: "ops".to_owned(),
+            group_key: "k".to_owned(),
+            group_labels: LabelSet::empty(),
+            alerts: vec![a],
+        };
+        obs_notify::webhook_message(&n, "http://obs.example")["alerts"][0]["imageURL"].clone()
+    };
+    assert!(by_rule("mine").as_str().unwrap().contains("/mine/panels/9.png"));
+    assert_eq!(by_rule("../../alerts?x="), Value::Null);
 }
 
 fn alert(id: &str, status: AlertStatus) -> AlertRecord {

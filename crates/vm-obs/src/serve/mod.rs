@@ -4,6 +4,7 @@
 //! tasks ([`schedule`]), collectors; `addresses.json` is written when everything answers. Stop: no
 //! new requests, collectors, tasks, engines flushed, ledger closed.
 
+mod alert_panels;
 mod anchors;
 mod args;
 mod engines;

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use anyhow::Context;
 use obs_collect::registry::Registry;
 use obs_disk::Clock;
-use obs_notify::{Host, Notifier, NotifyConfig, NotifyEvent};
+use obs_notify::{Host, Notifier, NotifyConfig, NotifyEvent, PanelRef};
 use obs_ops::AlertService;
 use obs_rules::AlertRecord;
 use obs_types::TimestampMs;
+
+use super::alert_panels::AlertPanels;
 
 struct ServerHost {
     alerts: Arc<AlertService>,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
+    panels: AlertPanels,
 }
 
 impl Host for ServerHost {
@@ -32,6 +35,10 @@ impl Host for ServerHost {
                 tracing::error!(alert_id = id, error = %e, "delivery not noted");
             }
         }
+    }
+
+    fn panel(&self, alert: &AlertRecord) -> Option<PanelRef> {
+        self.panels.of(&alert.rule.expression)
     }
 
     fn count(&self, event: NotifyEvent) {
@@ -65,11 +72,13 @@ pub(super) fn start(
     alerts: &Arc<AlertService>,
     clock: &Arc<dyn Clock>,
     registry: &Arc<Registry>,
+    panels: AlertPanels,
 ) -> anyhow::Result<Notifier> {
     let host = ServerHost {
         alerts: Arc::clone(alerts),
         clock: Arc::clone(clock),
         registry: Arc::clone(registry),
+        panels,
     };
     // Resolved ones too: a message about them may have been waiting when the process died.
     let known = alerts.records();

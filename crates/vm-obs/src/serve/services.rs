@@ -13,6 +13,7 @@ use obs_ops::{
 use obs_rules::GroupOptions;
 use obs_types::{DurationMs, NodeName, TimestampMs};
 
+use super::alert_panels::AlertPanels;
 use super::engines::{ServiceSettings, open_services};
 use super::load::{Loaded, query_checker};
 use super::ports::Addresses;
@@ -103,7 +104,9 @@ impl Services {
         let watches = take(&mut loaded.watches);
         let anomalies = Arc::new(AnomalyService::open(Arc::clone(ledger), watches)?);
         let seals = Arc::new(open_seals(config, store)?);
-        let notifier = notify::start(notify_config, data, &alerts, &store.clock, &store.registry)?;
+        let panels = AlertPanels::new(Arc::clone(&dashboards), &loaded.rules);
+        let notifier =
+            notify::start(notify_config, data, &alerts, &store.clock, &store.registry, panels)?;
         Ok(Self {
             alerts,
             slos,

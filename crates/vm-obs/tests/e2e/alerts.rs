@@ -193,6 +193,18 @@ fn faults_make_alerts_fire_reach_a_receiver_and_resolve() {
         j.pointer("/data/result/0/value/1").is_some_and(|v| v == "1")
     });
 
+    let pictured = |world: &World| {
+        let all = world.sink.received();
+        let alerts =
+            all.iter().flat_map(|(_, b)| b["alerts"].as_array().cloned().unwrap_or_default());
+        let found = alerts.into_iter().find(|a| a["labels"]["alertname"] == "PsiFieldPodDrift");
+        let image = text(&found.expect("told")["imageURL"]);
+        let path = image.strip_prefix(&world.server.url()).unwrap_or_else(|| panic!("{image:?}"));
+        assert!(path.starts_with("/obs/dashboards/psi-field/panels/"), "{path}");
+        let reply = world.server.client().get(path).unwrap();
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some("image/png")));
+        assert!(reply.body.starts_with(b"\x89PNG"), "{} bytes", reply.body.len());
+    };
     if !one_by_one {
         let alerts: BTreeSet<Alert> =
             SLICE.iter().flat_map(|f| faults[*f].alerts.clone()).collect();
@@ -200,6 +212,7 @@ fn faults_make_alerts_fire_reach_a_receiver_and_resolve() {
             Ok(line) => println!("{line}"),
             Err(e) => panic!("{e}"),
         }
+        pictured(&world);
         return;
     }
     let lanes: BTreeSet<&str> = faults.values().map(|f| f.pack.as_str()).collect();
