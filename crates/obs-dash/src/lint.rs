@@ -26,7 +26,7 @@ pub struct Problem {
     /// Where in the file, such as `panels[3].targets[0].expr`; empty for the file as a whole.
     pub path: String,
     /// The title of the panel or `$name` of the variable; empty for the file as a whole.
-    pub about: String,
+    pub about: Box<str>,
     /// 1-based; 0 where the text has no lines.
     pub line: u64,
     pub message: String,
@@ -90,7 +90,7 @@ pub fn lint(text: &str, sources: &SourceTypes, asks: &QueryCheck<'_>) -> Linted 
                 severity: Severity::Error,
                 code: "not-json",
                 path: String::new(),
-                about: String::new(),
+                about: Box::default(),
                 line: e.line() as u64,
                 message: String::new(),
                 expected: "one JSON object".to_owned(),
@@ -188,13 +188,13 @@ impl<'a> Report<'a> {
         let line = self.places.line(&path);
         let expected = String::new();
         let fatal = severity == Severity::Error && FATAL.contains(&code);
-        let about = String::new();
+        let about = Box::default();
         self.out.push(Problem { severity, code, path, about, line, message, expected, fatal });
     }
 
     fn about(&mut self, what: &str) {
         if let Some(last) = self.out.last_mut() {
-            what.clone_into(&mut last.about);
+            last.about = what.into();
         }
     }
 

@@ -145,7 +145,7 @@ fn told(input: &DashboardInput, title: &str, problems: &[Problem]) -> Vec<Findin
     let mut out: BTreeMap<(&str, String), Finding> = BTreeMap::new();
     for problem in problems {
         let Some((code, severity, cause, mend)) = said(problem) else { continue };
-        let subject = match problem.about.as_str() {
+        let subject = match &*problem.about {
             "" => input.path.clone(),
             name if name.starts_with('$') => format!("{}: {name}", input.path),
             panel => format!("{title} / {panel}"),

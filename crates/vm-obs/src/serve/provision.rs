@@ -344,7 +344,7 @@ fn whole_file(message: String, line: u64) -> Problem {
         severity: Severity::Error,
         code: "unreadable",
         path: String::new(),
-        about: String::new(),
+        about: Box::default(),
         line,
         message,
         expected: "a file as Grafana's provisioning reads it".to_owned(),
