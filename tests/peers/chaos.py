@@ -20,6 +20,8 @@ steady-state-hypothesis:
 method:
   - {type: action, name: pause, background: true, provider: {type: vm-obs, fault: pause, process: portal, duration: 20s}, pauses: {after: 1}}
   - {type: action, name: slow, provider: {type: vm-obs, fault: toxic, api: 'http://127.0.0.1:8474', proxy: db, toxic: {type: latency, attributes: {latency: 300}}, duration: 5s}}
+  - {type: action, name: skew, provider: {type: vm-obs, fault: clock, command: [sleep, '5'], skew: '-1h', duration: 5s}}
+  - {type: action, name: lose, provider: {type: vm-obs, fault: toxic, api: 'http://127.0.0.1:8474', proxy: db, toxic: {type: loss, attributes: {percent: 10}}, duration: 5s}}
   - {type: probe, name: told, provider: {type: vm-obs, probe: alert, alert: PortalDown, within: 2m}}
 rollbacks:
   - {type: action, name: say so, provider: {type: process, path: echo, arguments: done}}

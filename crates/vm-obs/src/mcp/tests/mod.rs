@@ -106,6 +106,9 @@ async fn client() -> Client {
         .route("/obs/alerts/{id}/ack", post(|Path(id): Path<String>, Json(b): Json<Value>| async move {
             Json(json!({"alert_id": id, "by": b["by"], "comment": b["comment"], "receipt_seq": 43}))
         }))
+        .route("/obs/alerts/silence", post(|Json(b): Json<Value>| async move {
+            Json(json!({"silence": {"reason": b["reason"]}, "receipt_seq": 44}))
+        }))
         .route("/obs/ledger", get(|| async { Json(json!({"size": 42, "root_hash": "blake3:00"})) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -153,6 +156,11 @@ async fn each_tool_answers_within_its_budget() {
             "obs_alert_ack",
             json!({"alert_id": "a1", "comment": "on it"}),
             "The alert is acknowledged; receipt 43.",
+        ),
+        (
+            "obs_alert_silence",
+            json!({"alert": "NodeDown", "duration": "1h", "reason": "x".repeat(20_000)}),
+            "Notifications are held back; receipt 44.",
         ),
     ] {
         let shown = call(tool, &arguments(given), &client, WHO).await.unwrap();
