@@ -109,7 +109,7 @@ const SECURITY: [Row; 8] = [
     ),
     (
         "Signed telemetry that does not hold",
-        r#"sum by (result) (increase(vmobs_attestation_total{result!="valid"}[$period])) > 0"#,
+        r#"sum by (outcome) (increase(vmobs_attestation_total{outcome=~"failed|unknown_key"}[$period])) > 0"#,
         "",
         None,
         Some(0.0),

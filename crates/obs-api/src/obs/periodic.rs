@@ -221,6 +221,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_standard_figures_can_be_asked() {
+        for figure in standard_figures() {
+            let text = figure.query.replace("$period", "86400s");
+            let parsed = obs_promql::parse(&text, &ParserOptions::default());
+            assert!(parsed.is_ok(), "{}: {parsed:?}", figure.name);
+        }
+    }
+
+    #[test]
     fn comparisons_with_a_number_are_read() {
         let ask = |q: &str| compared(q).map(|c| (c.left, c.above, c.threshold));
         assert_eq!(ask("cpu_percent > 80"), Some(("cpu_percent".to_owned(), true, 80.0)));

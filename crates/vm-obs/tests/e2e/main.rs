@@ -14,6 +14,7 @@ mod dashboards;
 mod doctor;
 mod exercise;
 mod full_disk;
+mod gate;
 mod import;
 mod ledger;
 mod metrics_options;
