@@ -50,6 +50,8 @@ pub struct AlertService {
     rules: Mutex<RuleSet>,
     book: Mutex<AlertBook>,
     owed: Mutex<Owed>,
+    /// Held while the state files are written.
+    saving: Mutex<()>,
     contracts: Contracts,
 }
 
@@ -133,6 +135,7 @@ impl AlertService {
             rules: Mutex::new(rules),
             book: Mutex::new(book),
             owed: Mutex::new(owed),
+            saving: Mutex::new(()),
         };
         service.settle_debts();
         Ok(service)
@@ -440,6 +443,9 @@ impl AlertService {
     }
 
     fn write_state(&self) -> Result<(), OpsError> {
+        // Evaluation and acknowledgements save at the same time; the later state must be the later
+        // file, and both write through the same temporary one.
+        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.rules().to_json();
         let book = self.book().to_json();
         for (name, value) in [(RULES_FILE, rules), (BOOK_FILE, book)] {
