@@ -14,8 +14,10 @@ use crate::traces_file::TracesFile;
 use crate::verify::{VerifiedSeal, verify_seal};
 use crate::{ArchiveError, Hour, SealName, Signal, seal_logs, seal_metrics, seal_traces};
 
+mod hold;
 mod prove;
 
+pub use hold::HeldHour;
 pub use prove::SealedRecord;
 
 /// Open files kept per signal; each holds the index of one hour.
@@ -36,6 +38,8 @@ pub struct Archive {
     cold: Option<Arc<ColdTier>>,
     seal_key: SealKey,
     state: Mutex<State>,
+    /// Hours that somebody writes a file of.
+    held: Mutex<BTreeSet<(Signal, Hour)>>,
 }
 
 /// Secret from which the salts of sealed hours are derived; never printed.
@@ -116,7 +120,8 @@ impl Archive {
         seal_key: [u8; 32],
     ) -> Result<Self, ArchiveError> {
         let state = Mutex::new(State::default());
-        let archive = Self { data_dir, disk, cold, seal_key: SealKey(seal_key), state };
+        let held = Mutex::default();
+        let archive = Self { data_dir, disk, cold, seal_key: SealKey(seal_key), state, held };
         archive.refresh()?;
         Ok(archive)
     }

@@ -36,7 +36,7 @@ mod tier;
 mod traces_file;
 mod verify;
 
-pub use archive::{Archive, ArchiveStats, SealedRecord};
+pub use archive::{Archive, ArchiveStats, HeldHour, SealedRecord};
 pub use error::ArchiveError;
 pub use folder_store::FolderStore;
 pub use hour::{Hour, SealName, Signal};

@@ -29,9 +29,9 @@ pub use ledger::{Cosigned, Head, KeyPlan, Ledger, key_files};
 pub use receipt::{
     AlertAck, AlertFired, AlertResolved, AnchorReceipt, AnomalyDetected, Collection, CollectionGap,
     ConfigChange, DeletedFile, Exercise, FiledReport, Gap, LedgerRecovered, LogBatch, LogCounts,
-    MetricSnapshot, MissedScrapes, MovedFile, Receipt, ReceiptType, Records, ReportKind, Retention,
-    SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TierMove,
-    TraceBatch, TraceComplete,
+    MetricSnapshot, MissedScrapes, MovedFile, OutsideChain, Receipt, ReceiptType, Records,
+    ReportKind, Retention, SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport,
+    SloResult, TierMove, TraceBatch, TraceComplete,
 };
 pub use tiles::TilesWritten;
 pub use transport::Transport;

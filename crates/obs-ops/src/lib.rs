@@ -36,5 +36,5 @@ pub use error::OpsError;
 pub use exercise::{ExerciseRequest, ExerciseService};
 pub use ids::DayIds;
 pub use report::{PERIOD_END, RecordedReport, ReportService, ReportSubmission};
-pub use seal::{SealService, SealSettings};
+pub use seal::{SealProblems, SealService, SealSettings};
 pub use slo::SloService;

@@ -25,8 +25,8 @@ pub use operations::{
 };
 pub use report::{FiledReport, ReportKind};
 pub use seal::{
-    Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, MissedScrapes, Records,
-    SealFields, SealLink, SealRelation, TraceBatch,
+    Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, MissedScrapes, OutsideChain,
+    Records, SealFields, SealLink, SealRelation, TraceBatch,
 };
 pub use slo::{SloReport, SloResult};
 pub use tier::{MovedFile, TierMove};

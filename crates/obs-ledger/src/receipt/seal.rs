@@ -20,8 +20,8 @@ pub struct SealFields {
     /// 0 for the hour's own seal; later ones name the seal they follow in `link`.
     pub rev: u32,
     pub link: Option<SealLink>,
-    /// Number of the `obs_gap` that covers the hour, where its data came only after that.
-    pub fills_gap: Option<u64>,
+    /// Only with `rev` 0, for an hour that does not begin where the stream's last seal ended.
+    pub outside: Option<OutsideChain>,
     /// Relative to the data folder.
     pub storage_path: String,
     pub content_hash: ContentHash,
@@ -47,6 +47,15 @@ pub enum SealRelation {
     Supplements,
     /// Takes its place (compaction, redaction).
     Supersedes,
+}
+
+/// Why the first seal of an hour stands outside the chain of its stream's hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutsideChain {
+    /// Its data came after the `obs_gap` of this number, which covers the hour, was declared.
+    FillsGap(u64),
+    /// It lies before the stream's record, which begins with the receipt of this number.
+    Precedes(u64),
 }
 
 /// Names the earlier seal and why there is another one.
@@ -187,9 +196,15 @@ impl SealFields {
             },
             "collection": self.collection.value(),
         }));
-        if let Some(gap) = self.fills_gap {
-            fields.insert("fills_gap".to_owned(), json!(gap.to_string()));
-            fields.insert("reason".to_owned(), json!("data came after the gap was declared"));
+        if let Some(outside) = self.outside {
+            let (name, number, reason) = match outside {
+                OutsideChain::FillsGap(n) => {
+                    ("fills_gap", n, "data came after the gap was declared")
+                }
+                OutsideChain::Precedes(n) => ("precedes", n, "data of before the record began"),
+            };
+            fields.insert(name.to_owned(), json!(number.to_string()));
+            fields.insert("reason".to_owned(), json!(reason));
         }
         if let Some(link) = &self.link {
             let name = match link.relation {

@@ -52,7 +52,7 @@ pub(crate) fn seal(stream: &str, n: i64, rev: u32, path: &str, content: &[u8]) -
         period_end: TimestampMs(start + HOUR),
         rev,
         link: None::<SealLink>,
-        fills_gap: None,
+        outside: None,
         storage_path: path.into(),
         content_hash: hash(content),
         content_bytes: content.len() as u64,

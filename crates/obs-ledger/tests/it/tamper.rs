@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obs_disk::RealDisk;
-use obs_ledger::{DeletedFile, Gap, Ledger, Receipt, Retention, SealLink, SealRelation};
+use obs_ledger::{
+    DeletedFile, Gap, Ledger, OutsideChain, Receipt, Retention, SealLink, SealRelation,
+};
 use obs_proof::verify::{
     Code, Depth, Parsed, RecordReader, RecordSink, RecordsRead, SealedFile, VerifyOptions, verify,
     verify_with,
@@ -211,6 +213,45 @@ fn resealing_must_say_what_it_follows() {
     assert!(verify_dir(early.path()).has(Code::SealedTooEarly));
     let outside = store(|_d| vec![log_batch(seal("logs", 0, 0, "../secret", b"x"))]);
     assert!(verify_dir(outside.path()).has(Code::BadPath));
+}
+
+/// An hour before the record names the receipt with which that begins, and lies before it.
+#[test]
+fn hours_before_the_record_say_so() {
+    let earlier = |d: &Path, n: i64, outside: Option<OutsideChain>| {
+        let path = format!("telemetry/logs/2025-12-06/hour-{}.jsonl.gz", 14 + n);
+        sealed(d, &path, b"early");
+        let mut seal = seal("logs", n, 0, &path, b"early");
+        seal.outside = outside;
+        log_batch(seal)
+    };
+    let precedes = |n| Some(OutsideChain::Precedes(n));
+    for (hour_of, outside, good) in [
+        (-2, precedes(0), true),
+        (-1, precedes(0), true),
+        (-2, precedes(1), false),
+        (-2, Some(OutsideChain::FillsGap(0)), false),
+        (2, precedes(0), false),
+        (1, precedes(1), false),
+    ] {
+        let dir = store(|d| vec![hour(d, "logs", 0), earlier(d, hour_of, outside)]);
+        let report = verify_dir(dir.path());
+        assert_eq!(report.exit_code() == 0, good, "{hour_of} {outside:?}: {report}");
+        assert_eq!(report.has(Code::SealLinkBroken), !good, "{report}");
+    }
+    let chained = store(|d| vec![hour(d, "logs", 0), earlier(d, -1, None)]);
+    assert!(verify_dir(chained.path()).has(Code::DuplicateSeal));
+    let first = store(|d| vec![earlier(d, -1, precedes(0)), hour(d, "logs", 0)]);
+    assert!(verify_dir(first.path()).has(Code::SealLinkBroken), "nothing begins before it");
+    let twice = store(|d| {
+        vec![hour(d, "logs", 0), earlier(d, -1, precedes(0)), {
+            let other = "telemetry/logs/2025-12-06/hour-13.jsonl.gz";
+            let mut seal = seal("logs", -1, 0, other, b"other");
+            seal.outside = precedes(0);
+            log_batch(seal)
+        }]
+    });
+    assert!(verify_dir(twice.path()).has(Code::DuplicateSeal));
 }
 
 #[test]

@@ -384,6 +384,8 @@ impl StorageService {
     ) -> Result<(), OpsError> {
         let s = &self.settings;
         let Some(first) = hour.first().and_then(|name| self.entry(*name)) else { return Ok(()) };
+        // Whoever seals late data of the hour writes its next revision, too: another time, then.
+        let Some(_held) = s.archive.hold(first.name.signal, first.name.hour) else { return Ok(()) };
         if self.waits_for_receipt(first.name) {
             return Ok(());
         }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use obs_archive::{Hour, Signal};
 use obs_disk::{Disk, FakeDisk};
+use obs_ops::SealService;
 use obs_types::{TimeRangeMs, TimestampMs};
 
 use crate::world::{START, World, minutes, open_ledger, receipts};
@@ -272,4 +273,146 @@ fn what_came_long_before_the_first_seal_is_sealed_too() {
     assert_eq!(gaps.len(), 3, "one for each stream: {gaps:?}");
     assert_eq!(gaps[0]["period"]["start"], "2025-12-06T13:00:00Z");
     world.assert_verifies();
+}
+
+/// Two sealed hours of all streams, and something that came late for each.
+fn two_hours_with_late_data() -> (World, SealService) {
+    let world = World::new();
+    let seals = world.seals();
+    for _ in 0..2 {
+        world.feed(world.now());
+        world.advance(minutes(60));
+        seals.seal_due(world.now(), START).unwrap();
+    }
+    for hour in 0..2 {
+        world.feed(START.saturating_add(minutes(60 * hour + 20)));
+    }
+    (world, seals)
+}
+
+/// Files of late data, by stream and hour.
+fn revisions(world: &World) -> usize {
+    let late = |n: &&obs_archive::SealName| n.revision > 0;
+    Signal::ALL.iter().map(|s| world.parts.archive.sealed(*s).iter().filter(late).count()).sum()
+}
+
+#[test]
+fn an_hour_that_cannot_be_sealed_holds_up_no_other() {
+    let (world, seals) = two_hours_with_late_data();
+    let first = world.receipts("obs_log_batch")[0]["storage_path"].as_str().unwrap().to_owned();
+    let path = world.dir.path().join(&first);
+    let away = world.cold.path().join("away");
+    std::fs::rename(&path, &away).unwrap();
+    for failures in 1..=2 {
+        assert!(seals.seal_late().is_err());
+        assert_eq!(revisions(&world), 5, "all but the one");
+        let problems = seals.problems();
+        assert_eq!(problems.failures, failures);
+        let [(signal, hour, why)] = &problems.failing[..] else { panic!("{problems:?}") };
+        assert_eq!((*signal, *hour), (Signal::Logs, hour_of(START)));
+        assert!(!why.is_empty());
+    }
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(seals.seal_late().unwrap().len(), 1);
+    assert_eq!((revisions(&world), seals.problems().failing.len()), (6, 0));
+    world.assert_verifies();
+}
+
+/// The hour is reduced meanwhile, which makes its next revision as well.
+#[test]
+fn an_hour_that_somebody_else_writes_is_left_alone() {
+    let (world, seals) = two_hours_with_late_data();
+    let held = world.parts.archive.hold(Signal::Traces, hour_of(START)).unwrap();
+    assert!(world.parts.archive.hold(Signal::Traces, hour_of(START)).is_none(), "one at a time");
+    assert!(seals.seal_late().is_err());
+    assert_eq!(revisions(&world), 5);
+    assert!(seals.seal_before(START.saturating_add(minutes(60))).is_err(), "must not leave yet");
+    drop(held);
+    seals.seal_before(START.saturating_add(minutes(60))).unwrap();
+    assert_eq!(revisions(&world), 6);
+    world.assert_verifies();
+}
+
+/// The record begins with the hour in which vm-obs was started first; who sends older data has it
+/// on record before the engines let it go.
+#[test]
+fn data_of_before_the_record_is_sealed_beside_it() {
+    let world = World::new();
+    let seals = world.seals();
+    world.feed(world.now());
+    world.advance(minutes(60));
+    seals.seal_due(world.now(), START).unwrap();
+    let begin: Vec<String> =
+        KINDS.iter().map(|kind| world.receipts(kind)[0]["seq"].to_string()).collect();
+    let (three, nine) =
+        (START.saturating_sub(minutes(3 * 60)), START.saturating_sub(minutes(9 * 60)));
+    world.line(three, "info");
+    world.line(nine, "info");
+    assert_eq!(seals.seal_late().unwrap().len(), 2);
+    let sealed = world.receipts("obs_log_batch");
+    for (receipt, start) in sealed[1..].iter().zip(["2025-12-06T03:00:00Z", "2025-12-06T09:00:00Z"])
+    {
+        assert_eq!(receipt["period"]["start"], start);
+        assert_eq!(receipt["rev"], 0);
+        assert_eq!(receipt["precedes"], begin[1].as_str(), "{receipt}");
+    }
+    assert!(seals.seal_late().unwrap().is_empty(), "once");
+    world.assert_verifies();
+
+    // The next process knows it from the ledger; more of those hours are revisions.
+    let world = world.restart();
+    let seals = world.seals();
+    world.line(nine.saturating_add(minutes(1)), "info");
+    let early = three.saturating_add(minutes(1));
+    world.line(early, "info");
+    world.span(early, obs_types::StatusCode::Ok);
+    seals.seal_before(START.saturating_sub(minutes(60))).unwrap();
+    let sealed = world.receipts("obs_log_batch");
+    assert_eq!(sealed.iter().filter(|r| r["rev"] == 1).count(), 2, "{sealed:?}");
+    let spans = world.receipts("obs_trace_batch");
+    assert!(spans.iter().any(|r| r["precedes"] == begin[2].as_str()), "{spans:?}");
+    world.assert_verifies();
+    // The record itself goes on where it was.
+    world.advance(minutes(60));
+    seals.seal_due(world.now(), START).unwrap();
+    let last = world.receipts("obs_log_batch").pop().unwrap();
+    assert_eq!(last["period"]["start"], "2025-12-06T13:00:00Z");
+    world.assert_verifies();
+}
+
+/// What came before the last stop, for an hour that is older than the engines keep when the next
+/// process starts, is sealed before it leaves them.
+#[test]
+fn what_came_late_before_a_stop_is_sealed_before_it_leaves() {
+    let world = World::new();
+    let seals = world.seals();
+    for _ in 0..5 {
+        world.feed(world.now());
+        world.advance(minutes(60));
+        seals.seal_due(world.now(), START).unwrap();
+    }
+    world.span(START.saturating_add(minutes(10)), obs_types::StatusCode::Ok);
+    drop(seals);
+    let world = world.restart();
+    let seals = world.seals();
+    let until = START.saturating_add(minutes(3 * 60));
+    seals.seal_before(until).unwrap();
+    assert_eq!(revisions(&world), 1, "the span alone");
+    let spans = world.receipts("obs_trace_batch").pop().unwrap();
+    assert_eq!((&spans["rev"], &spans["spans"]), (&1.into(), &1.into()));
+    seals.seal_before(until).unwrap();
+    assert_eq!(revisions(&world), 1);
+    world.assert_verifies();
+}
+
+#[test]
+fn data_of_an_hour_that_was_deleted_is_counted_and_let_go() {
+    let (world, seals) = two_hours_with_late_data();
+    let sealed = world.parts.archive.sealed(Signal::Logs);
+    let deleted: Vec<_> = sealed.into_iter().filter(|n| n.hour == hour_of(START)).collect();
+    world.parts.archive.replace(&deleted, None);
+    seals.seal_before(hour_of(START).end()).unwrap();
+    assert_eq!(seals.problems().let_go, 1);
+    assert_eq!(revisions(&world), 2, "metrics and traces of that hour");
+    assert!(world.receipts("obs_log_batch").iter().all(|r| r["rev"] == 0));
 }

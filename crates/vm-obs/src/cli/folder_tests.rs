@@ -29,8 +29,7 @@ fn folder(trim: bool) -> tempfile::TempDir {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let manual = Arc::new(ManualClock::new(TimestampMs(NOON - 60 * MINUTE)));
     let clock: Arc<dyn Clock> = manual.clone();
-    let engines =
-        Engines::open(dir.path(), &disk, &clock, Access::ReadWrite, TimestampMs::MIN).unwrap();
+    let engines = Engines::open(dir.path(), &disk, &clock, Access::ReadWrite).unwrap();
     let ledger = Arc::new(
         Ledger::open(LedgerConfig::in_data_dir(
             dir.path(),
@@ -275,7 +274,7 @@ fn verify_finds_a_record_root_that_is_not_the_files() {
         period_end: TimestampMs(NOON),
         rev: 0,
         link: None,
-        fills_gap: None,
+        outside: None,
         storage_path: path.to_owned(),
         content_hash: sealed.content_hash,
         content_bytes: sealed.content_bytes,

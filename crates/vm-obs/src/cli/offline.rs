@@ -33,7 +33,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let now = clock.now();
     let ledger = Arc::new(open_ledger(&data, &disk, &clock, LedgerMode::ReadOnly)?);
-    let engines = Engines::open(&data, &disk, &clock, Access::ReadOnly, TimestampMs::MIN)?;
+    let engines = Engines::open(&data, &disk, &clock, Access::ReadOnly)?;
     crate::storage::learn(&ledger, &engines.archive)?;
     engines.boundary.store(sealed_until(&engines.archive).0, Ordering::Release);
     let operations = Arc::new(DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?);

@@ -15,7 +15,9 @@ use obs_ops::{AlertService, DayIds, ReportService, SloService};
 use obs_query::{QueryFront, QueryLimits, TieredLogs, TieredMetrics, TieredTraces};
 use obs_rules::{GroupOptions, InhibitRule, RuleFile};
 use obs_traces::TracesEngine;
-use obs_types::{NodeName, TimestampMs};
+use obs_types::{DurationMs, NodeName, TimestampMs};
+
+use super::tasks::hour_floor;
 
 /// Whether the data folder may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub(crate) enum Access {
     ReadWrite,
     ReadOnly,
 }
+
+/// Late enough for everything.
+const ANY_AGE: DurationMs = DurationMs(i64::MAX / 4_000_000);
 
 /// The three engines and the archive of one data folder.
 #[derive(Clone)]
@@ -42,22 +47,37 @@ impl Engines {
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         access: Access,
-        hot_since: TimestampMs,
     ) -> anyhow::Result<Self> {
         let limits = obs_metrics::Limits::standard();
-        Self::open_with(data, disk, clock, access, hot_since, limits)
+        Self::open_with(data, disk, clock, access, None, limits)
     }
 
-    /// [`Self::open`] with other limits on samples.
+    /// [`Self::open`] with other limits on samples, and how long the engines keep what they hold:
+    /// lines and spans that are older than that when they come are refused, because they could
+    /// neither stay nor get on record. `None` keeps everything and takes lines and spans of any age.
     pub(crate) fn open_with(
         data: &Path,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         access: Access,
-        hot_since: TimestampMs,
+        hot_retention: Option<DurationMs>,
         limits: obs_metrics::Limits,
     ) -> anyhow::Result<Self> {
         let write = access == Access::ReadWrite;
+        let hot_since = hot_retention
+            .map_or(TimestampMs::MIN, |kept| hour_floor(clock.now().saturating_sub(kept)));
+        let mut log_limits = obs_logs::Limits::standard();
+        let mut trace_limits = obs_traces::TraceLimits::standard();
+        match hot_retention {
+            Some(kept) => {
+                log_limits.past_max = log_limits.past_max.min(kept);
+                trace_limits.past_max = trace_limits.past_max.min(kept);
+            }
+            None => {
+                log_limits.past_max = ANY_AGE;
+                trace_limits.past_max = ANY_AGE;
+            }
+        }
         let metrics = MetricsEngine::open(obs_metrics::MetricsConfig {
             dir: data.join("metrics"),
             wal_dir: data.join("wal/metrics"),
@@ -77,7 +97,7 @@ impl Engines {
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
             mode: if write { obs_logs::OpenMode::ReadWrite } else { obs_logs::OpenMode::ReadOnly },
-            limits: obs_logs::Limits::standard(),
+            limits: log_limits,
         })
         .context("cannot open the log engine")?;
         let traces = TracesEngine::open(obs_traces::TracesConfig {
@@ -91,7 +111,7 @@ impl Engines {
                 obs_traces::OpenMode::ReadOnly
             },
             wal: WalConfig::standard(),
-            limits: obs_traces::TraceLimits::standard(),
+            limits: trace_limits,
         })
         .context("cannot open the trace engine")?;
         // Whoever knows a cold store connects it.

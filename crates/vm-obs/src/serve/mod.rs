@@ -133,6 +133,7 @@ async fn serve(
         &store.room,
         &store.engines.archive,
     );
+    own_metrics::register_seals(&store.registry, &services.seals);
     let (stop, stopped) = watch::channel(false);
     let probing = probes::schedule(&probes, &scraper, &store.sinks, &clock, &config.node, &stopped);
     let servers = ports.serve(routers, &stopped);

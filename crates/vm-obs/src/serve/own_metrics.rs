@@ -9,6 +9,7 @@ use obs_collect::registry::Registry;
 use obs_collect::scrape::CollectionLog;
 use obs_ledger::{Collection, CollectionGap, MissedScrapes};
 use obs_ops::storage::StorageService;
+use obs_ops::{SealProblems, SealService};
 
 use super::room::Room;
 
@@ -162,6 +163,32 @@ pub(super) fn register_storage(
         "Bytes of cold files in the local cache.",
         &[],
         move || archive.cold().map_or(0.0, |c| c.cache_bytes() as f64),
+    );
+}
+
+/// What sealing could not do.
+pub(super) fn register_seals(registry: &Registry, seals: &Arc<SealService>) {
+    let asked = |read: fn(&SealProblems) -> usize| {
+        let seals = Arc::clone(seals);
+        move || read(&seals.problems()) as f64
+    };
+    registry.counter_callback(
+        "vmobs_seal_failures_total",
+        "Times that an hour could not be sealed.",
+        &[],
+        asked(|p| usize::try_from(p.failures).unwrap_or(usize::MAX)),
+    );
+    registry.gauge_callback(
+        "vmobs_seal_failing_hours",
+        "Hours that are not sealed for now, which is tried again.",
+        &[],
+        asked(|p| p.failing.len()),
+    );
+    registry.counter_callback(
+        "vmobs_seal_late_hours_let_go_total",
+        "Hours of which late data was not sealed, because they were deleted on record before.",
+        &[],
+        asked(|p| usize::try_from(p.let_go).unwrap_or(usize::MAX)),
     );
 }
 

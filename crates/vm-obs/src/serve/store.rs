@@ -57,10 +57,8 @@ impl Store {
         let lock = DataLock::acquire(&data)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let started = clock.now();
-        let hot_since = tasks::hour_floor(started.saturating_sub(config.hot_retention));
-        let limits = config.metrics.limits.clone();
-        let engines =
-            Engines::open_with(&data, &disk, clock, Access::ReadWrite, hot_since, limits)?;
+        let (hot, limits) = (Some(config.hot_retention), config.metrics.limits.clone());
+        let engines = Engines::open_with(&data, &disk, clock, Access::ReadWrite, hot, limits)?;
         if let (Some(cold), Some(store)) = (engines.archive.cold(), &config.storage.cold) {
             let store = crate::storage::open_store(store).context("storage.cold")?;
             cold.connect(store, config.storage.cache_bytes);

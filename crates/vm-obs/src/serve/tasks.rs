@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use obs_analysis::slo::InstantQuery;
 use obs_api::ApiState;
-use obs_archive::Signal;
 use obs_collect::host::HostCollector;
 use obs_collect::receivers::Sinks;
 use obs_ledger::Cosigners;
@@ -16,7 +15,7 @@ use obs_notify::Notifier;
 use obs_ops::storage::{Done, StorageService};
 use obs_ops::{AlertStep, AnomalyService, SealService};
 use obs_rules::{AlertRecord, BookChange, StepContext};
-use obs_types::{CancelToken, DurationMs, LabelSet, TimeRangeMs, TimestampMs};
+use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 
 use super::anchors::Anchors;
 use super::engines::Engines;
@@ -288,10 +287,12 @@ impl World {
         // Only what is sealed, or a declared gap, may go.
         let sealed = self.seals.sealed_until().unwrap_or(TimestampMs::MIN);
         let keep = hour_floor(now.saturating_sub(self.hot_retention)).min(sealed);
-        let leaving =
-            TimeRangeMs::new(TimestampMs(self.engines.boundary.load(Ordering::Acquire)), keep);
-        if !leaving.is_empty() && !self.seal_before_it_leaves(leaving) {
-            return;
+        if self.engines.boundary.load(Ordering::Acquire) < keep.0 {
+            // Data may come days after its hour; what is not on record yet must get there first.
+            if let Err(e) = self.seals.seal_before(keep) {
+                tracing::error!(error = %e, "not all is sealed, old hours stay until it is");
+                return;
+            }
         }
         // The boundary moves first: from then on the archive answers for what is about to go.
         if self.engines.boundary.fetch_max(keep.0, Ordering::AcqRel) < keep.0 {
@@ -304,24 +305,6 @@ impl World {
                 tracing::error!(error, "old blocks not removed, tried again");
             }
         }
-    }
-}
-
-impl World {
-    /// Data may come days after its hour; what is not on record yet must get there before the
-    /// engines let the hour go. `false`: they must keep it for now.
-    fn seal_before_it_leaves(&self, leaving: TimeRangeMs) -> bool {
-        Signal::ALL.into_iter().all(|signal| match self.seals.seal_late_in(signal, leaving) {
-            Ok(_) => true,
-            Err(e) => {
-                tracing::error!(
-                    error = %e,
-                    stream = signal.as_str(),
-                    "late data not sealed, old hours stay until it is"
-                );
-                false
-            }
-        })
     }
 }
 

@@ -244,5 +244,5 @@ fn open(
 ) -> anyhow::Result<Engines> {
     let mut limits = obs_metrics::Limits::standard();
     limits.out_of_order_window = window.unwrap_or(limits.out_of_order_window);
-    Engines::open_with(data, disk, clock, Access::ReadWrite, TimestampMs::MIN, limits)
+    Engines::open_with(data, disk, clock, Access::ReadWrite, None, limits)
 }
