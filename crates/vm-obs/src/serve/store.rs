@@ -17,7 +17,7 @@ use super::anchors::Anchors;
 use super::engines::{Access, Engines};
 use super::inlets::Inlets;
 use super::room::Room;
-use super::{sinks, tasks, witness};
+use super::{sinks, witness};
 use crate::config::Config;
 
 /// What everything else of the server stands on.
