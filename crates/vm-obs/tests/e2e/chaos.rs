@@ -95,8 +95,13 @@ impl Watched {
             .sum();
         let alive = u8::from(!"XZ".contains(state));
         let stopped = u8::from(state == 'T');
+        // Where there never was a child, none is gone.
+        let child = match self.pid_file().exists() {
+            true => format!("child_up {alive}\nchild_stopped {stopped}\n"),
+            false => String::new(),
+        };
         format!(
-            "child_up {alive}\nchild_stopped {stopped}\nholders_cpu_ticks {ticks}\n\
+            "{child}holders_cpu_ticks {ticks}\n\
              holders_resident_bytes {}\nholders_descriptors {files}\nfilled_bytes {filled}\n\
              world_good_total {scrapes}\nworld_total {scrapes}\n",
             pages * 4096.0
