@@ -225,17 +225,12 @@ impl Fault {
                 Ok(vec![step])
             }
             "clock" => {
-                let mut child = Skew::check(f)?.start(&f.command, f.means.as_deref())?;
-                let pid = i32::try_from(child.id()).unwrap_or(0);
+                let waiting = Skew::check(f)?.prepare(&f.command, f.means.as_deref())?;
+                let pid = waiting.pid();
                 let undo = Undo::EndGroup { pid, started: started(pid).unwrap_or(0) };
-                let step = match journal.add(undo) {
-                    Ok(step) => step,
-                    Err(e) => {
-                        // What could not be written down must not stay.
-                        let _gone = child.kill();
-                        return Err(e.to_string());
-                    }
-                };
+                // Where this fails the program is dropped before it began, and never does.
+                let step = journal.add(undo).map_err(text)?;
+                let mut child = waiting.release()?;
                 // Waited for when it ends, so that no zombie stays.
                 std::thread::spawn(move || child.wait());
                 Ok(vec![step])
