@@ -182,6 +182,7 @@ pub(crate) fn fulfils(op: FieldOp, order: Ordering) -> bool {
     }
 }
 
+/// Arithmetic. Integers stay integers where the result is one; nil where a side is no number.
 pub(crate) fn calculate<'a>(op: FieldOp, a: &Value<'_>, b: &Value<'_>) -> Value<'a> {
     if let (Value::Int(x), Value::Int(y)) = (a, b) {
         let exact = match op {

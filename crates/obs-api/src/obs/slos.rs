@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use obs_analysis::slo::{self, Events, count_events, evaluate};
+use obs_analysis::slo::{self, Events, Slo, count_events, evaluate};
 use obs_archive::Signal;
 use obs_query::{QueryFront, QueryLimits};
 use obs_types::{DurationMs, TimestampMs};
@@ -30,11 +30,10 @@ pub(super) async fn show(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no SLO {id:?}"));
     let Some(period) = params.get("period") else {
-        return state.slos.get(&id).map(Json).ok_or_else(missing);
+        return state.slos.get(&id).map(Json).ok_or_else(|| missing(&id));
     };
-    let mut slo = state.slos.definition(&id).ok_or_else(missing)?;
+    let mut slo = definition(&state, &id)?;
     slo.window = obs_query::parse_duration(period)?;
     let report = run(&state, None, move |s, _context| {
         evaluate(&slo, s.front.now(), &|query: &str, at| s.front.values(query, at))
@@ -45,13 +44,20 @@ pub(super) async fn show(
     Ok(Json(report))
 }
 
+fn missing(id: &str) -> ApiError {
+    ApiError::not_found(format!("there is no SLO {id:?}"))
+}
+
+fn definition(state: &ApiState, id: &str) -> Result<Slo, ApiError> {
+    state.slos.definition(id).ok_or_else(|| missing(id))
+}
+
 /// What was left of an objective's error budget, slice by slice of its window.
 pub(super) async fn burn_down(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let slo = state.slos.definition(&id);
-    let slo = slo.ok_or_else(|| ApiError::not_found(format!("there is no SLO {id:?}")))?;
+    let slo = definition(&state, &id)?;
     let answer = run(&state, None, move |s, _context| {
         slo::burn_down(&slo, s.front.now(), &|query: &str, at| s.front.values(query, at))
             .map(|curve| curve.to_json())
@@ -72,8 +78,7 @@ pub(super) async fn recompute(
     State(state): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let slo = state.slos.definition(&id);
-    let slo = slo.ok_or_else(|| ApiError::not_found(format!("there is no SLO {id:?}")))?;
+    let slo = definition(&state, &id)?;
     let answer = run(&state, None, move |s, _context| {
         let Some((from, to)) = sealed_window(s, slo.window.0) else {
             return Ok(json!({"slo_id": slo.id, "window": null, "engine": null, "sealed": null}));

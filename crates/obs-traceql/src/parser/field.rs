@@ -5,6 +5,7 @@ use super::{MULTIPLICATIVE, Parser};
 use crate::TraceQlError;
 use crate::ast::{Attribute, FieldExpr, FieldOp, Intrinsic, SpansetExpr, Static, UnaryOp};
 use crate::lexer::{Op, Token, error};
+use crate::value::{Value, calculate};
 
 impl Parser {
     pub(super) fn filter(&mut self) -> Result<SpansetExpr, TraceQlError> {
@@ -120,48 +121,18 @@ pub(super) fn negate(s: Static) -> Static {
     }
 }
 
-/// Constant arithmetic. Integers stay integers where the result is one.
+/// Constant arithmetic, as [`calculate`] does it; what is no finite number is an error.
 pub(super) fn fold(
     op: FieldOp,
     a: &Static,
     b: &Static,
     offset: usize,
 ) -> Result<Static, TraceQlError> {
-    if let (Static::Int(a), Static::Int(b)) = (a, b) {
-        let exact = match op {
-            FieldOp::Add => a.checked_add(*b),
-            FieldOp::Sub => a.checked_sub(*b),
-            FieldOp::Mul => a.checked_mul(*b),
-            FieldOp::Div if a.checked_rem(*b) == Some(0) => a.checked_div(*b),
-            FieldOp::Mod => a.checked_rem(*b),
-            _ => None,
-        };
-        if let Some(v) = exact {
-            return Ok(Static::Int(v));
-        }
-    }
-    let is_duration = |s: &Static| matches!(s, Static::Duration(_));
-    let (Some(x), Some(y)) = (number_of(a), number_of(b)) else {
-        return error(offset, "arithmetic needs numbers");
-    };
-    let v = match op {
-        FieldOp::Add => x + y,
-        FieldOp::Sub => x - y,
-        FieldOp::Mul => x * y,
-        FieldOp::Div => x / y,
-        FieldOp::Mod => x % y,
-        _ => x.powf(y),
-    };
-    if !v.is_finite() {
-        return error(offset, format!("{a} {op} {b} is not a finite number"));
-    }
-    Ok(if is_duration(a) || is_duration(b) { Static::Duration(v as i64) } else { Static::Float(v) })
-}
-
-pub(super) fn number_of(s: &Static) -> Option<f64> {
-    match s {
-        Static::Int(v) | Static::Duration(v) => Some(*v as f64),
-        Static::Float(v) => Some(*v),
-        _ => None,
+    match calculate(op, &Value::from_static(a), &Value::from_static(b)) {
+        Value::Int(v) => Ok(Static::Int(v)),
+        Value::Duration(v) => Ok(Static::Duration(v)),
+        Value::Float(v) if v.is_finite() => Ok(Static::Float(v)),
+        Value::Float(_) => error(offset, format!("{a} {op} {b} is not a finite number")),
+        _ => error(offset, "arithmetic needs numbers"),
     }
 }
