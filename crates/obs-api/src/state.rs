@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
-use obs_collect::scrape::{DroppedTarget, TargetStatus};
+use obs_collect::scrape::{DroppedTarget, ScrapeJob, TargetStatus};
 use obs_disk::{Clock, Disk};
 use obs_ledger::anchor::Scheduler;
 use obs_ledger::{Ledger, Witness};
@@ -107,6 +107,8 @@ pub struct ApiState {
     pub targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
     /// Targets that relabeling dropped, and how many there are by job.
     pub dropped_targets: Box<dyn Fn() -> DroppedTargets + Send + Sync>,
+    /// The scrape jobs as they run.
+    pub scrape_jobs: Box<dyn Fn() -> Vec<ScrapeJob> + Send + Sync>,
     /// Looks whether everything works; `None` where no server runs.
     pub doctor: Option<Doctor>,
     /// Verifies the data folder; the answer of `POST /obs/ledger/verify`.

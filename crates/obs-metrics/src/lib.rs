@@ -45,7 +45,7 @@ pub use error::MetricsError;
 pub use inlet::{Dedup, DedupConfig, StreamAggregator, StreamOutput, StreamRule};
 pub use maintain::MaintainReport;
 pub use query::AtHand;
-pub use stats::{Cardinality, MetricsStats, NameCount};
+pub use stats::{BlockInfo, Cardinality, MetricsStats, NameCount};
 pub use usage::NameUsage;
 
 /// Value encodings and the label index, for the benches that measure them.

@@ -71,6 +71,21 @@ pub struct Cardinality {
     pub series_by_label_pair: Vec<NameCount>,
 }
 
+/// A block on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// File name without its suffix; a block that replaces others has a name of its own.
+    pub name: String,
+    /// First and last sample, milliseconds.
+    pub min_time: i64,
+    pub max_time: i64,
+    pub series: u64,
+    pub samples: u64,
+    /// How often blocks were merged into it.
+    pub generation: u64,
+    pub bytes: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) appended: AtomicU64,
@@ -134,6 +149,20 @@ impl MetricsEngine {
             (out.wal_segments, out.wal_bytes, out.wal_syncs) = (w.segments, w.bytes, w.syncs);
         }
         out
+    }
+
+    /// The blocks, oldest first.
+    pub fn block_infos(&self) -> Vec<BlockInfo> {
+        let of = |b: &std::sync::Arc<crate::block::Block>| BlockInfo {
+            name: b.meta.file_name().trim_end_matches(".blk").to_owned(),
+            min_time: b.meta.min_t,
+            max_time: b.meta.max_t,
+            series: b.meta.series,
+            samples: b.meta.samples,
+            generation: b.meta.generation,
+            bytes: b.file_len(),
+        };
+        read(&self.blocks).iter().map(of).collect()
     }
 
     /// Label statistics of the head, `limit` entries per list. O(labels).

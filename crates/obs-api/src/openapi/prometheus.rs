@@ -34,6 +34,20 @@ const EVALUATION: [Parameter; 6] = [
     DIALECT,
 ];
 
+/// What the search routes share. They answer with lines of JSON.
+const SEARCH: [Parameter; 10] = [
+    MATCH,
+    ("search[]", 'q', "string", "what names contain or come near to, repeatable"),
+    ("fuzz_threshold", 'q', "integer", "lowest score of a name that contains no term, 0 to 100"),
+    ("fuzz_alg", 'q', "string", "subsequence or jarowinkler"),
+    ("case_sensitive", 'q', "boolean", "true by default"),
+    ("sort_by", 'q', "string", "alpha or score"),
+    ("sort_dir", 'q', "string", "asc or dsc, with sort_by=alpha"),
+    ("include_score", 'q', "boolean", "adds the score"),
+    ("limit", 'q', "integer", "most results, 100 by default, 0 for all"),
+    ("batch_size", 'q', "integer", "most results of one line, 100 by default"),
+];
+
 const DATA: [Field; 2] = [("status", "string"), ("data", "object")];
 
 const fn data(path: &'static str, id: &'static str, summary: &'static str) -> Route {
@@ -68,6 +82,23 @@ pub(super) const ROUTES: &[Route] = &[
         ("limit_per_metric", 'q', "integer", "most entries of one metric"),
     ]]),
     data("/scrape_pools", "scrapePools", "Job names"),
+    data("/scrape_pools/config", "scrapePoolConfig", "A job, with defaults written out")
+        .parameters(&[&[POOL]]),
+    data("/targets/relabel_steps", "targetsRelabelSteps", "What each relabeling rule does")
+        .parameters(&[&[POOL, ("labels", 'q', "string", "labels before relabeling, as JSON")]]),
+    get("/search/metric_names", "searchMetricNames", "Metric names by what was typed")
+        .parameters(&[
+            &SEARCH,
+            &[("include_metadata", 'q', "boolean", "adds type, help and unit")],
+            &SPAN,
+        ])
+        .form(),
+    get("/search/label_names", "searchLabelNames", "Label names by what was typed")
+        .parameters(&[&SEARCH, &SPAN])
+        .form(),
+    get("/search/label_values", "searchLabelValues", "Values of a label by what was typed")
+        .parameters(&[&[("label", 'q', "string", "label name")], &SEARCH, &SPAN])
+        .form(),
     data("/targets", "targets", "Scrape targets")
         .parameters(&[&[POOL, ("state", 'q', "string", "active, dropped or any")]]),
     data("/targets/metadata", "targetsMetadata", "Metadata by target").parameters(&[&[
@@ -97,6 +128,7 @@ pub(super) const ROUTES: &[Route] = &[
         "integer",
         "most entries of each list",
     )]]),
+    data("/status/tsdb/blocks", "statusTsdbBlocks", "Blocks of the metrics on disk"),
     data("/status/walreplay", "statusWalReplay", "Progress of replay"),
     data("/status/self_metrics", "statusSelfMetrics", "vm-obs' own metrics").parameters(&[&[(
         "metric_name_pattern",

@@ -105,7 +105,9 @@ pub(super) async fn features(State(state): State<Arc<ApiState>>) -> Response {
             "admin": state.options.admin, "exclude_alerts": true, "label_values_match": true,
             "lifecycle": false, "openapi_3.1": true, "otlp_write_receiver": true,
             "query_stats": true, "query_warnings": true, "remote_write_receiver": true,
-            "search": false, "time_range_labels": true, "time_range_series": true,
+            "search": true, "search_fuzz_alg_jarowinkler": true,
+            "search_fuzz_alg_subsequence": true, "time_range_labels": true,
+            "time_range_series": true,
         },
         "prometheus": {"agent_mode": false, "auto_reload_config": false, "server_mode": true},
         "promql": {
@@ -125,6 +127,7 @@ pub(super) async fn features(State(state): State<Arc<ApiState>>) -> Response {
         "promql_functions": functions,
         "promql_operators": operators,
         "rules": {"keep_firing_for": true, "query_offset": true},
+        "scrape": {"extra_scrape_metrics": true},
         "service_discovery_providers": all(DISCOVERY),
         "templating_functions": all(TEMPLATE_FUNCTIONS),
         "tsdb": {"exemplar_storage": true, "native_histograms": true},

@@ -10,6 +10,7 @@ mod notifications;
 mod query;
 mod read;
 mod rules;
+mod search;
 mod status;
 mod targets;
 
@@ -46,7 +47,12 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/metadata", get(labels::metadata))
         .route("/targets", get(targets::targets))
         .route("/scrape_pools", get(targets::pools))
+        .route("/scrape_pools/config", get(targets::pool_config))
         .route("/targets/metadata", get(targets::metadata))
+        .route("/targets/relabel_steps", get(targets::relabeling))
+        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/search/label_names", get(search::label_names).post(search::label_names))
+        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(rules::alertmanagers))
@@ -60,6 +66,7 @@ pub(crate) fn routes() -> Router<Arc<ApiState>> {
         .route("/status/runtimeinfo", get(status::runtime))
         .route("/status/buildinfo", get(status::build))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(status::tsdb_blocks))
         .route("/status/walreplay", get(status::wal_replay))
         .route("/status/self_metrics", get(status::self_metrics))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))

@@ -84,6 +84,24 @@ pub(super) async fn tsdb(State(state): State<Arc<ApiState>>, params: Params) -> 
     answer(work.await)
 }
 
+/// Blocks in Prometheus' form; `ulid` is their name here, and `level` how often they were merged.
+pub(super) async fn tsdb_blocks(State(state): State<Arc<ApiState>>) -> Response {
+    let blocks: Vec<Value> = state
+        .metrics
+        .block_infos()
+        .iter()
+        .map(|b| {
+            json!({
+                "ulid": b.name, "minTime": b.min_time, "maxTime": b.max_time.saturating_add(1),
+                "version": 1,
+                "stats": {"numSamples": b.samples, "numSeries": b.series, "numBytes": b.bytes},
+                "compaction": {"level": b.generation + 1, "sources": [b.name]},
+            })
+        })
+        .collect();
+    success(&json!({"blocks": blocks}).to_string(), &[], &[])
+}
+
 /// How often metrics were asked for since the start, the least asked first: the shape of
 /// VictoriaMetrics' route, with the number of series in memory.
 pub(super) async fn metric_names_stats(

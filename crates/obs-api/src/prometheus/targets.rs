@@ -1,10 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use obs_collect::scrape::TargetStatus;
+use obs_collect::scrape::{ScrapeJob, TargetStatus, relabel_steps};
 use obs_query::format_time;
+use obs_types::{ErrorKind, LabelSet};
 use serde_json::{Value, json};
 
 use super::labels::found_metadata;
@@ -54,8 +55,48 @@ pub(super) async fn targets(State(state): State<Arc<ApiState>>, params: Params) 
 }
 
 pub(super) async fn pools(State(state): State<Arc<ApiState>>) -> Response {
-    let pools: BTreeSet<String> = (state.targets)().into_iter().map(|t| t.job).collect();
+    let pools: BTreeSet<String> = (state.scrape_jobs)().into_iter().map(|job| job.name).collect();
     success(&json!({"scrapePools": pools}).to_string(), &[], &[])
+}
+
+/// The job that the request names.
+fn pool(state: &ApiState, params: &Params) -> Result<ScrapeJob, ApiError> {
+    let name = params.required("scrapePool")?;
+    (state.scrape_jobs)()
+        .into_iter()
+        .find(|job| job.name == name)
+        .ok_or_else(|| ApiError::not_found(format!("unknown scrape pool: {name:?}")))
+}
+
+/// A job as its file could have it, with what was left to defaults written out.
+pub(super) async fn pool_config(State(state): State<Arc<ApiState>>, params: Params) -> Response {
+    answer(pool(&state, &params).and_then(|job| {
+        let yaml = serde_saphyr::to_string(&job.shown())
+            .map_err(|e| ApiError::new(ErrorKind::Bug, e.to_string()))?;
+        Ok(success(&json!({"yaml": yaml}).to_string(), &[], &[]))
+    }))
+}
+
+/// What each relabeling rule of a job makes of the labels that the request gives.
+pub(super) async fn relabeling(State(state): State<Arc<ApiState>>, params: Params) -> Response {
+    let work = || {
+        let job = pool(&state, &params)?;
+        let labels: BTreeMap<String, String> = serde_json::from_str(params.required("labels")?)
+            .map_err(|e| ApiError::invalid(format!("invalid parameter \"labels\": {e}")))?;
+        let labels = LabelSet::from_pairs(labels);
+        let steps: Vec<Value> = relabel_steps(&labels, &job.relabel)
+            .iter()
+            .map(|s| {
+                json!({
+                    "rule": s.rule.shown(),
+                    "output": encode::labels_value(&s.output),
+                    "keep": s.keep,
+                })
+            })
+            .collect();
+        Ok(success(&json!({"steps": steps}).to_string(), &[], &[]))
+    };
+    answer(work())
 }
 
 /// Metadata of the metrics that targets expose; vm-obs keeps it by metric, so every target of the

@@ -209,7 +209,8 @@ fn status_pages() {
     assert_eq!(targets["droppedTargets"][0]["discoveredLabels"]["__address__"], "brick-09:9100");
     assert_eq!(targets["droppedTargetCounts"], json!({"node": 1}));
     assert_eq!(data("/api/v1/targets?state=active")["droppedTargets"], json!([]));
-    assert_eq!(data("/api/v1/scrape_pools")["scrapePools"], json!([]));
+    assert_eq!(data("/api/v1/scrape_pools")["scrapePools"], json!(["node"]));
+    assert_eq!(data("/api/v1/status/tsdb/blocks")["blocks"], json!([]));
     assert_eq!(data("/api/v1/targets/metadata"), json!([]));
 }
 
@@ -305,4 +306,63 @@ fn statistics_by_step_where_all_are_asked_for() {
     assert_eq!(json!(sum), samples["totalQueryableSamples"]);
     let totals = data(&target("true"))["stats"]["samples"].clone();
     assert_eq!(totals.get("totalQueryableSamplesPerStep"), None);
+}
+
+/// Results and the status of a search's lines.
+fn searched(target: &str) -> (Vec<Value>, Value) {
+    let answer = SHARED.get(target);
+    assert_eq!(answer.header("content-type").unwrap(), "application/x-ndjson; charset=utf-8");
+    let text = answer.text();
+    let mut lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let status = lines.pop().unwrap();
+    (lines.iter().flat_map(|l| l["results"].as_array().unwrap().clone()).collect(), status)
+}
+
+#[test]
+fn names_are_searched_as_they_are_typed() {
+    let (found, status) = searched("/api/v1/search/metric_names?search[]=up&sort_by=score");
+    assert_eq!(found[0], json!({"name": "up"}));
+    assert_eq!(status, json!({"status": "success", "has_more": false}));
+    let (found, _) =
+        searched("/api/v1/search/label_names?search[]=JOB&case_sensitive=false&include_score=true");
+    assert_eq!(found[0], json!({"name": "job", "score": 1.0}));
+    let (all, _) = searched("/api/v1/search/label_names?limit=0");
+    let (one, status) = searched("/api/v1/search/label_names?limit=1&sort_by=alpha&sort_dir=dsc");
+    assert!(all.len() > 1 && one.len() == 1 && status["has_more"] == true);
+    assert_eq!(one[0], all[all.len() - 1]);
+    let text = SHARED.get("/api/v1/search/label_names?batch_size=1&limit=2").text();
+    assert_eq!(text.lines().count(), 3);
+    let (values, _) = searched("/api/v1/search/label_values?label=__name__&match[]=up");
+    assert_eq!(values, [json!({"value": "up"})]);
+    let posted = SHARED.form("/api/v1/search/metric_names", "search[]=no_such_thing_at_all");
+    assert_eq!(posted.text().lines().count(), 1);
+    for wrong in [
+        "label_values",
+        "metric_names?fuzz_threshold=101",
+        "metric_names?fuzz_alg=soundex",
+        "metric_names?sort_by=size",
+        "metric_names?sort_by=score&sort_dir=asc",
+        "metric_names?batch_size=0",
+        "metric_names?match[]=%7B",
+    ] {
+        assert_eq!(SHARED.get(&format!("/api/v1/search/{wrong}")).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn a_job_is_shown_and_its_relabeling_step_by_step() {
+    let yaml = data("/api/v1/scrape_pools/config?scrapePool=node")["yaml"].clone();
+    let yaml = yaml.as_str().unwrap();
+    assert!(yaml.contains("job_name: node") && yaml.contains("scrape_interval: 1m"), "{yaml}");
+    assert!(!yaml.contains("hidden"), "{yaml}");
+    assert_eq!(SHARED.get("/api/v1/scrape_pools/config?scrapePool=none").status, 404);
+    assert_eq!(SHARED.get("/api/v1/scrape_pools/config").status, 400);
+    let labels = "%7B%22__address__%22%3A%22a%3A1%22%2C%22env%22%3A%22test%22%7D";
+    let steps = data(&format!("/api/v1/targets/relabel_steps?scrapePool=node&labels={labels}"));
+    let steps = steps["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["output"]["instance"], "a:1");
+    assert_eq!(steps[0]["rule"]["target_label"], "instance");
+    assert_eq!((&steps[0]["keep"], &steps[1]["keep"]), (&json!(true), &json!(false)));
+    let wrong = SHARED.get("/api/v1/targets/relabel_steps?scrapePool=node&labels=%5B%5D");
+    assert_eq!(wrong.status, 400);
 }

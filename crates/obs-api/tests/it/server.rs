@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use obs_api::{ApiOptions, ApiState, ServerInfo};
 use obs_archive::Archive;
 use obs_collect::registry::Registry;
-use obs_collect::scrape::DroppedTarget;
+use obs_collect::scrape::{DroppedTarget, PrometheusConfig};
 use obs_disk::{Clock, Disk, FakeDisk, ManualClock, WalConfig};
 use obs_ledger::anchor::{FileAnchor, Scheduled, Scheduler};
 use obs_ledger::{Ledger, LedgerConfig, LedgerMode, Witness, WitnessConfig};
@@ -447,6 +447,12 @@ fn state(
             let discovered = LabelSet::from_pairs([("__address__", "brick-09:9100")]);
             let dropped = DroppedTarget { job: "node".to_owned(), discovered };
             (vec![dropped], BTreeMap::from([("node".to_owned(), 1)]))
+        }),
+        scrape_jobs: Box::new(|| {
+            let text = "scrape_configs: [{job_name: node, basic_auth: {username: u, password: hidden}, \
+                relabel_configs: [{source_labels: [__address__], target_label: instance}, \
+                {source_labels: [env], regex: test, action: drop}]}]";
+            PrometheusConfig::parse(text, Path::new("prometheus.yml")).unwrap().jobs
         }),
         verify: Box::new(|| json!({"exit_code": 0, "verdict": "ok", "findings": []})),
         demo: None,

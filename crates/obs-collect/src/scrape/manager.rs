@@ -46,6 +46,7 @@ struct Told {
     /// By job: how many were dropped, and as many of them as `keep_dropped_targets` allows (0 is
     /// all).
     dropped: BTreeMap<String, (usize, VecDeque<DroppedTarget>)>,
+    jobs: Vec<ScrapeJob>,
 }
 
 type Statuses = Arc<Mutex<Told>>;
@@ -68,7 +69,7 @@ impl ScrapeManager {
     pub async fn apply(&self, config: &PrometheusConfig) {
         let mut running = self.running.lock().await;
         stop_all(&mut running).await;
-        *lock(&self.statuses) = Told::default();
+        *lock(&self.statuses) = Told { jobs: config.jobs.clone(), ..Told::default() };
         for job in &config.jobs {
             let (stop, stopped) = watch::channel(false);
             let task = tokio::spawn(run_job(
@@ -90,6 +91,11 @@ impl ScrapeManager {
     /// Every target with its last scrape, ordered by job, then URL.
     pub fn statuses(&self) -> Vec<TargetStatus> {
         lock(&self.statuses).active.values().cloned().collect()
+    }
+
+    /// The jobs as they run, in the order of the configuration.
+    pub fn jobs(&self) -> Vec<ScrapeJob> {
+        lock(&self.statuses).jobs.clone()
     }
 
     /// Targets that relabeling dropped, ordered by job, and how many each job dropped in all.

@@ -22,7 +22,7 @@ pub use config::{
 };
 pub use manager::{ScrapeManager, ScrapeSettings};
 pub use protocol::{Escaping, ScrapeProtocol};
-pub use relabel::{Action, RelabelRule, relabel};
+pub use relabel::{Action, RelabelRule, RelabelStep, relabel, relabel_steps};
 pub use target::{DroppedTarget, Health, Target, TargetStatus};
 
 #[cfg(test)]

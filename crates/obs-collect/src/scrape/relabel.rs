@@ -37,6 +37,22 @@ impl Action {
             _ => return None,
         })
     }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Lowercase => "lowercase",
+            Self::Uppercase => "uppercase",
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+            Self::KeepEqual => "keepequal",
+            Self::DropEqual => "dropequal",
+            Self::HashMod => "hashmod",
+            Self::LabelMap => "labelmap",
+            Self::LabelDrop => "labeldrop",
+            Self::LabelKeep => "labelkeep",
+        }
+    }
 }
 
 /// One checked rule.
@@ -72,6 +88,31 @@ pub fn relabel(labels: &LabelSet, rules: &[RelabelRule]) -> Option<LabelSet> {
         }
     }
     Some(builder.build())
+}
+
+/// What one rule made of the labels that came to it.
+#[derive(Clone, Debug)]
+pub struct RelabelStep<'r> {
+    pub rule: &'r RelabelRule,
+    /// Empty where the rule dropped the target.
+    pub output: LabelSet,
+    pub keep: bool,
+}
+
+/// As [`relabel`], rule by rule; ends with the rule that drops.
+pub fn relabel_steps<'r>(labels: &LabelSet, rules: &'r [RelabelRule]) -> Vec<RelabelStep<'r>> {
+    let mut labels = labels.clone();
+    let mut steps = Vec::new();
+    for rule in rules {
+        let output = relabel(&labels, std::slice::from_ref(rule));
+        let keep = output.is_some();
+        labels = output.unwrap_or_default();
+        steps.push(RelabelStep { rule, output: labels.clone(), keep });
+        if !keep {
+            break;
+        }
+    }
+    steps
 }
 
 fn apply(labels: &mut LabelSetBuilder, rule: &RelabelRule) -> bool {
@@ -213,5 +254,24 @@ mod tests {
         };
         // MD5("baz") ends in …e8c2d7f3; the value is Prometheus' own test vector.
         assert_eq!(relabel(&labels(), &[hash]).unwrap().get("d"), Some("976"));
+    }
+
+    #[test]
+    fn steps_end_with_the_rule_that_drops() {
+        let set = RelabelRule {
+            source_labels: vec!["a".into()],
+            target_label: "d".into(),
+            ..rule(Action::Replace)
+        };
+        let drop = RelabelRule {
+            source_labels: vec!["d".into()],
+            regex: anchored("foo").unwrap(),
+            ..rule(Action::Drop)
+        };
+        let rules = [set.clone(), drop, set];
+        let steps = relabel_steps(&labels(), &rules);
+        assert_eq!(steps.iter().map(|s| s.keep).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(steps[0].output.get("d"), Some("foo"));
+        assert!(steps[1].output.is_empty());
     }
 }

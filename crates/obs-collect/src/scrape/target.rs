@@ -149,7 +149,7 @@ pub(crate) fn populate(
 }
 
 /// As Prometheus writes durations: `1h30m`, `15s`, `0s`.
-fn duration_text(d: Duration) -> String {
+pub(super) fn duration_text(d: Duration) -> String {
     let mut left = d.as_millis();
     let mut out = String::new();
     for (unit, ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {

@@ -88,6 +88,7 @@ pub(crate) fn router(dir: &Path) -> anyhow::Result<Router> {
         registry: Arc::new(Registry::new()),
         targets: Box::new(Vec::new),
         dropped_targets: Box::new(Default::default),
+        scrape_jobs: Box::new(Vec::new),
         // The verb `verify` asks the verifier itself.
         verify: Box::new(|| serde_json::Value::Null),
         demo: None,

@@ -39,7 +39,7 @@ pub(super) fn state(parts: &Parts<'_>, loaded: &mut Loaded) -> anyhow::Result<Ar
     let Parts { args, config, store, services, scraper, demo, addresses, .. } = *parts;
     let engines = &store.engines;
     let targets = Arc::clone(scraper);
-    let dropped_targets = Arc::clone(scraper);
+    let (dropped_targets, scrape_jobs) = (Arc::clone(scraper), Arc::clone(scraper));
     let limits = QueryLimits {
         timeout: Duration::from_millis(config.query_timeout.0.unsigned_abs()),
         ..QueryLimits::STANDARD
@@ -66,6 +66,7 @@ pub(super) fn state(parts: &Parts<'_>, loaded: &mut Loaded) -> anyhow::Result<Ar
         registry: Arc::clone(&store.registry),
         targets: Box::new(move || targets.statuses()),
         dropped_targets: Box::new(move || dropped_targets.dropped()),
+        scrape_jobs: Box::new(move || scrape_jobs.jobs()),
         verify: verify::verifier(&store.data, &store.ledger, &engines.archive),
         demo: demo.map(|world| Arc::clone(world) as Arc<dyn DemoControl>),
         info: ServerInfo {

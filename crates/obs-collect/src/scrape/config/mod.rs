@@ -10,6 +10,7 @@ mod job;
 mod limits;
 mod relabel;
 mod sections;
+mod shown;
 mod units;
 
 use std::path::{Path, PathBuf};

@@ -141,3 +141,43 @@ fn mistakes_name_file_and_cause() {
     let e = parse("scrape_configs:\n- job_name: a\n  sample_limit: many\n").unwrap_err();
     assert!(e.contains("line 3"), "{e}");
 }
+
+/// What is shown of a job is a configuration that says the same again.
+#[test]
+fn a_job_is_shown_as_its_section() {
+    let text = r#"
+global: {scrape_interval: 30s}
+scrape_configs:
+  - job_name: web
+    scrape_timeout: 1500ms
+    sample_limit: 9
+    honor_labels: true
+    params: {module: [a, b]}
+    basic_auth: {username: u, password: hidden}
+    proxy_url: http://me:hidden@proxy.test:3128/
+    static_configs: [{targets: ['127.0.0.1:1'], labels: {env: test}}]
+    file_sd_configs: [{files: [t/*.json]}]
+    dns_sd_configs: [{names: [x.test], type: A, port: 80}]
+    kubernetes_sd_configs: [{role: pod, namespaces: {names: [a]}}]
+    relabel_configs:
+      - {source_labels: [__address__, env], regex: '(.+);(.+)', target_label: where, replacement: '$2'}
+      - {action: labeldrop, regex: tmp_.*}
+      - {action: keepequal, source_labels: [a], target_label: b}
+      - {action: lowercase, source_labels: [a], target_label: c}
+      - {action: hashmod, source_labels: [a, b], target_label: d, modulus: 8}
+      - {action: labelmap, regex: __meta_(.+)}
+    metric_relabel_configs: [{source_labels: [__name__], regex: go_.*, action: drop}]
+"#;
+    let job = &parse(text).unwrap().jobs[0];
+    let shown = job.shown();
+    assert_eq!(shown["scrape_interval"], "30s");
+    assert_eq!(shown["scrape_timeout"], "1s500ms");
+    assert_eq!(shown["sample_limit"], 9);
+    assert_eq!(shown["relabel_configs"][0]["regex"], "(.+);(.+)");
+    assert_eq!(shown["proxy_url"], "http://<secret>@proxy.test:3128/");
+    let yaml = serde_saphyr::to_string(&shown).unwrap();
+    assert!(!yaml.contains("hidden"), "{yaml}");
+    let again =
+        parse(&serde_saphyr::to_string(&serde_json::json!({"scrape_configs": [shown]})).unwrap());
+    assert_eq!(again.unwrap().jobs[0].shown(), shown);
+}
