@@ -1,8 +1,8 @@
 """The conformance suite of the Model Context Protocol against `/mcp`.
 
 The suite's other scenarios call tools, prompts and resources of a reference server by name
-(`test_simple_text` and its like), or use features that vm-obs does not announce (sampling,
-elicitation, completion, subscriptions, logging), and say nothing about this server.
+(`test_simple_text` and its like); crates/vm-obs/src/mcp/tests/conformance.rs runs all of them over
+the same routes with those.
 """
 
 import os
@@ -15,6 +15,7 @@ from harness import Skipped
 SUITE = Path(__file__).parent / "mcp/node_modules/@modelcontextprotocol/conformance/dist/index.js"
 SCENARIOS = (
     "server-initialize",
+    "logging-set-level",
     "ping",
     "tools-list",
     "resources-list",

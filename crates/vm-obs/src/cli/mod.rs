@@ -52,7 +52,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Subcommand};
 
 pub(crate) use client::{Client, Parameters, encoded};
-pub(crate) use doctor::examine_server;
+pub(crate) use doctor::{examine_server, examine_server_noting};
 pub(crate) use human::{cell, duration_ms, list, number, parse as parse_time, plain, text};
 pub(crate) use metrics::{series_name, shape, values};
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use axum::Router;
@@ -10,12 +11,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use obs_collect::registry::Registry;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::server::Tools;
+use super::catalog::Catalog;
+use super::offer::Tools;
+use super::server::Server;
+use super::sessions::{STREAM_HELD_MAX, Sessions};
+use super::watch::WATCH_INTERVAL;
 use crate::cli::Client;
 
 /// Shortest token: what could be guessed is refused at the start.
@@ -95,6 +99,25 @@ pub(crate) fn router(
         actor: "did:vm:agent:mcp".to_owned(),
         registry: Some(Arc::clone(registry)),
     };
+    routes(settings, address, tools, Pace { watch: WATCH_INTERVAL, held: STREAM_HELD_MAX })
+}
+
+/// How long things take, apart from what is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How often is looked for what sessions want to hear.
+    pub(super) watch: Duration,
+    /// How long a request's stream is held.
+    pub(super) held: Duration,
+}
+
+/// The routes below `/mcp` over any catalog.
+pub(super) fn routes<C: Catalog>(
+    settings: &McpSettings,
+    address: SocketAddr,
+    catalog: C,
+    pace: Pace,
+) -> Router {
     let mut hosts: Vec<String> =
         ["localhost", "127.0.0.1", "[::1]", "::1"].map(str::to_owned).into();
     if !address.ip().is_unspecified() {
@@ -107,8 +130,9 @@ pub(crate) fn router(
         .with_allowed_origins(origins.collect::<Vec<_>>())
         .with_allowed_hosts(hosts)
         .with_max_request_body_bytes(REQUEST_BYTES_MAX);
-    let sessions = Arc::new(LocalSessionManager::default());
-    let service = StreamableHttpService::new(move || Ok(tools.clone()), sessions, config);
+    let sessions = Arc::new(Sessions::new(pace.held));
+    let session = move || Ok(Server::new(catalog.clone(), pace.watch));
+    let service = StreamableHttpService::new(session, sessions, config);
     let gate = Gate {
         callers: settings.callers.clone().into(),
         open: settings.callers.is_empty() && address.ip().is_loopback(),

@@ -7,15 +7,20 @@
 //! carry instructions. Tools that change something are there only where they were allowed.
 
 mod answer;
+mod catalog;
+mod complete;
 mod http;
+mod offer;
 mod prompts;
 mod resources;
 mod schema;
 mod server;
+mod sessions;
 mod tools;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use http::{Caller, McpSettings, router};
-pub(crate) use server::run;
+pub(crate) use offer::run;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use obs_exercise::doctor::{Report, World, apply, examine, read_folder};
+use obs_exercise::doctor::{Check, Report, World, apply, examine_noting, read_folder};
 use obs_types::TimestampMs;
 
 use super::args::ServerArgs;
@@ -181,24 +181,37 @@ async fn look(args: &DoctorArgs) -> anyhow::Result<Report> {
 
 /// The checks over a server, without anything sent to it.
 pub(crate) async fn examine_server(client: &Client) -> anyhow::Result<Report> {
+    examine_server_noting(client, |_| {}).await
+}
+
+/// As [`examine_server`]; `begins` hears of each check before it runs.
+pub(crate) async fn examine_server_noting(
+    client: &Client,
+    begins: impl FnMut(Check) + Send + 'static,
+) -> anyhow::Result<Report> {
     let mut world = live::world(client).await?;
     deliver::run(false, &mut world).await;
     world.absent.insert("ingest", "read only".to_owned());
     world.absent.insert("restore", "read only".to_owned());
-    examine_with(world, Some(client.clone())).await
+    examine_beside(world, Some(client.clone()), begins).await
+}
+
+pub(super) async fn examine_with(world: World, client: Option<Client>) -> anyhow::Result<Report> {
+    examine_beside(world, client, |_| {}).await
 }
 
 /// The checks ask as they go, so they run beside the runtime.
-pub(super) async fn examine_with(
+async fn examine_beside(
     mut world: World,
     client: Option<Client>,
+    mut begins: impl FnMut(Check) + Send + 'static,
 ) -> anyhow::Result<Report> {
     let handle = tokio::runtime::Handle::current();
     let task = tokio::task::spawn_blocking(move || {
         if let Some(client) = client {
             world.telemetry = Some(Box::new(Remote { client, handle }));
         }
-        examine(&world)
+        examine_noting(&world, &mut begins)
     });
     Ok(task.await?)
 }

@@ -106,7 +106,7 @@ async fn nothing_hostile_leaves_the_envelope() {
     for text in HOSTILE {
         let client = client(text).await;
         for (tool, given) in &asked {
-            let shown = call(tool, &arguments(given.clone()), &client, WHO).await.unwrap();
+            let shown = call(tool, &arguments(given.clone()), &client, WHO, None).await.unwrap();
             assert_eq!(shown.text.matches("</untrusted_data>").count(), 1, "{tool} {text:?}");
             assert!(shown.text.ends_with("</untrusted_data>\n"), "{tool} {text:?}");
             let outside = outside(&shown.text);

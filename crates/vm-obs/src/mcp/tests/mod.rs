@@ -1,5 +1,8 @@
 //! The tools against a small stand-in for the routes.
 
+mod conformance;
+mod fixtures;
+mod heard;
 mod hostile;
 mod http;
 
@@ -10,11 +13,14 @@ use axum::{Json, Router};
 use rmcp::ServiceExt;
 use serde_json::{Map, Value, json};
 
+use super::offer::Tools;
 use super::schema::TOOLS;
-use super::server::Tools;
+use super::server::Server;
 use super::tools::{call, trend};
 use crate::cli::Client;
 
+/// How often sessions of the tests look for news.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 const WHO: &str = "did:vm:agent:test";
 
 async fn metrics(Query(q): Query<Map<String, Value>>) -> Json<Value> {
@@ -163,7 +169,7 @@ async fn each_tool_answers_within_its_budget() {
             "Notifications are held back; receipt 44.",
         ),
     ] {
-        let shown = call(tool, &arguments(given), &client, WHO).await.unwrap();
+        let shown = call(tool, &arguments(given), &client, WHO, None).await.unwrap();
         assert!(shown.text.starts_with(said), "{tool}: {}", shown.text);
         assert!(shown.text.len() <= 6_000, "{tool}: {} bytes", shown.text.len());
         assert!(shown.text.contains("portal: http://127.0.0.1:"), "{tool}: {}", shown.text);
@@ -177,15 +183,21 @@ async fn each_tool_answers_within_its_budget() {
 #[tokio::test]
 async fn points_are_thinned_and_spans_named_as_left_out() {
     let client = client().await;
-    let shown =
-        call("obs_metrics_query", &arguments(json!({"metric": "m", "points": 5})), &client, WHO)
-            .await
-            .unwrap();
+    let shown = call(
+        "obs_metrics_query",
+        &arguments(json!({"metric": "m", "points": 5})),
+        &client,
+        WHO,
+        None,
+    )
+    .await
+    .unwrap();
     let series = &shown.object["untrusted_data"][0];
     assert_eq!(series["points"].as_array().unwrap().len(), 5);
     assert_eq!(series["points"][4][1], 239.0);
-    let shown =
-        call("obs_trace_get", &arguments(json!({"trace_id": "abc"})), &client, WHO).await.unwrap();
+    let shown = call("obs_trace_get", &arguments(json!({"trace_id": "abc"})), &client, WHO, None)
+        .await
+        .unwrap();
     let truncated = shown.object["truncated"].as_str().unwrap();
     assert!(truncated.contains("of 61 shown"), "{truncated}");
 }
@@ -193,7 +205,7 @@ async fn points_are_thinned_and_spans_named_as_left_out() {
 #[tokio::test]
 async fn a_limit_that_was_reached_is_said() {
     let client = client().await;
-    let shown = call("obs_logs_search", &arguments(json!({})), &client, WHO).await.unwrap();
+    let shown = call("obs_logs_search", &arguments(json!({})), &client, WHO, None).await.unwrap();
     let truncated = shown.object["truncated"].as_str().unwrap();
     assert!(truncated.contains("of more than 20 shown"), "{truncated}");
 }
@@ -230,17 +242,16 @@ async fn a_session() {
         actor: WHO.to_owned(),
         registry: None,
     };
-    let server = tokio::spawn(async move { tools.serve(far).await.unwrap().waiting().await });
-    let mut wire = Wire::new(near);
-    let init = wire
-        .ask(
-            "initialize",
-            json!({"protocolVersion": "2025-06-18", "capabilities": {},
-             "clientInfo": {"name": "t", "version": "1"}}),
-        )
-        .await;
+    let server =
+        tokio::spawn(
+            async move { Server::new(tools, LOOK).serve(far).await.unwrap().waiting().await },
+        );
+    let (mut wire, init) = Wire::open(near).await;
     assert_eq!(init["result"]["serverInfo"]["name"], "vm-obs");
-    wire.tell("notifications/initialized").await;
+    for (what, of) in [("resources", "subscribe"), ("completions", ""), ("logging", "")] {
+        let told = &init["result"]["capabilities"][what];
+        assert!(told.is_object() && (of.is_empty() || told[of] == true), "{what}: {init}");
+    }
     let listed = wire.ask("tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     assert_eq!(tools.len(), 11, "nothing that writes");
@@ -268,12 +279,42 @@ struct Wire {
     reader: tokio::io::BufReader<tokio::io::ReadHalf<tokio::io::DuplexStream>>,
     writer: tokio::io::WriteHalf<tokio::io::DuplexStream>,
     id: u64,
+    /// Notifications that came while an answer was waited for.
+    heard: Vec<Value>,
 }
 
 impl Wire {
     fn new(stream: tokio::io::DuplexStream) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Self { reader: tokio::io::BufReader::new(reader), writer, id: 0 }
+        Self { reader: tokio::io::BufReader::new(reader), writer, id: 0, heard: Vec::new() }
+    }
+
+    /// After the handshake.
+    async fn open(stream: tokio::io::DuplexStream) -> (Self, Value) {
+        let mut wire = Self::new(stream);
+        let asked = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"}});
+        let init = wire.ask("initialize", asked).await;
+        wire.tell("notifications/initialized").await;
+        (wire, init)
+    }
+
+    /// The next notification of the method.
+    async fn hear(&mut self, method: &str) -> Value {
+        loop {
+            if let Some(at) = self.heard.iter().position(|m| m["method"] == method) {
+                return self.heard.remove(at);
+            }
+            let message = self.next().await;
+            self.heard.push(message);
+        }
+    }
+
+    async fn next(&mut self) -> Value {
+        use tokio::io::AsyncBufReadExt;
+        let mut line = String::new();
+        assert!(self.reader.read_line(&mut line).await.unwrap() > 0, "the session ended");
+        serde_json::from_str(&line).unwrap()
     }
 
     async fn send(&mut self, message: Value) {
@@ -286,17 +327,15 @@ impl Wire {
     }
 
     async fn ask(&mut self, method: &str, params: Value) -> Value {
-        use tokio::io::AsyncBufReadExt;
         self.id += 1;
         let id = self.id;
         self.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
         loop {
-            let mut line = String::new();
-            assert!(self.reader.read_line(&mut line).await.unwrap() > 0, "the session ended");
-            let message: Value = serde_json::from_str(&line).unwrap();
+            let message = self.next().await;
             if message["id"] == id {
                 return message;
             }
+            self.heard.push(message);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What happened together, what there is to ask for, what a query costs, whether it all holds.
 
 use anyhow::{Context as _, bail};
+use obs_exercise::doctor::{Check, Report};
 use obs_proof::vmproof::VmProof;
 use serde_json::{Value, json};
 
 use super::{Arguments, explore, given, limit, parameters, request};
 use crate::cli::{self, Client, Parameters};
 use crate::mcp::answer::Answer;
+use crate::mcp::catalog::Turn;
 
 pub(super) async fn correlate(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     let parameters = parameters(arguments, &["timestamp", "window"]);
@@ -186,8 +188,12 @@ async fn whole_ledger(client: &Client) -> anyhow::Result<Answer> {
     })
 }
 
-pub(super) async fn doctor(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
-    let report = cli::examine_server(client).await?;
+pub(super) async fn doctor(
+    arguments: &Arguments,
+    client: &Client,
+    turn: Option<&Turn>,
+) -> anyhow::Result<Answer> {
+    let report = examined(client, turn).await?;
     let (ran, skipped) = report.counts();
     let body = report.to_json();
     let check = given(arguments, "check");
@@ -208,4 +214,23 @@ pub(super) async fn doctor(arguments: &Arguments, client: &Client) -> anyhow::Re
         more: "name one check",
         ..Answer::default()
     })
+}
+
+/// The doctor's report; `turn` hears of each check as it begins.
+async fn examined(client: &Client, turn: Option<&Turn>) -> anyhow::Result<Report> {
+    let Some(turn) = turn else { return cli::examine_server(client).await };
+    let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let examined = cli::examine_server_noting(client, move |check| {
+        let _nobody_listens = begins.send(check);
+    });
+    let told = async {
+        let all = Check::ALL.len();
+        turn.progress(0.0, all as f64, "reading").await;
+        while let Some(check) = begun.recv().await {
+            let at = Check::ALL.iter().position(|c| *c == check).unwrap_or_default();
+            turn.progress(at as f64 + 0.5, all as f64, check.id()).await;
+        }
+        turn.progress(all as f64, all as f64, "done").await;
+    };
+    tokio::join!(examined, told).0
 }

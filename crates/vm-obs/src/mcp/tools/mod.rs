@@ -9,6 +9,7 @@ use anyhow::bail;
 use serde_json::{Map, Value};
 
 use super::answer::{Ledger, Shown, TOKENS_MAX};
+use super::catalog::Turn;
 use crate::cli::{self, Client, Parameters, encoded};
 
 #[cfg(test)]
@@ -17,12 +18,13 @@ pub(super) use telemetry::trend;
 type Arguments = Map<String, Value>;
 
 /// Calls a tool of [`super::schema::TOOLS`]; the arguments are checked already. `actor` is who
-/// stands in the receipts of tools that change something.
+/// stands in the receipts of tools that change something, `turn` hears how far a long call is.
 pub(super) async fn call(
     name: &str,
     arguments: &Arguments,
     client: &Client,
     actor: &str,
+    turn: Option<&Turn>,
 ) -> anyhow::Result<Shown> {
     let answer = match name {
         "obs_metrics_query" => telemetry::metrics(arguments, client).await?,
@@ -35,7 +37,7 @@ pub(super) async fn call(
         "obs_discover" => ask::discover(arguments, client).await?,
         "obs_explain_query" => ask::explain(arguments, client).await?,
         "obs_verify" => ask::verify(arguments, client).await?,
-        "obs_doctor" => ask::doctor(arguments, client).await?,
+        "obs_doctor" => ask::doctor(arguments, client, turn).await?,
         "obs_alert_ack" => act::ack(arguments, client, actor).await?,
         "obs_alert_silence" => act::silence(arguments, client, actor).await?,
         _ => bail!("there is no tool {name:?}"),
