@@ -5,14 +5,15 @@
 //! The clock runs 20 times as fast as the real one and begins shortly before a full hour, so that a
 //! rule's three minutes and the end of an hour pass within the test.
 
-use std::io::{BufRead, BufReader, Write};
+mod folder;
+mod mcp;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use obs_testkit::{Client, WebhookSink, wait_until};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Server, VM_OBS, run, shorten};
+use crate::support::{PATIENCE, Server, run, shorten};
 
 const CLOCK: [&str; 4] = ["--clock-start", "2025-12-06T14:50:00Z", "--clock-speed", "20"];
 const CONFIG: &str = "seal_delay: 1m\nnotify: notify.yml\nnode: brick-00\n";
@@ -53,7 +54,7 @@ fn the_demo_world_from_start_to_verification() {
     loki_routes(&server);
     tempo_routes(&server, &trace_id);
     verbs(&server, &trace_id);
-    tools(&server, &trace_id);
+    mcp::tools(&server, &trace_id);
     alert_fires_and_resolves(&server, &sink);
     hours_are_sealed(&server);
     let reply = server.client().post("/obs/ledger/verify", "application/json", b"{}").unwrap();
@@ -65,8 +66,8 @@ fn the_demo_world_from_start_to_verification() {
     assert_eq!(code, 0, "{text}");
     let (code, text) = run(&["verify", "--data", &data]);
     assert_eq!(code, 0, "{text}");
-    offline_verbs(&data);
-    a_changed_byte_is_noticed(Path::new(&data));
+    folder::offline_verbs(&data);
+    folder::a_changed_byte_is_noticed(Path::new(&data));
 }
 
 fn data_arrives(server: &Server) {
@@ -342,75 +343,6 @@ fn verbs(server: &Server, trace_id: &str) {
     }
 }
 
-/// The six tools over standard input and output.
-fn tools(server: &Server, trace_id: &str) {
-    let mut child = Command::new(VM_OBS)
-        .args(["mcp", "--url", &server.url()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut send = |message: &Value| writeln!(input, "{message}").unwrap();
-    let mut receive = || -> Value {
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))
-    };
-    send(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "e2e", "version": "1"}}}));
-    assert_eq!(receive()["id"], 1);
-    send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-    send(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}));
-    let list = receive();
-    let mut names: Vec<&str> = list["result"]["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|t| t["name"].as_str())
-        .collect();
-    names.sort_unstable();
-    let all = [
-        "obs_alert_status",
-        "obs_correlate",
-        "obs_discover",
-        "obs_doctor",
-        "obs_explain_query",
-        "obs_health_check",
-        "obs_logs_search",
-        "obs_metrics_query",
-        "obs_slo_summary",
-        "obs_trace_get",
-        "obs_verify",
-    ];
-    assert_eq!(names, all);
-    for (number, (name, arguments, says)) in (10..).zip([
-        ("obs_metrics_query", json!({"query": "sum(up)"}), ""),
-        ("obs_logs_search", json!({"service": "guardian"}), "guardian"),
-        ("obs_trace_get", json!({"trace_id": trace_id}), "span"),
-        ("obs_alert_status", json!({}), ""),
-        ("obs_slo_summary", json!({}), "slo:"),
-        ("obs_health_check", json!({}), "health"),
-        ("obs_correlate", json!({"window": "1h"}), "events within"),
-        ("obs_discover", json!({"kind": "runbooks"}), "runbooks"),
-        ("obs_explain_query", json!({"query": "sum(up)"}), "Would read"),
-        ("obs_verify", json!({}), "says ok"),
-        ("obs_verify", json!({"what": "receipt", "seq": 0}), "The receipt is proved"),
-    ]) {
-        send(&json!({"jsonrpc": "2.0", "id": number, "method": "tools/call",
-            "params": {"name": name, "arguments": arguments}}));
-        let reply = receive();
-        assert_eq!(reply["id"], number, "{reply}");
-        assert_ne!(reply["result"]["isError"], true, "{name}: {reply}");
-        let text = reply["result"]["content"].to_string();
-        assert!(text.len() > 20 && text.contains(says), "{name}: {reply}");
-    }
-    drop(input);
-    let ended = wait_until(PATIENCE, || child.try_wait().unwrap());
-    assert!(ended.is_some_and(|s| s.success()), "mcp does not end with its input");
-}
-
 /// Fired, delivered, acknowledged, healed, resolved, delivered again; each with its receipt.
 fn alert_fires_and_resolves(server: &Server, sink: &WebhookSink) {
     let firing =
@@ -520,96 +452,5 @@ fn hours_are_sealed(server: &Server) {
         let of = |side: &str| slo[side][part].as_f64().unwrap();
         let (engine, sealed) = (of("engine"), of("sealed"));
         assert!((engine - sealed).abs() <= 1e-9 * engine.max(1.0), "{slo:#}");
-    }
-}
-
-/// The folder answers without a server.
-fn offline_verbs(data: &str) {
-    for (arguments, says) in [
-        (
-            vec![
-                "metrics",
-                "query",
-                "--query",
-                "count(up)",
-                "--from",
-                "2025-12-06T14:50:00Z",
-                "--to",
-                "2025-12-06T15:00:00Z",
-            ],
-            "",
-        ),
-        (
-            vec![
-                "logs",
-                "query",
-                "--service",
-                "guardian",
-                "--from",
-                "2025-12-06",
-                "--to",
-                "2025-12-07",
-            ],
-            "guardian",
-        ),
-        (vec!["trace", "search", "--from", "2025-12-06", "--to", "2025-12-07"], ""),
-        (vec!["query", "--type", "log_batch"], "log"),
-        (
-            vec![
-                "metrics",
-                "export",
-                "--from",
-                "2025-12-06",
-                "--to",
-                "2025-12-07",
-                "--match",
-                "oracle_up",
-            ],
-            "oracle_up",
-        ),
-    ] {
-        let (code, text) = run(&[arguments.as_slice(), &["--data", data]].concat());
-        assert!(
-            code == 0 && text.contains(says) && !text.trim().is_empty(),
-            "vm-obs {} --data: {code}: {}",
-            arguments.join(" "),
-            shorten(&text)
-        );
-    }
-}
-
-/// Flips one byte in the middle, verifies, restores.
-fn a_changed_byte_is_noticed(data: &Path) {
-    let folder = data.display().to_string();
-    let mut sealed = Vec::new();
-    files_below(&data.join("telemetry"), &mut sealed);
-    sealed.sort();
-    assert!(sealed.iter().any(|f| f.extension().is_some_and(|e| e == "parquet")), "{sealed:?}");
-    assert!(sealed.iter().any(|f| f.extension().is_some_and(|e| e == "gz")), "{sealed:?}");
-    sealed.push(data.join("receipts/observability/observability_events.jsonl"));
-    for path in sealed {
-        let good = std::fs::read(&path).unwrap();
-        let mut bad = good.clone();
-        let middle = bad.len() / 2;
-        bad[middle] ^= 1;
-        std::fs::write(&path, &bad).unwrap();
-        let (code, text) = run(&["verify", &folder]);
-        // A record tree can be made again from the sealed file; damage to it hides nothing.
-        let wanted = if path.extension().is_some_and(|e| e == "mt") { 2 } else { 1 };
-        assert_eq!(code, wanted, "a changed byte in {}:\n{text}", path.display());
-        std::fs::write(&path, &good).unwrap();
-    }
-    let (code, text) = run(&["verify", &folder]);
-    assert_eq!(code, 0, "restored, and yet:\n{text}");
-}
-
-fn files_below(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, out);
-        } else {
-            out.push(path);
-        }
     }
 }
