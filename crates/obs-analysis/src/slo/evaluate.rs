@@ -90,6 +90,39 @@ pub struct BurnAlert {
     pub factor: f64,
 }
 
+impl BurnAlert {
+    /// `5m`
+    pub fn short_text(&self) -> String {
+        duration_text(self.short)
+    }
+
+    /// `1h`
+    pub fn long_text(&self) -> String {
+        duration_text(self.long)
+    }
+}
+
+impl Slo {
+    /// The pairs of windows that are watched, with the factor above which the budget burns too fast
+    /// in both: 2 % in an hour and 5 % in six page, 10 % in one day and in three make a ticket.
+    /// Source: Google SRE workbook, chapter 5; factors scaled to the SLO's own window.
+    pub fn burn_pairs(&self) -> [BurnAlert; 4] {
+        let [m5, m30, h1, h2, h6, d1, d3] = BURN_WINDOWS;
+        let pair = |severity, share: f64, short, long: DurationMs| BurnAlert {
+            severity,
+            short,
+            long,
+            factor: rounded(share * self.window.0 as f64 / long.0 as f64),
+        };
+        [
+            pair("page", 0.02, m5, h1),
+            pair("page", 0.05, m30, h6),
+            pair("ticket", 0.10, h2, d1),
+            pair("ticket", 0.10, h6, d3),
+        ]
+    }
+}
+
 /// Evaluates an SLO over the window that ends at `now`.
 pub fn evaluate(
     slo: &Slo,
@@ -266,30 +299,12 @@ impl SloReport {
         self.burn_rates.iter().find(|(w, _)| *w == window).and_then(|(_, rate)| *rate)
     }
 
-    /// Pairs of which both windows burn faster than their share of the budget allows: 2 % in an
-    /// hour and 5 % in six page, 10 % in one day and in three make a ticket.
-    /// Source: Google SRE workbook, chapter 5; factors scaled to the SLO's own window.
+    /// Of [`Slo::burn_pairs`] those of which both windows burn faster than the factor.
     pub fn burn_alerts(&self) -> Vec<BurnAlert> {
-        let [m5, m30, h1, h2, h6, d1, d3] = BURN_WINDOWS;
-        [
-            ("page", 0.02, m5, h1),
-            ("page", 0.05, m30, h6),
-            ("ticket", 0.10, h2, d1),
-            ("ticket", 0.10, h6, d3),
-        ]
-        .into_iter()
-        .map(|(severity, share, short, long)| BurnAlert {
-            severity,
-            short,
-            long,
-            factor: rounded(share * self.slo.window.0 as f64 / long.0 as f64),
-        })
-        .filter(|alert| {
-            [alert.short, alert.long]
-                .into_iter()
-                .all(|w| self.burn_rate(w).is_some_and(|rate| rate > alert.factor))
-        })
-        .collect()
+        let too_fast =
+            |alert: &BurnAlert, w| self.burn_rate(w).is_some_and(|rate| rate > alert.factor);
+        let pairs = self.slo.burn_pairs().into_iter();
+        pairs.filter(|a| too_fast(a, a.short) && too_fast(a, a.long)).collect()
     }
 
     /// When the budget will be used up at the burn rate of the last hour; `None` if it is not

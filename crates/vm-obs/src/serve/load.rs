@@ -10,6 +10,7 @@ use obs_dash::SourceTypes;
 use obs_ops::{DashboardOrigin, InstalledDashboard, QueryChecker};
 use obs_rules::{ReadOptions, RuleFile};
 
+use super::probes::Objectives;
 use crate::config::Config;
 use crate::mcp::{Caller, McpSettings};
 use crate::packs::{self, Pack};
@@ -96,6 +97,18 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Loaded> {
     for file in config.slo_files.iter().flat_map(|p| expand_glob(p)) {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         out.slos.extend(parse_slo_file(&file.display().to_string(), &text)?);
+    }
+    let own = match &config.probes {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            vec![(path.display().to_string(), text)]
+        }
+        None => Vec::new(),
+    };
+    for (shown, text) in out.probes.iter().chain(&own) {
+        let objectives = Objectives::of_file(shown, text)?;
+        out.slos.extend(objectives.slos);
+        out.rules.extend(objectives.rules);
     }
     // A dashboard of the configuration must be sound at the start; later a faulty one leaves the one
     // that runs.

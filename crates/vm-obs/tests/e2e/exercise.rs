@@ -239,3 +239,45 @@ fn reports_are_shown_kept_listed_and_made_by_themselves() {
     let (code, text) = run(&["report", "daily", "--data", data.to_str().unwrap()]);
     assert!(code == 0 && text.contains("# Daily health check of"), "{text}");
 }
+
+#[test]
+fn an_objective_of_a_probe_burns_its_budget_and_alerts() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = service();
+    let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let probe = |name: &str, target: &str| {
+        format!(
+            "  - {{name: {name}, targets: ['http://{target}/'], interval: 200ms, slo: {{target: 0.99, window: 1d, latency: {{below: 2s, target: 0.9}}}}}}\n"
+        )
+    };
+    let probes = format!("probes:\n{}{}", probe("shop", &up), probe("portal", &down.to_string()));
+    std::fs::write(dir.path().join("probes.yaml"), probes).unwrap();
+    let config = dir.path().join("vm-obs.yaml");
+    let text = "packs: []\nhost_metrics: off\nevaluation_interval: 200ms\nprobes: probes.yaml\n";
+    std::fs::write(&config, text).unwrap();
+    let server = Server::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let status = |id: &str, wanted: &str| {
+        server.eventually(&format!("/obs/slos/slo:probe-{id}"), wanted, |v| v["status"] == wanted)
+    };
+    let missed = status("portal-availability", "missed");
+    assert_eq!(missed["achieved"], 0.0, "{missed}");
+    assert_eq!(status("shop-availability", "met")["achieved"], 1.0);
+    status("portal-latency", "missed");
+    status("shop-latency", "met");
+    let found = server.eventually("/obs/alerts?status=firing", "the burn alert", |v| {
+        v["alerts"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    for alert in found["alerts"].as_array().unwrap() {
+        assert_eq!(alert["name"], "ProbeErrorBudgetBurn", "{alert}");
+        assert!(alert["labels"]["slo"].as_str().unwrap().starts_with("slo:probe-portal-"));
+    }
+
+    // A mistake is named before anything runs.
+    std::fs::write(
+        dir.path().join("probes.yaml"),
+        "probes: [{name: shop, targets: ['http://127.0.0.1:1/'], slo: {target: 99}}]\n",
+    )
+    .unwrap();
+    let (code, said) = run(&["probe", "check", dir.path().join("probes.yaml").to_str().unwrap()]);
+    assert!(code != 0 && said.contains("slo:probe-shop-availability"), "{code}: {said}");
+}
