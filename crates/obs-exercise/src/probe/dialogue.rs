@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use regex::bytes::Regex;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -16,8 +17,10 @@ use crate::exchange::{AllowedHosts, TlsForm};
 
 /// Longest line that is waited for.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-const REGEX: (&str, &str) = ("probe_failed_due_to_regex", "Indicates if probe failed due to regex");
-const BYTES: (&str, &str) = ("probe_failed_due_to_bytes", "Indicates if probe failed due to bytes");
+pub(super) const REGEX: (&str, &str) =
+    ("probe_failed_due_to_regex", "Indicates if probe failed due to regex");
+pub(super) const BYTES: (&str, &str) =
+    ("probe_failed_due_to_bytes", "Indicates if probe failed due to bytes");
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -118,29 +121,10 @@ async fn talk(
                     result.set(REGEX.0, REGEX.1, 1.0);
                     return Err(format!("nothing matched {expect} before the end"));
                 };
-                result.say(format!(
-                    "level=debug msg=\"Read line\" line={:?}",
-                    String::from_utf8_lossy(&line)
-                ));
-                let Some(found) = expect.captures(&line) else { continue };
-                result.set(REGEX.0, REGEX.1, 0.0);
-                send.clear();
-                found.expand(query.send.as_bytes(), &mut send);
-                if !query.labels.is_empty() {
-                    let values: Vec<(String, String)> = query
-                        .labels
-                        .iter()
-                        .map(|(name, value)| {
-                            let mut out = Vec::new();
-                            found.expand(value.as_bytes(), &mut out);
-                            (name.clone(), String::from_utf8_lossy(&out).into_owned())
-                        })
-                        .collect();
-                    let labels: Vec<(&str, &str)> =
-                        values.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                    result.set_with("probe_expect_info", "Explicit content matched", &labels, 1.0);
+                if let Some(answer) = matched(query, expect, &line, result) {
+                    send = answer;
+                    break;
                 }
-                break;
             }
         }
         if !query.expect_bytes.is_empty() {
@@ -175,6 +159,37 @@ async fn talk(
         result.phase("dialogue", began, began.elapsed(), false);
     }
     Ok(())
+}
+
+/// What is sent in answer to a line or message that matches, with the labels that it gives; `None`
+/// where it does not match.
+pub(super) fn matched(
+    query: &Query,
+    expect: &Regex,
+    seen: &[u8],
+    result: &mut ProbeResult,
+) -> Option<Vec<u8>> {
+    let shown = String::from_utf8_lossy(seen);
+    result.say(format!("level=debug msg=\"Read line\" line={shown:?}"));
+    let found = expect.captures(seen)?;
+    result.set(REGEX.0, REGEX.1, 0.0);
+    let mut answer = Vec::new();
+    found.expand(query.send.as_bytes(), &mut answer);
+    if !query.labels.is_empty() {
+        let values: Vec<(String, String)> = query
+            .labels
+            .iter()
+            .map(|(name, value)| {
+                let mut out = Vec::new();
+                found.expand(value.as_bytes(), &mut out);
+                (name.clone(), String::from_utf8_lossy(&out).into_owned())
+            })
+            .collect();
+        let labels: Vec<(&str, &str)> =
+            values.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        result.set_with("probe_expect_info", "Explicit content matched", &labels, 1.0);
+    }
+    Some(answer)
 }
 
 /// Without its end; `None` where the connection ended.

@@ -21,6 +21,7 @@ pub(super) struct ModuleForm {
     pub(super) http: HttpForm,
     pub(super) tcp: TcpForm,
     pub(super) unix: UnixForm,
+    pub(super) websocket: WebSocketForm,
     pub(super) icmp: IcmpForm,
     pub(super) dns: DnsForm,
     pub(super) grpc: GrpcForm,
@@ -138,6 +139,40 @@ impl Default for TcpForm {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct UnixForm {
     pub(super) query_response: Vec<QueryForm>,
+}
+
+/// As the exporter's http module has it, with the dialogue of its tcp module over messages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebSocketForm {
+    pub(super) preferred_ip_protocol: String,
+    pub(super) ip_protocol_fallback: bool,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) basic_auth: Option<BasicAuthForm>,
+    pub(super) bearer_token: Option<String>,
+    pub(super) bearer_token_file: Option<PathBuf>,
+    pub(super) authorization: Option<AuthorizationForm>,
+    /// Asked for in this order; the server must choose one of them.
+    pub(super) subprotocols: Vec<String>,
+    pub(super) query_response: Vec<QueryForm>,
+    pub(super) tls_config: TlsForm,
+}
+
+impl Default for WebSocketForm {
+    fn default() -> Self {
+        Self {
+            preferred_ip_protocol: String::new(),
+            ip_protocol_fallback: true,
+            headers: BTreeMap::new(),
+            basic_auth: None,
+            bearer_token: None,
+            bearer_token_file: None,
+            authorization: None,
+            subprotocols: Vec::new(),
+            query_response: Vec::new(),
+            tls_config: TlsForm::default(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

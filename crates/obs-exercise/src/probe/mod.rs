@@ -19,6 +19,7 @@ mod icmp;
 mod result;
 mod run;
 mod transaction;
+mod websocket;
 
 pub use config::{Module, Modules};
 pub use result::{Gauge, Phase, ProbeResult};

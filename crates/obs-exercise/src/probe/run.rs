@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{Module, Prober};
 use super::result::ProbeResult;
-use super::{dialogue, dns, domain, grpc, http, icmp};
+use super::{dialogue, dns, domain, grpc, http, icmp, websocket};
 use crate::exchange::AllowedHosts;
 
 /// What a probe is asked.
@@ -67,6 +67,9 @@ async fn one(request: &ProbeRequest<'_>, timeout: Duration, result: &mut ProbeRe
         }
         Prober::Tcp(module) => dialogue::probe_tcp(target, module, allowed, result).await,
         Prober::Unix(lines) => dialogue::probe_unix(target, lines, result).await,
+        Prober::WebSocket(module) => {
+            Box::pin(websocket::probe(target, module, allowed, request.trace, result)).await
+        }
         Prober::Icmp(module) => icmp::probe(target, module, allowed, timeout, result).await,
         Prober::Dns(module) => dns::probe(target, module, allowed, result).await,
         Prober::Domain(module) => domain::probe(target, module, allowed, result).await,

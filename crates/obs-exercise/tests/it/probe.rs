@@ -143,3 +143,86 @@ async fn a_domain_says_when_its_registration_ends() {
     let elsewhere = ask(&module("https://rdap.org", ""), "example.test").await;
     assert!(!elsewhere.success && format!("{:?}", elsewhere.log()).contains("--allow-host"));
 }
+
+/// Greets, echoes in capitals, and ends after `bye`.
+async fn web_socket_server() -> String {
+    use axum::extract::ws::{Message, WebSocketUpgrade};
+    let route = axum::routing::any(|upgrade: WebSocketUpgrade| async move {
+        upgrade.protocols(["chat"]).on_upgrade(|mut socket| async move {
+            let hello = Message::Text("hello v7".into());
+            if socket.send(hello).await.is_err() {
+                return;
+            }
+            while let Some(Ok(message)) = socket.recv().await {
+                let Message::Text(text) = message else { continue };
+                if text.as_str() == "bye" {
+                    return;
+                }
+                let answer = text.to_uppercase();
+                if socket.send(Message::Text(answer.into())).await.is_err() {
+                    return;
+                }
+            }
+        })
+    });
+    let app = axum::Router::new().route("/chat", route);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    format!("ws://{address}/chat")
+}
+
+#[tokio::test]
+async fn a_web_socket_is_opened_and_talked_to() {
+    let url = web_socket_server().await;
+    let module = "{prober: websocket, websocket: {subprotocols: [talk, chat], query_response: [
+        {expect: '^hello (v[0-9]+)', labels: [{name: version, value: '$1'}], send: 'ping $1'},
+        {expect_bytes: 'PING V7'}, {send: bye}]}}";
+    let result = ask(module, &url).await;
+    assert!(result.success, "{:?}", result.log());
+    let text = result.exposition();
+    for line in [
+        "probe_websocket_status_code 101",
+        "probe_websocket_connection_upgraded 1",
+        "probe_websocket_ssl 0",
+        "probe_failed_due_to_regex 0",
+        "probe_expect_info{version=\"v7\"} 1",
+        "probe_success 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let phases: Vec<&str> = result.phases().iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(phases, ["resolve", "connect", "upgrade", "dialogue"]);
+}
+
+#[tokio::test]
+async fn a_web_socket_that_says_something_else_fails() {
+    let url = web_socket_server().await;
+    let asked = |queries: &str| {
+        format!("{{prober: websocket, websocket: {{query_response: [{queries}]}}}}")
+    };
+    for (queries, name) in [
+        ("{send: bye}, {expect: never}", "probe_failed_due_to_regex"),
+        ("{expect_bytes: goodbye}", "probe_failed_due_to_bytes"),
+    ] {
+        let result = ask(&asked(queries), &url).await;
+        assert_eq!((result.success, result.value(name)), (false, Some(1.0)), "{:?}", result.log());
+        assert_eq!(result.value("probe_websocket_connection_upgraded"), Some(1.0));
+    }
+    let elsewhere = url.replace("/chat", "/nothing");
+    let result = ask("{prober: websocket}", &elsewhere).await;
+    assert_eq!(result.value("probe_websocket_status_code"), Some(404.0));
+    assert_eq!(result.value("probe_websocket_connection_upgraded"), Some(0.0));
+    let only = "{prober: websocket, websocket: {subprotocols: [other]}}";
+    let result = ask(only, &url).await;
+    assert!(!result.success && result.log().iter().any(|l| l.contains("subprotocol")));
+    // An HTTP server that upgrades whatever it is asked does not know the key.
+    let liar = Server::start(|_| async {
+        reply("101 Switching Protocols", "Connection: Upgrade\r\nUpgrade: websocket\r\n", "")
+    })
+    .await;
+    let result = ask("{prober: websocket}", &liar.url().replace("http://", "ws://")).await;
+    assert!(result.log().iter().any(|l| l.contains("does not belong")), "{:?}", result.log());
+    let far = ask("{prober: websocket}", "ws://192.0.2.1/").await;
+    assert!(far.log().iter().any(|l| l.contains("not allowed")), "{:?}", far.log());
+}
