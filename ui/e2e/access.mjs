@@ -8,7 +8,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 
 export async function access(browser, base, traceId) {
   const paths = ["/", "/dashboards", "/dashboards/gallery?last=15m", "/dashboards/edited?edit=1&panel=1", "/dashboards/edited?edit=1&tab=settings", "/explore/metrics?query=up", "/explore/logs", "/explore/traces", `/trace/${traceId}`,
-    "/services", "/correlate", "/alerts", "/slos", "/slos?id=slo:treaty-drop-rate", "/anomalies", "/ledger", "/targets", "/doctor", "/exercises"];
+    "/services", "/correlate", "/alerts", "/slos", "/slos?id=slo:treaty-drop-rate", "/anomalies", "/ledger", "/targets", "/doctor", "/exercises", "/nothing-here"];
   for (const theme of ["dark", "light"]) {
     const page = await (await browser.newContext({ viewport: { width: 1280, height: 1600 }, colorScheme: theme })).newPage();
     await page.route("**/obs/dashboards/gallery", (r) => r.fulfill({ json: gallery() }));

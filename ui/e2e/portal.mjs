@@ -10,6 +10,7 @@ import { access } from "./access.mjs";
 import { dashboards } from "./dashboards.mjs";
 import { doctor } from "./doctor.mjs";
 import { edit } from "./edit.mjs";
+import { events } from "./events.mjs";
 import { exercises } from "./exercises.mjs";
 import { explore } from "./explore.mjs";
 import { check, executablePath, openBrowser, shots, startServer, tally, until } from "./lib.mjs";
@@ -105,6 +106,7 @@ async function run(base) {
     await edit(browser, base);
     await doctor(browser, base);
     await exercises(browser, base);
+    await events(browser, base);
     await explore(browser, base);
     await permalinks(browser, base, traceId);
     await access(browser, base, traceId);

@@ -14,7 +14,7 @@ use crate::ids::DayIds;
 const NAME_BYTES_MAX: usize = 512;
 /// Bytes of a summary.
 const SUMMARY_BYTES_MAX: usize = 4_096;
-const KINDS: [&str; 4] = ["probe", "load", "chaos", "gate"];
+const KINDS: [&str; 5] = ["probe", "load", "chaos", "gate", "deployment"];
 const OUTCOMES: [&str; 5] = ["running", "passed", "failed", "aborted", "interrupted"];
 
 /// What a run says about itself, once when it begins and once when it has ended.

@@ -1,4 +1,5 @@
 import type { ComponentChildren, JSX } from "preact";
+import { eventsShown, showEvents, useEvents } from "../state/events";
 import { now, refreshing } from "../state/range";
 import { path, query } from "../state/route";
 import { theme } from "../state/theme";
@@ -43,13 +44,15 @@ export function Side(): JSX.Element {
   );
 }
 
-export function Page(props: { title: string; ranged?: boolean; actions?: ComponentChildren; children: ComponentChildren }): JSX.Element {
+export function Page(props: { title: string; ranged?: boolean; events?: boolean; actions?: ComponentChildren; children: ComponentChildren }): JSX.Element {
+  useEvents(props.events === true);
   document.title = `${props.title} · vm-obs`;
   return (
     <main>
       <header class="top">
         <h1>{props.title}</h1>
         {props.actions}
+        {props.events && <label class="tick" title="Alerts, runs, deployments and changes of the configuration, as marks on the charts"><input type="checkbox" checked={eventsShown.value} onChange={(e) => showEvents(e.currentTarget.checked)} /> Events</label>}
         {props.ranged !== false && (
           <TimePicker />
         )}

@@ -10,7 +10,7 @@ import { seriesName } from "../lib/labels";
 import { sections, type Placed, type Section } from "../lib/layout";
 import { interpolate, type Filter, type Scope } from "../lib/variables";
 import { PanelFrame } from "../panels/frame";
-import type { Mark } from "../panels/timeseries";
+import type { Mark } from "../state/events";
 import { useLoad } from "../state/load";
 import { range, usualRange } from "../state/range";
 import { query, setQuery } from "../state/route";
@@ -70,7 +70,7 @@ export function DashboardPage(props: { id: string }): JSX.Element {
   const one = Number(params.get("panel"));
   const title = d && scope ? interpolate(d.title, scope) : (d?.title ?? "Dashboard");
   return (
-    <Page title={title} actions={
+    <Page title={title} events actions={
       <>
         {d?.links.map((l) => <a key={l.url} href={scope ? interpolate(l.url, scope) : l.url}>{l.title || l.url}</a>)}
         {one > 0 && <button onClick={() => setQuery({ panel: null }, false)}>Back to the dashboard</button>}

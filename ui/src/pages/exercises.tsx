@@ -37,7 +37,7 @@ interface Sample {
   value: [number, string];
 }
 
-const KINDS = ["chaos", "load", "gate", "probe"];
+const KINDS = ["deployment", "chaos", "load", "gate", "probe"];
 const PERIODS = ["daily", "weekly", "monthly"];
 const WINDOWS = ["1h", "24h", "7d", "30d"];
 const TONES: Record<string, string> = { passed: "ok", running: "info", failed: "error", aborted: "warning", interrupted: "warning" };

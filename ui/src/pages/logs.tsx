@@ -51,7 +51,7 @@ export function LogsExplore(): JSX.Element {
   const counts = useLoad(`v#${expr}#${start}#${end}`, (signal) => volume(expr, signal));
   const services = useLoad("services", (signal) => get<{ data: string[] }>("/loki/api/v1/label/service_name/values", {}, signal));
   return (
-    <Page title="Logs">
+    <Page title="Logs" events>
       <div class="stack">
         <form class="card" onSubmit={(e) => { e.preventDefault(); run(text); }}>
           <label for="logql" class="muted">LogQL</label>

@@ -37,7 +37,7 @@ export function MetricsExplore(): JSX.Element {
   const names = useLoad(`names#${category}`, (signal) => get<{ metrics: MetricName[] }>("/obs/metrics/names", { category }, signal));
   const shown = (names.data?.metrics ?? []).filter((m) => m.name.includes(find.trim()));
   return (
-    <Page title="Metrics">
+    <Page title="Metrics" events>
       <div class="grid">
         <div class="span-9 stack">
           <form class="card" onSubmit={(e) => { e.preventDefault(); run(text); }}>

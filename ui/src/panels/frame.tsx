@@ -9,7 +9,7 @@ import { path, setQuery } from "../state/route";
 import { loadPanel, windowOf, type PanelData } from "./data";
 import { PanelBody, TextBody } from "./panel";
 import { TablePanel } from "./table";
-import type { Mark } from "./timeseries";
+import type { Mark } from "../state/events";
 
 interface Props {
   panel: Panel;

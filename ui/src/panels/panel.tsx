@@ -18,7 +18,8 @@ import { NodeGraph } from "./nodegraph";
 import { BarGaugePanel, GaugePanel, PiePanel, StatPanel } from "./stat";
 import { TablePanel } from "./table";
 import { TimelinePanel } from "./timeline";
-import { TimeSeries, type Line, type Look, type Mark } from "./timeseries";
+import type { Mark } from "../state/events";
+import { TimeSeries, type Line, type Look } from "./timeseries";
 
 function look(f: Field): Look {
   const c = f.settings.custom;

@@ -7,8 +7,10 @@ import type { Step } from "../lib/frame";
 import { reduce, reducerTitle } from "../lib/reduce";
 import { formatClock, formatTime } from "../lib/time";
 import { formatValue } from "../lib/units";
+import { events, type Mark } from "../state/events";
 import { zoom } from "../state/range";
 import { seriesColor, theme, token } from "../state/theme";
+import { drawMarks, Marks, placesOf, type Place } from "./marks";
 
 /** How one line is drawn; what is left out takes the chart's. */
 export interface Look {
@@ -36,14 +38,6 @@ export interface Line extends Series {
   look?: Look;
 }
 
-/** An event: a mark on the time axis. */
-export interface Mark {
-  /** Seconds. */
-  time: number;
-  text: string;
-  color: string;
-}
-
 interface Props {
   lines: Line[];
   unit?: string;
@@ -64,6 +58,11 @@ interface Props {
   thresholdsStyle?: string;
   marks?: Mark[];
   label?: string;
+}
+
+/** With the events of the page. */
+interface Drawn extends Props {
+  marks: Mark[];
 }
 
 const LINES_MAX = 100;
@@ -131,8 +130,11 @@ export function TimeSeries(props: Props): JSX.Element {
   const unit = props.unit ?? "";
   const data = useMemo(() => columns(lines), [lines]);
   const drawn = useMemo(() => stacked(data, lines, hidden), [data, lines, hidden]);
-  const limits = useRef(props);
-  limits.current = props;
+  const [places, setPlaces] = useState<Place[]>([]);
+  const own = props.marks;
+  const marks = useMemo(() => [...(own ?? []), ...events.value], [own, events.value]);
+  const limits = useRef<Drawn>({ ...props, marks });
+  limits.current = { ...props, marks };
   const shape = `${lines.map((l) => `${l.name}${JSON.stringify(l.look ?? {})}`).join("|")}#${theme.value}#${unit}#${height}#${[...hidden].join("|")}#${props.log}#${props.thresholdsStyle}`;
 
   useEffect(() => {
@@ -146,6 +148,14 @@ export function TimeSeries(props: Props): JSX.Element {
     (options.hooks?.draw as (() => void)[] | undefined)?.push(() => {
       if (!measured) performance.measure("chart-draw", { start: began, end: performance.now(), detail: drawn.reduce((n, c) => n + c.length, 0) - (drawn[0]?.length ?? 0) });
       measured = true;
+    });
+    // A chart draws often; its marks are moved when they are elsewhere.
+    let before = "";
+    (options.hooks?.draw as ((u: uPlot) => void)[] | undefined)?.push((u) => {
+      const now = placesOf(u, limits.current.marks);
+      const key = JSON.stringify(now);
+      if (key !== before) queueMicrotask(() => setPlaces(now));
+      before = key;
     });
     const plot = new uPlot(options, drawn as uPlot.AlignedData, element);
     chart.current = plot;
@@ -161,7 +171,9 @@ export function TimeSeries(props: Props): JSX.Element {
   useEffect(() => {
     const plot = chart.current;
     if (plot && plot.data !== (drawn as uPlot.AlignedData)) plot.setData(drawn as uPlot.AlignedData);
-  }, [drawn, props.marks]);
+  }, [drawn]);
+
+  useEffect(() => chart.current?.redraw(false), [marks]);
 
   const toggle = (name: string, alone: boolean) => {
     if (alone) {
@@ -176,13 +188,14 @@ export function TimeSeries(props: Props): JSX.Element {
   return (
     <div class={`chart ${props.side ? "beside" : ""}`}>
       <div ref={box} role="img" aria-label={props.label ?? `Chart of ${lines.map((l) => l.name).slice(0, 5).join(", ")}`} />
+      <Marks places={places} />
       {tip && <Tip lines={lines} data={data} hidden={hidden} at={tip.at} left={tip.left} top={tip.top} unit={unit} />}
       {props.legend !== false && <Legend lines={lines} hidden={hidden} toggle={toggle} unit={unit} calcs={props.calcs ?? []} table={props.table ?? false} height={props.side ? height : 108} more={props.lines.length - lines.length} />}
     </div>
   );
 }
 
-function chartOptions(lines: Line[], hidden: ReadonlySet<string>, unit: string, height: number, limits: { current: Props }, setTip: (t: { left: number; top: number; at: number } | null) => void): uPlot.Options {
+function chartOptions(lines: Line[], hidden: ReadonlySet<string>, unit: string, height: number, limits: { current: Drawn }, setTip: (t: { left: number; top: number; at: number } | null) => void): uPlot.Options {
   const axis = { stroke: token("--muted"), grid: { stroke: token("--grid"), width: 1 }, ticks: { stroke: token("--grid"), width: 1 }, font: "11px system-ui, sans-serif" };
   const rangeOf = (side: "left" | "right"): uPlot.Scale.Range => (_u, low, high) => {
     const p = limits.current;
@@ -256,7 +269,7 @@ function chartOptions(lines: Line[], hidden: ReadonlySet<string>, unit: string, 
         if (u.select.width > 4 && u.over.matches(":hover")) zoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
       }],
       drawClear: [(u) => drawThresholds(u, limits.current, "area")],
-      draw: [(u) => drawThresholds(u, limits.current, "line"), (u) => drawMarks(u, limits.current.marks ?? [])],
+      draw: [(u) => drawThresholds(u, limits.current, "line"), (u) => drawMarks(u, limits.current.marks)],
     },
   };
 }
@@ -338,28 +351,5 @@ function drawThresholds(u: uPlot, p: Props, part: "line" | "area"): void {
       ctx.stroke();
     }
   });
-  ctx.restore();
-}
-
-function drawMarks(u: uPlot, marks: Mark[]): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  for (const m of marks) {
-    const x = u.valToPos(m.time, "x", true);
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    ctx.strokeStyle = ctx.fillStyle = m.color;
-    ctx.globalAlpha = 0.8;
-    ctx.lineWidth = devicePixelRatio;
-    ctx.setLineDash([3, 3]);
-    ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
-    ctx.lineTo(x, bbox.top + bbox.height);
-    ctx.stroke();
-    ctx.beginPath();
-    ctx.moveTo(x - 5 * devicePixelRatio, bbox.top + bbox.height + 6 * devicePixelRatio);
-    ctx.lineTo(x + 5 * devicePixelRatio, bbox.top + bbox.height + 6 * devicePixelRatio);
-    ctx.lineTo(x, bbox.top + bbox.height);
-    ctx.fill();
-  }
   ctx.restore();
 }
