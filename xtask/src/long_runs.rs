@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use crate::check::cargo;
@@ -60,6 +61,18 @@ pub(crate) enum Bench {
     /// Side by side with other engines on this machine
     #[command(subcommand)]
     Peers(Peers),
+    /// What the load generator sends from one core, in a closed loop and at an arrival rate
+    Load {
+        /// How long each of the two runs
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Arrivals a second
+        #[arg(long, default_value_t = 20_000)]
+        rate: u64,
+        /// Measure the unoptimised build
+        #[arg(long)]
+        debug: bool,
+    },
     /// Prometheus' 152 range queries, answered over HTTP by vm-obs and by prometheus
     Promql {
         /// Passed on to `peer-bench promql`; `--help` lists them
@@ -127,6 +140,7 @@ pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
     let (scenario, arguments) = match bench {
         Bench::Peers(Peers::Metrics { arguments }) => ("metrics", arguments),
         Bench::Promql { arguments } => ("promql", arguments),
+        Bench::Load { seconds, rate, debug } => return bench_load(root, *seconds, *rate, *debug),
     };
     let target = target(root);
     let release = target.join("release/vm-obs");
@@ -154,4 +168,21 @@ pub(crate) fn bench(root: &Path, bench: &Bench) -> anyhow::Result<bool> {
     command.extend(["--", scenario, "--vm-obs", &binary]);
     command.extend(arguments.iter().map(String::as_str));
     cargo(root, &command, &[])
+}
+
+/// The example is built with the whole workspace selected: alone it would ask other features of the
+/// crates that it shares with the rest, and all of them would be compiled again.
+fn bench_load(root: &Path, seconds: u64, rate: u64, debug: bool) -> anyhow::Result<bool> {
+    let mut build = vec!["build", "--quiet", "--workspace", "--example", "load_bench"];
+    if !debug {
+        build.push("--release");
+    }
+    anyhow::ensure!(cargo(root, &build, &[])?, "the load generator does not build");
+    let profile = if debug { "debug" } else { "release" };
+    let program = target(root).join(profile).join("examples/load_bench");
+    let status = std::process::Command::new(&program)
+        .args([seconds.to_string(), rate.to_string()])
+        .status()
+        .with_context(|| program.display().to_string())?;
+    Ok(status.success())
 }
