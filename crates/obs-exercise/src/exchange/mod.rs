@@ -3,6 +3,7 @@
 //! chaos experiments.
 
 mod allow;
+mod check;
 mod connect;
 mod jsonpath;
 mod once;
@@ -11,10 +12,11 @@ mod text;
 mod tls;
 
 pub use allow::{AllowedHosts, Refused};
+pub use check::Check;
 pub use connect::{ConnectError, Connected, Phases, Plan, Stream, connect, resolve};
 pub use jsonpath::{JsonPath, JsonPathError};
 pub(crate) use once::reason as error_reason;
 pub use once::{Reply, exchange};
-pub use step::{Check, Record, RecordKind, Request, Source, Step, StepForm, Unsent};
+pub use step::{Record, RecordKind, Request, Source, Step, StepForm, Unsent};
 pub use text::{StepError, Template, Variables, duration, traceparent};
 pub use tls::{TlsForm, client_config};

@@ -8,6 +8,7 @@
 mod arrivals;
 mod client;
 mod compare;
+mod forms;
 mod html;
 mod limits;
 mod measure;
