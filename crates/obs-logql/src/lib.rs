@@ -14,6 +14,7 @@ mod labels;
 mod lexer;
 mod parser;
 mod pipe;
+mod printer;
 mod regexp;
 pub mod testing;
 mod unit;
