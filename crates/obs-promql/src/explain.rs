@@ -1,12 +1,12 @@
 //! What a query will do: the prepared tree with types, time ranges, estimated series, and how each
-//! part is evaluated. Nothing is read but the index.
+//! part is evaluated. Nothing is read but the index, and what stands behind `@` where that is
+//! computed from series.
 
 use obs_types::{QueryContext, SeriesSource, TimeRangeMs, TimestampMs};
 
 use crate::ast::*;
 use crate::eval::{Evaluator, Steps};
 use crate::functions::sliding::slides;
-use crate::prepare::prepare;
 use crate::text::quote;
 use crate::tree::{list, string};
 use crate::{Engine, EngineError};
@@ -59,7 +59,7 @@ impl Engine {
     ) -> Result<Explanation, EngineError> {
         let expr = self.parse(query)?;
         let range = self.query_range(start.0, end.0, step_ms);
-        let prepared = prepare(&expr, range)?;
+        let prepared = self.prepared(source, &expr, range, context)?;
         let steps = Steps { start: start.0, end: end.0.max(start.0), step: range.step.max(1) };
         let evaluator = Evaluator::new(self.options(), source, context);
         Explainer { evaluator }.node(&prepared, steps, None)

@@ -16,6 +16,29 @@ pub(crate) struct QueryRange {
     pub(crate) metricsql: bool,
 }
 
+/// Replaces every computed time behind `@` by what `compute` says of it, seconds.
+pub(crate) fn settle_times(
+    e: &mut Expr,
+    compute: &mut dyn FnMut(&Expr) -> Result<f64, EngineError>,
+) -> Result<(), EngineError> {
+    let slot = match &mut e.kind {
+        ExprKind::Vector(v) => &mut v.at,
+        ExprKind::Matrix(m) => &mut m.selector.at,
+        ExprKind::Subquery(s) => &mut s.at,
+        _ => &mut None,
+    };
+    if let Some(AtModifier::Computed(time)) = slot {
+        settle_times(time, compute)?;
+        let seconds = compute(time)?;
+        if !seconds.is_finite() || seconds.abs() > 9_223_372_036_854_775.0 {
+            let (text, found) = (time.to_string(), crate::text::float_f(seconds));
+            return Err(EngineError::Execution(format!("@ {text} gives no time: {found}")));
+        }
+        *slot = Some(AtModifier::Timestamp((seconds * 1000.0).round() as i64));
+    }
+    e.children_mut().into_iter().try_for_each(|c| settle_times(c, compute))
+}
+
 pub(crate) fn prepare(expr: &Expr, range: QueryRange) -> Result<Expr, EngineError> {
     let mut e = expr.clone();
     fold(&mut e, range);

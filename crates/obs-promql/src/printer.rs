@@ -75,12 +75,14 @@ fn offset(d: &DurationValue) -> String {
     if *d == DurationValue::Millis(0) { String::new() } else { format!(" offset {}", duration(d)) }
 }
 
-fn at(a: Option<AtModifier>) -> String {
+fn at(a: &Option<AtModifier>) -> String {
     match a {
         None => String::new(),
         Some(AtModifier::Start) => " @ start()".into(),
         Some(AtModifier::End) => " @ end()".into(),
-        Some(AtModifier::Timestamp(ms)) => format!(" @ {:.3}", ms as f64 / 1000.0),
+        Some(AtModifier::Timestamp(ms)) => format!(" @ {:.3}", *ms as f64 / 1000.0),
+        Some(AtModifier::Computed(e)) if matches!(e.kind, ExprKind::Paren(_)) => format!(" @ {e}"),
+        Some(AtModifier::Computed(e)) => format!(" @ ({e})"),
     }
 }
 
@@ -136,6 +138,9 @@ fn matching(m: Option<&VectorMatching>) -> String {
     if grouped {
         let side = if m.card == Cardinality::ManyToOne { "left" } else { "right" };
         out.push_str(&format!(" group_{side} ({})", labels(&m.include)));
+        if !m.prefix.is_empty() {
+            out.push_str(&format!(" prefix {}", quote(&m.prefix)));
+        }
     }
     match (m.fill_left, m.fill_right) {
         (Some(l), Some(r)) if l == r => out.push_str(&format!(" fill ({})", float_g(l, 21))),
@@ -176,9 +181,9 @@ fn binary_head(b: &BinaryExpr) -> String {
 fn subquery_tail(s: &SubqueryExpr) -> String {
     let step = s.step.as_ref().map(duration).unwrap_or_default();
     if s.range == DurationValue::Implicit {
-        return format!("{}{}", at(s.at), offset(&s.offset));
+        return format!("{}{}", at(&s.at), offset(&s.offset));
     }
-    format!("[{}:{step}]{}{}", duration(&s.range), at(s.at), offset(&s.offset))
+    format!("[{}:{step}]{}{}", duration(&s.range), at(&s.at), offset(&s.offset))
 }
 
 impl fmt::Display for Expr {
@@ -218,7 +223,7 @@ impl fmt::Display for Expr {
                 bare_selector(&m.selector),
                 window(&m.range),
                 extended(&m.selector),
-                at(m.selector.at),
+                at(&m.selector.at),
                 offset(&m.selector.offset)
             ),
             ExprKind::Subquery(s) => write!(f, "{}{}", s.expr, subquery_tail(s)),
@@ -229,7 +234,7 @@ impl fmt::Display for Expr {
                 write!(f, "{}{}", if u.negative { "-" } else { "+" }, u.expr)
             }
             ExprKind::Vector(v) => {
-                write!(f, "{}{}{}{}", bare_selector(v), at(v.at), extended(v), offset(&v.offset))
+                write!(f, "{}{}{}{}", bare_selector(v), at(&v.at), extended(v), offset(&v.offset))
             }
             ExprKind::StepInvariant(e) => write!(f, "{e}"),
         }

@@ -20,12 +20,15 @@ pub(crate) fn list(items: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", items.into_iter().collect::<Vec<_>>().join(","))
 }
 
-fn at(a: Option<AtModifier>) -> String {
+fn at(a: &Option<AtModifier>) -> String {
     let (timestamp, bound) = match a {
         None => ("null".to_owned(), "null"),
         Some(AtModifier::Timestamp(t)) => (t.to_string(), "null"),
         Some(AtModifier::Start) => ("null".to_owned(), "\"start\""),
         Some(AtModifier::End) => ("null".to_owned(), "\"end\""),
+        Some(AtModifier::Computed(e)) => {
+            return format!("\"timestamp\":null,\"startOrEnd\":null,\"at\":{}", tree_json(e));
+        }
     };
     format!("\"timestamp\":{timestamp},\"startOrEnd\":{bound}")
 }
@@ -44,7 +47,7 @@ fn selector(v: &VectorSelector) -> String {
         string(&v.name),
         list(matchers),
         v.offset.millis(),
-        at(v.at),
+        at(&v.at),
         v.anchored,
         v.smoothed
     )
@@ -114,7 +117,7 @@ pub fn tree_json(e: &Expr) -> String {
             s.range.millis(),
             s.offset.millis(),
             s.step.as_ref().map_or(0, DurationValue::millis),
-            at(s.at)
+            at(&s.at)
         ),
         ExprKind::Number(n) => {
             format!(

@@ -129,6 +129,8 @@ pub struct VectorMatching {
     pub labels: Vec<String>,
     pub on: bool,
     pub include: Vec<String>,
+    /// Put before the names of the labels that are taken over (MetricsQL); mostly empty.
+    pub prefix: String,
     pub fill_left: Option<f64>,
     pub fill_right: Option<f64>,
 }
@@ -163,12 +165,24 @@ pub struct UnaryExpr {
 }
 
 /// What follows `@`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AtModifier {
     /// Milliseconds since the epoch.
     Timestamp(i64),
     Start,
     End,
+    /// Seconds since the epoch, computed once at the start of the query (MetricsQL).
+    Computed(Box<Expr>),
+}
+
+impl AtModifier {
+    /// Milliseconds since the epoch, once it is settled.
+    pub(crate) fn millis(&self) -> Option<i64> {
+        match self {
+            Self::Timestamp(ms) => Some(*ms),
+            Self::Start | Self::End | Self::Computed(_) => None,
+        }
+    }
 }
 
 /// A length of time: plain, or to be computed when the query's step and range are known.
@@ -339,13 +353,26 @@ pub fn selectors(expr: &Expr) -> Vec<SelectorInfo> {
                     range_ms,
                     offset_ms: offset.saturating_add(v.offset.millis()),
                     subquery_range_ms: range,
-                    at: v.at,
+                    at: v.at.clone(),
                 }
             }));
         };
+        let at = match &e.kind {
+            ExprKind::Vector(v) => {
+                push(v, 0);
+                &v.at
+            }
+            ExprKind::Matrix(m) => {
+                push(&m.selector, m.range.millis());
+                &m.selector.at
+            }
+            ExprKind::Subquery(s) => &s.at,
+            _ => &None,
+        };
+        if let Some(AtModifier::Computed(time)) = at {
+            walk(time, 0, 0, out);
+        }
         match &e.kind {
-            ExprKind::Vector(v) => push(v, 0),
-            ExprKind::Matrix(m) => push(&m.selector, m.range.millis()),
             ExprKind::Subquery(s) => walk(
                 &s.expr,
                 offset.saturating_add(s.offset.millis()),

@@ -10,7 +10,7 @@ use obs_types::{
     TimeRangeMs, TimestampMs, kahan,
 };
 
-use super::selector::{data_time, settle_hints, window};
+use super::selector::{data_time, fixed_at, settle_hints, window};
 use super::{Evaluator, Matrix, RangeArgs, Series, Steps, Window};
 use crate::ast::*;
 use crate::functions::sliding::Grid;
@@ -125,7 +125,7 @@ impl Evaluator<'_> {
     ) -> Result<Option<Matrix>, EngineError> {
         let offset = v.offset.millis();
         let lookback = self.options.lookback_ms;
-        let at = |t: i64| data_time(v.at, offset, t);
+        let at = |t: i64| data_time(fixed_at(&v.at), offset, t);
         let (first, last) = (at(steps.start), at(steps.end));
         let whole = |t: i64| t % HOUR == 0;
         let fits = whole(first) && (v.at.is_some() || whole(steps.step) || steps.is_instant());

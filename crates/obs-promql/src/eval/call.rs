@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher, NativeHistogram};
 
-use super::selector::{Found, Lookup, data_time, look_up_floats};
+use super::selector::{Found, Lookup, data_time, fixed_at, look_up_floats};
 use super::transform::names_survive;
 use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
 use crate::ast::*;
@@ -384,7 +384,7 @@ impl Evaluator<'_> {
             self.fetch_selector(v, span, hints, |ev, data| {
                 let mut s = Series { labels: data.labels.clone(), ..Series::default() };
                 let lookback = ev.options.lookback_ms;
-                let place = (v.at, v.offset.millis());
+                let place = (fixed_at(&v.at), v.offset.millis());
                 if data.histograms.values.is_empty() && !start {
                     look_up_floats(&data, steps, place, lookback, |own, _, t| {
                         s.floats.push((t, own as f64 / 1000.0));

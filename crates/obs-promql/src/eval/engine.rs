@@ -8,7 +8,7 @@ use super::Evaluator;
 use super::series::{Matrix, Steps};
 use crate::ast::*;
 use crate::parser::{ParserOptions, parse, to_vector};
-use crate::prepare::{QueryRange, prepare};
+use crate::prepare::{QueryRange, prepare, settle_times};
 use crate::{
     EngineError, MatrixSeries, QueryResult, QueryStats, QueryTimings, SampleValue, Value,
     VectorSample,
@@ -108,6 +108,28 @@ impl Engine {
         QueryRange { start, end, step, metricsql }
     }
 
+    /// The tree as it is evaluated. Times behind `@` that MetricsQL computes are those at the start
+    /// of the query.
+    pub(crate) fn prepared(
+        &self,
+        source: &dyn SeriesSource,
+        expr: &Expr,
+        range: QueryRange,
+        context: &QueryContext,
+    ) -> Result<Expr, EngineError> {
+        if !range.metricsql {
+            return prepare(expr, range);
+        }
+        let mut expr = expr.clone();
+        let start = Steps { start: range.start, end: range.start, step: range.step.max(1) };
+        settle_times(&mut expr, &mut |time| {
+            let time = prepare(time, range)?;
+            let found = Evaluator::new(&self.options, source, context).run(&time, start)?;
+            Ok(found.first().and_then(|s| s.floats.first()).map_or(f64::NAN, |p| p.1))
+        })?;
+        prepare(&expr, range)
+    }
+
     /// Parses with this engine's language options.
     pub fn parse(&self, query: &str) -> Result<Expr, EngineError> {
         Ok(parse(query, &self.options.parser)?)
@@ -153,7 +175,7 @@ impl Engine {
         let t = at.0;
         let begin = Instant::now();
         let range = self.query_range(t, t, 0);
-        let prepared = prepare(expr, range)?;
+        let prepared = self.prepared(source, expr, range, context)?;
         if let ExprKind::String(s) = &unwrapped(&prepared).kind {
             let value = Value::String { timestamp_ms: t, value: s.clone() };
             return Ok(QueryResult {
@@ -220,7 +242,8 @@ impl Engine {
             ));
         }
         let begin = Instant::now();
-        let prepared = prepare(expr, self.query_range(start.0, end.0, step_ms))?;
+        let range = self.query_range(start.0, end.0, step_ms);
+        let prepared = self.prepared(source, expr, range, context)?;
         let mut ev = Evaluator::new(&self.options, source, context);
         let steps = Steps { start: start.0, end: end.0, step: step_ms };
         if steps.count() > self.options.samples_max {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 
+use super::selector::fixed_at;
 use super::{Collector, Cursor};
 use super::{Evaluator, Matrix, Sample, Steps, failed};
 use crate::EngineError;
@@ -29,16 +30,16 @@ fn name_matchers(given: &[Matcher]) -> Result<Vec<Matcher>, EngineError> {
 }
 
 /// Time and offset of the first selector in the argument; the info series are read likewise.
-fn placement(e: &Expr) -> Option<(Option<AtModifier>, i64)> {
+fn placement(e: &Expr) -> Option<(Option<i64>, i64)> {
     match &e.kind {
-        ExprKind::Vector(v) => Some((v.at, v.offset.millis())),
-        ExprKind::Matrix(m) => Some((m.selector.at, m.selector.offset.millis())),
+        ExprKind::Vector(v) => Some((fixed_at(&v.at), v.offset.millis())),
+        ExprKind::Matrix(m) => Some((fixed_at(&m.selector.at), m.selector.offset.millis())),
         ExprKind::Subquery(s) => {
             let (at, offset) = placement(&s.expr)?;
             Some(if at.is_some() {
                 (at, offset)
             } else {
-                (s.at, offset.saturating_add(s.offset.millis()))
+                (fixed_at(&s.at), offset.saturating_add(s.offset.millis()))
             })
         }
         ExprKind::Aggregate(a) => {

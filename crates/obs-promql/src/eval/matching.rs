@@ -415,10 +415,13 @@ impl Join<'_> {
             let all = self.m.include.iter().any(|n| n == "*");
             let every = one.iter().map(|(n, _)| n).filter(|n| all && *n != METRIC_NAME);
             let named = self.m.include.iter().map(String::as_str).filter(|_| !all);
+            // Without a prefix what the sides are matched by is the same on both.
+            let every = every.filter(|n| !self.m.on || !self.names.contains(n));
             for name in named.chain(every) {
+                let new = format!("{}{name}", self.m.prefix);
                 match one.get(name) {
-                    Some(v) => b.set(name, v),
-                    None => b.remove(name),
+                    Some(v) => b.set(new, v),
+                    None => b.remove(&new),
                 };
             }
             l = b.build();

@@ -369,8 +369,8 @@ impl<'a> Evaluator<'a> {
         let step = s.step.as_ref().map_or(self.options.default_subquery_step_ms, |d| d.millis());
         let step = step.max(1);
         let offset = s.offset.millis();
-        let (first, last) = match s.at {
-            Some(AtModifier::Timestamp(t)) => (t, t),
+        let (first, last) = match selector::fixed_at(&s.at) {
+            Some(t) => (t, t),
             _ => {
                 let aligned = steps.count().saturating_sub(1) as i64 * steps.step;
                 (steps.start, steps.start.saturating_add(aligned))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use obs_types::{LabelSet, NativeHistogram, SeriesData};
 
-use super::selector::{data_time, window};
+use super::selector::{data_time, fixed_at, window};
 use super::{Evaluator, Matrix, Series, Steps, failed, hist_size, total};
 use crate::EngineError;
 use crate::annotations::{Annotations, HistogramOp};
@@ -120,9 +120,11 @@ impl Evaluator<'_> {
             ExprKind::Matrix(m) => {
                 let v = &m.selector;
                 check_extended(v, name)?;
-                ((v.at, v.offset.millis(), v.anchored, v.smoothed), m.range.millis())
+                ((fixed_at(&v.at), v.offset.millis(), v.anchored, v.smoothed), m.range.millis())
             }
-            ExprKind::Subquery(s) => ((s.at, s.offset.millis(), false, false), s.range.millis()),
+            ExprKind::Subquery(s) => {
+                ((fixed_at(&s.at), s.offset.millis(), false, false), s.range.millis())
+            }
             _ => return failed(format!("function {name} needs a range vector selector")),
         };
         let (at_modifier, offset, anchored, smoothed) = modifiers;

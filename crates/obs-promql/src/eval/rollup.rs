@@ -4,7 +4,7 @@
 use obs_types::{LabelSet, SeriesData};
 
 use super::call::text;
-use super::selector::{data_time, drop_stale};
+use super::selector::{data_time, drop_stale, fixed_at};
 use super::{Evaluator, Matrix, Series, Steps, failed, total};
 use crate::EngineError;
 use crate::ast::*;
@@ -132,8 +132,10 @@ impl Evaluator<'_> {
         let parts = if counted_values { Vec::new() } else { parts(c)? };
         let scalars = self.scalar_arguments(c, at, steps)?;
         let (modifiers, range) = match &arg.kind {
-            ExprKind::Matrix(m) => ((m.selector.at, m.selector.offset.millis()), &m.range),
-            ExprKind::Subquery(s) => ((s.at, s.offset.millis()), &s.range),
+            ExprKind::Matrix(m) => {
+                ((fixed_at(&m.selector.at), m.selector.offset.millis()), &m.range)
+            }
+            ExprKind::Subquery(s) => ((fixed_at(&s.at), s.offset.millis()), &s.range),
             _ => return failed(format!("function {name} needs a range vector selector")),
         };
         let window = (*range != DurationValue::Implicit).then(|| range.millis());
@@ -206,7 +208,7 @@ impl Evaluator<'_> {
         steps: Steps,
     ) -> Result<Option<Series>, EngineError> {
         let ends: Vec<(i64, i64)> =
-            steps.iter().map(|t| (t, data_time(v.at, v.offset.millis(), t))).collect();
+            steps.iter().map(|t| (t, data_time(fixed_at(&v.at), v.offset.millis(), t))).collect();
         let Some((before, function)) = rollup::find("default_rollup") else { return Ok(None) };
         let run = Run {
             parts: &[Part::new(None, before, function)],

@@ -11,12 +11,14 @@ use super::{Evaluator, Hist, Matrix, Series, Steps, failed};
 use crate::EngineError;
 use crate::ast::*;
 
-/// Where a selector stands in data time for an evaluation time.
-pub(crate) fn data_time(at: Option<AtModifier>, offset: i64, t: i64) -> i64 {
-    match at {
-        Some(AtModifier::Timestamp(fixed)) => fixed.saturating_sub(offset),
-        _ => t.saturating_sub(offset),
-    }
+/// Where a selector stands in data time for an evaluation time; `at` is where `@` fixes it.
+pub(crate) fn data_time(at: Option<i64>, offset: i64, t: i64) -> i64 {
+    at.unwrap_or(t).saturating_sub(offset)
+}
+
+/// Where `@` fixes a selector.
+pub(crate) fn fixed_at(at: &Option<AtModifier>) -> Option<i64> {
+    at.as_ref().and_then(AtModifier::millis)
 }
 
 /// The sample an instant selector sees, found by moving forward through the columns.
@@ -65,7 +67,7 @@ impl Lookup {
 pub(crate) fn look_up_floats(
     data: &SeriesData,
     steps: Steps,
-    (at, offset): (Option<AtModifier>, i64),
+    (at, offset): (Option<i64>, i64),
     lookback: i64,
     mut f: impl FnMut(i64, f64, i64),
 ) {
@@ -175,8 +177,8 @@ impl Evaluator<'_> {
     /// The data times that a selector needs over the steps.
     fn span(&self, v: &VectorSelector, steps: Steps, back: i64, ahead: i64) -> (i64, i64) {
         let offset = v.offset.millis();
-        let first = data_time(v.at, offset, steps.start);
-        let last = data_time(v.at, offset, steps.end);
+        let first = data_time(fixed_at(&v.at), offset, steps.start);
+        let last = data_time(fixed_at(&v.at), offset, steps.end);
         (first.saturating_sub(back).saturating_add(1), last.saturating_add(ahead))
     }
 
@@ -220,7 +222,7 @@ impl Evaluator<'_> {
                 let s = if v.smoothed {
                     ev.smooth(v, data, steps)
                 } else {
-                    ev.look_up(&data, steps, (v.at, v.offset.millis()), false)?
+                    ev.look_up(&data, steps, (fixed_at(&v.at), v.offset.millis()), false)?
                 };
                 ev.hold(s.len())?;
                 ev.count_points(&s, steps);
@@ -237,7 +239,7 @@ impl Evaluator<'_> {
         &self,
         data: &SeriesData,
         steps: Steps,
-        (at, offset): (Option<AtModifier>, i64),
+        (at, offset): (Option<i64>, i64),
         times: bool,
     ) -> Result<Series, EngineError> {
         let lookback = self.options.lookback_ms;
@@ -278,7 +280,7 @@ impl Evaluator<'_> {
         let mut series = self.fetch(&m.selector, span, (None, steps.step))?;
         series.iter_mut().for_each(drop_stale);
         let v = &m.selector;
-        let end = data_time(v.at, v.offset.millis(), steps.start);
+        let end = data_time(fixed_at(&v.at), v.offset.millis(), steps.start);
         let start = end.saturating_sub(m.range.millis());
         let lookback = self.options.lookback_ms;
         let low = if v.anchored || v.smoothed { start.saturating_sub(lookback) } else { start };
@@ -325,7 +327,7 @@ impl Evaluator<'_> {
         let mut s = Series { labels: data.labels.clone(), ..Series::default() };
         let name = data.labels.metric_name();
         for t in steps.iter() {
-            let at = data_time(v.at, v.offset.millis(), t);
+            let at = data_time(fixed_at(&v.at), v.offset.millis(), t);
             let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
             let floats = window(&data.timestamps, low, high);
             let hists = window(&data.histograms.timestamps, low, high);

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use obs_types::{METRIC_NAME, Matcher};
 
 use super::operand::AggregateHead;
-use super::{Parser, Result_};
+use super::{Parser, Result_, check, coerce};
 use crate::ast::*;
 use crate::functions;
 use crate::lexer::Tok;
@@ -252,35 +252,71 @@ impl Parser<'_> {
         Ok(union(args, pos))
     }
 
-    /// `offset` behind any expression moves every selector in it.
-    pub(super) fn offset_all(&mut self, e: &mut Expr, offset: &DurationValue) -> Result_<()> {
-        let end = self.last_end;
-        let slot = match &mut e.kind {
-            ExprKind::Vector(v) => Some((&mut v.offset, v.at)),
-            ExprKind::Matrix(m) => Some((&mut m.selector.offset, m.selector.at)),
-            ExprKind::Subquery(s) => Some((&mut s.offset, s.at)),
-            _ => None,
-        };
-        e.pos.end = e.pos.end.max(end);
-        let Some((slot, at)) = slot else {
-            return e.children_mut().into_iter().try_for_each(|c| self.offset_all(c, offset));
-        };
-        // What is fixed in time does not move with the evaluation time.
-        if at.is_none() {
-            *slot = sum(slot, offset, e.pos);
+    /// The expression behind `@`; checked here, since it is no child of the tree.
+    pub(super) fn computed_time(&mut self) -> Result_<AtModifier> {
+        let height = self.height;
+        self.enter()?;
+        let mut time = self.primary()?;
+        self.depth -= 1;
+        self.height = height.max(self.height + 1);
+        coerce::coerce(&mut time);
+        coerce::to(&mut time, ValueType::Scalar);
+        let found = check::check(&mut time, self.input)?;
+        if found != ValueType::Scalar {
+            let found = found.documented();
+            return self.fail(time.pos, format!("expected a time behind @, got {found}"));
         }
+        Ok(AtModifier::Computed(Box::new(time)))
+    }
+
+    /// `offset` behind a selector moves it, behind any other expression every selector in it that is
+    /// not fixed in time.
+    pub(super) fn offset_in_metricsql(
+        &mut self,
+        e: &mut Expr,
+        offset: &DurationValue,
+    ) -> Result_<()> {
+        let (pos, end) = (e.pos, self.last_end);
+        let slot = match &mut e.kind {
+            ExprKind::Vector(v) => &mut v.offset,
+            ExprKind::Matrix(m) => &mut m.selector.offset,
+            ExprKind::Subquery(s) => &mut s.offset,
+            _ => {
+                Self::offset_all(e, offset, end);
+                return Ok(());
+            }
+        };
+        *slot = sum(slot, offset, pos);
+        e.pos.end = e.pos.end.max(end);
         Ok(())
     }
 
+    fn offset_all(e: &mut Expr, offset: &DurationValue, end: usize) {
+        let pos = e.pos;
+        e.pos.end = e.pos.end.max(end);
+        let (slot, at) = match &mut e.kind {
+            ExprKind::Vector(v) => (&mut v.offset, &v.at),
+            ExprKind::Matrix(m) => (&mut m.selector.offset, &m.selector.at),
+            ExprKind::Subquery(s) => (&mut s.offset, &s.at),
+            _ => {
+                let children = e.children_mut().into_iter();
+                return children.for_each(|c| Self::offset_all(c, offset, end));
+            }
+        };
+        if at.is_none() {
+            *slot = sum(slot, offset, pos);
+        }
+    }
+
     /// `@` behind any expression fixes every selector in it that is not fixed yet.
-    pub(super) fn fix_all(e: &mut Expr, at: AtModifier, end: usize) {
+    pub(super) fn fix_all(e: &mut Expr, at: &AtModifier, end: usize) {
         let slot = match &mut e.kind {
             ExprKind::Vector(v) => &mut v.at,
             ExprKind::Matrix(m) => &mut m.selector.at,
             ExprKind::Subquery(s) => &mut s.at,
             _ => return e.children_mut().into_iter().for_each(|c| Self::fix_all(c, at, end)),
         };
-        slot.get_or_insert(at);
+        slot.get_or_insert_with(|| at.clone());
         e.pos.end = e.pos.end.max(end);
     }
 

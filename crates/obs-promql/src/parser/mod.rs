@@ -3,6 +3,7 @@
 mod check;
 mod coerce;
 mod duration;
+mod graphite;
 mod metricsql;
 mod operand;
 mod operators;

@@ -96,7 +96,7 @@ impl Parser<'_> {
         }
     }
 
-    fn primary(&mut self) -> Result_<Expr> {
+    pub(super) fn primary(&mut self) -> Result_<Expr> {
         self.height = 0;
         let t = self.peek();
         match t.tok {

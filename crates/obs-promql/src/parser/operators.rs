@@ -84,6 +84,7 @@ impl Parser<'_> {
             labels: Vec::new(),
             on: false,
             include: Vec::new(),
+            prefix: String::new(),
             fill_left: None,
             fill_right: None,
         };
@@ -111,6 +112,10 @@ impl Parser<'_> {
                     m.include.push("*".to_owned());
                 } else if self.is("(") {
                     m.include = self.grouping()?;
+                }
+                let text = matches!(self.look(1).tok, Tok::Str);
+                if self.options.metricsql && text && self.eat_word("prefix") {
+                    m.prefix = self.string_value("grouping opts")?;
                 }
             }
         }

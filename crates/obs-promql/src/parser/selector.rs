@@ -2,7 +2,7 @@
 
 use obs_types::{METRIC_NAME, MatchOp, Matcher};
 
-use super::{Parser, Result_, error};
+use super::{Parser, Result_, error, graphite};
 use crate::ast::*;
 use crate::lexer::Tok;
 
@@ -85,20 +85,24 @@ impl Parser<'_> {
         self.next();
         let value = self.string_value("label matching")?;
         let pos = PosRange::new(t.pos.start, self.last_end);
+        if self.options.metricsql && name == graphite::LABEL {
+            return graphite::matcher(op, &value).map_err(|e| error(self.input, pos, e));
+        }
         Matcher::new(name, op, value).map_err(|e| error(self.input, pos, e.to_string()))
     }
 
     pub(super) fn at_modifier(&mut self, e: &mut Expr) -> Result_<()> {
-        let wrapped = self.options.metricsql && self.eat("(").is_some();
         let word = self.word_at(0);
-        let at = if (word == "start" || word == "end") && matches!(self.look(1).tok, Tok::Sym("("))
-        {
+        let bound = (word == "start" || word == "end") && matches!(self.look(1).tok, Tok::Sym("("));
+        let at = if bound {
             self.next();
             self.next();
             if self.eat(")").is_none() {
                 return self.unexpected("@", "timestamp");
             }
             if word == "start" { AtModifier::Start } else { AtModifier::End }
+        } else if self.options.metricsql && matches!(self.peek().tok, Tok::Sym("(") | Tok::Ident) {
+            self.computed_time()?
         } else {
             let Some(secs) = self.signed_number()? else {
                 return self.unexpected("@", "timestamp");
@@ -113,10 +117,11 @@ impl Parser<'_> {
             }
             AtModifier::Timestamp((secs * 1000.0).round() as i64)
         };
-        if self.options.metricsql {
-            return self.fix_in_metricsql(e, at, wrapped);
-        }
         let end = self.last_end;
+        if self.options.metricsql {
+            Self::fix_all(e, &at, end);
+            return Ok(());
+        }
         let slot = match &mut e.kind {
             ExprKind::Vector(v) => {
                 v.pos.end = end;
@@ -140,37 +145,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `@ (end() - 1h)`: the distance becomes an offset.
-    fn fix_in_metricsql(&mut self, e: &mut Expr, at: AtModifier, wrapped: bool) -> Result_<()> {
-        let mut distance = DurationValue::Millis(0);
-        if wrapped {
-            let minus = self.is("-");
-            if minus || self.is("+") {
-                self.next();
-                let (n, pos) = match self.peek().tok {
-                    Tok::Number | Tok::Duration => self.number()?,
-                    _ => return self.unexpected("@", "duration"),
-                };
-                let ms = (n.value * 1000.0).round();
-                if !ms.is_finite() {
-                    return self.fail(pos, "duration out of range");
-                }
-                distance = DurationValue::Millis(if minus { ms as i64 } else { -(ms as i64) });
-            }
-            if self.eat(")").is_none() {
-                return self.unexpected("@", "\")\"");
-            }
-        }
-        if distance != DurationValue::Millis(0) {
-            self.offset_all(e, &distance)?;
-        }
-        Self::fix_all(e, at, self.last_end);
-        Ok(())
-    }
-
     pub(super) fn set_offset(&mut self, e: &mut Expr, offset: DurationValue) -> Result_<()> {
         if self.options.metricsql {
-            return self.offset_all(e, &offset);
+            return self.offset_in_metricsql(e, &offset);
         }
         let end = self.last_end;
         let slot = match &mut e.kind {

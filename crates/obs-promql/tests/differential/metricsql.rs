@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use obs_promql::testing::MemorySource;
 use obs_promql::{Engine, EngineOptions};
-use obs_types::{QueryContext, SeriesData, TimestampMs};
+use obs_types::{LabelSet, QueryContext, SeriesData, TimestampMs};
 
 use super::generator::Random;
 use super::peer::Peer;
@@ -143,7 +143,19 @@ const QUERIES: &[&str] = &[
     "step()",
     "ceil($g) + floor($g)",
     "clamp_max($g, $n)",
+    "$g @ (end() - 5m)",
+    "$g @ (start() + 3m) offset 1m",
+    "rate($c[$w] @ (end() - 7m))",
+    "sum($g @ (end() - 60 * 3)) + time()",
+    "$g @ (min_over_time(time()) - 10m)",
+    "{__graphite__=\"srv.*.cpu.{user,sys}\"}",
+    "{__graphite__=\"srv.[ab].*.user\"} + 1",
+    "count({__graphite__=\"srv.*.*\"}) default -1",
 ];
+
+/// Names of series that Graphite's patterns find.
+const PATHS: [&str; 5] =
+    ["srv.a.cpu.user", "srv.a.cpu.sys", "srv.b.cpu.user", "srv.b.mem.user", "srv.c.cpu.user"];
 
 fn query(random: &mut Random, template: &str) -> String {
     let mut pick = |of: &[&str]| of[random.below(of.len() as u64) as usize].to_owned();
@@ -203,8 +215,14 @@ fn one(peer: &Peer, source: &MemorySource, seed: u64) -> Result<bool, String> {
 
 #[test]
 fn metricsql_agrees_with_victoria_metrics() {
-    let series: Vec<SeriesData> =
+    let mut series: Vec<SeriesData> =
         data::series().into_iter().filter(|s| s.labels.metric_name() != "odd").collect();
+    for (i, name) in PATHS.into_iter().enumerate() {
+        // As others, under a name of Graphite.
+        let Some(like) = series.get(i) else { continue };
+        let labels = LabelSet::from_pairs([("__name__", name)]);
+        series.push(SeriesData { labels, ..like.clone() });
+    }
     let Some(peer) = Peer::victoria_metrics(&lines(&series)) else {
         println!("skipped: victoria-metrics is not installed");
         return;

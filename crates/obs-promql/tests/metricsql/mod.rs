@@ -99,6 +99,18 @@ fn what_is_newer_than_the_peer() {
         "score{k=\"p\"} + on () group_left (*) m{job=\"a\"}",
         &["{env=\"x\", job=\"a\", k=\"p\"} 601"],
     );
+    check(
+        "score{k=\"p\"} + on () group_left (*) prefix \"of_\" m{job=\"a\"}",
+        &["{k=\"p\", of_env=\"x\", of_job=\"a\"} 601"],
+    );
+    check(
+        "gap + on (job) group_left (env, none) prefix \"of_\" m",
+        &["{job=\"a\", of_env=\"x\"} 660"],
+    );
+    check("gap + on (job) group_left (*) prefix \"of_\" m", &["{job=\"a\", of_env=\"x\"} 660"]);
+    check("sum({__graphite__=\"s*e\"})", &["{} 100"]);
+    check("sum({__graphite__=\"{sc*,m}\", job!=\"b\"})", &["{} 700"]);
+    check("score{k=\"p\"} * prefix", &[]);
 }
 
 #[test]
@@ -114,6 +126,17 @@ fn windows_steps_and_numbers() {
     check("(sum(m) + sum(m offset 1m)) offset 10m", &["{} 1980"]);
     check("sum(m) @ 600", &["{} 200"]);
     check("sum(m) @ (end() - 10m)", &["{} 1000"]);
+    check("sum(m) @ (60 * 10)", &["{} 200"]);
+    check("sum(m @ (start() / 6) offset 5m)", &["{} 100"]);
+    check("sum(m) @ (end() - 2i)", &["{} 1160"]);
+    check("sum(m @ (min(gap) * 60 - 50i))", &["{} 200"]);
+    check("rate(m{job=\"a\"}[5m] @ (end() - 30m)) * 60", &["{env=\"x\", job=\"a\"} 10"]);
+    check("max_over_time(sum(m)[10m:1m] @ (end() - 30m))", &["{} 600"]);
+    check("sum(m @ (end() - 30m) - m @ (m{job=\"b\"} @ (end() - 30m) + 300))", &["{} 400"]);
+    check("WITH (t = end() - 10m) sum(m) @ t", &["{} 1000"]);
+    // What is fixed moves by its own offset alone.
+    check("sum(m @ 600 offset 5m)", &["{} 100"]);
+    check("(sum(m @ 600)) offset 5m", &["{} 200"]);
     check("gap offset 15m default 7", &["{} 7"]);
     check(
         "prometheus_buckets(v)",
@@ -152,6 +175,11 @@ fn what_is_wrong_is_refused_with_its_place() {
         ("{a=\"\" or b=\"c\"}", "must contain at least one non-empty matcher"),
         ("topk_avg(m)", "wrong number of arguments"),
         ("label_set(m, 1)", "expected type string"),
+        ("m @ (\"a\")", "expected a time behind @, got string"),
+        ("m @ (1 +)", "1:9: parse error: unexpected \")\""),
+        ("{__graphite__=\"a.{b\"}", "1:2: parse error: __graphite__: no \"}\" in \"a.{b\""),
+        ("{__graphite__=~\"a\"}", "takes a pattern of Graphite behind = or !="),
+        ("a * on (b) group_left () prefix c", "unexpected identifier"),
     ] {
         assert!(message(query).contains(want), "{query}: {}", message(query));
     }
@@ -180,6 +208,10 @@ fn printed_queries_mean_the_same() {
         "label_set(m, \"a\", \"b\") ifnot (1h > 5m)",
         "max_over_time(sum(m)[1h:])",
         "union(a, b) * 1Ki",
+        "sum(m[5m]) @ (end() - 1h) offset 5m",
+        "m @ (max(n) - 1h) + rate(m[1h:5m] @ ((start())))",
+        "a * on (b) group_left (*) prefix \"c\\n\" d",
+        "{__graphite__=\"a.*.{b,c}\"}",
     ] {
         let options = ParserOptions::metricsql();
         let once = parse(query, &options).unwrap().to_string();
