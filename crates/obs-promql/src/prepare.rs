@@ -12,6 +12,8 @@ pub(crate) struct QueryRange {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) step: i64,
+    /// The time of day, for `now()`.
+    pub(crate) now: i64,
     /// The dialect: an instant query has a step as well, windows may not be written.
     pub(crate) metricsql: bool,
 }
@@ -57,6 +59,7 @@ fn fold(e: &mut Expr, range: QueryRange) {
             "start" => Some(seconds(range.start)),
             "end" => Some(seconds(range.end)),
             "range" => Some(seconds(range.end.saturating_sub(range.start))),
+            "now" => Some(seconds(range.now)),
             "step" if range.start == range.end && !range.metricsql => Some(0.0),
             "step" => Some(seconds(range.step)),
             _ => None,

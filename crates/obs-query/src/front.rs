@@ -143,7 +143,7 @@ impl QueryFront {
                 Cow::Owned(PromEngine::new(EngineOptions { lookback_ms: lookback.0, ..options }));
         }
         if dialect.unwrap_or(self.dialect) == Dialect::MetricsQl {
-            engine = Cow::Owned(engine.with_dialect(true));
+            engine = Cow::Owned(engine.with_dialect(true).at_time(self.now()));
         }
         engine
     }

@@ -26,6 +26,7 @@ pub enum ExtraAggregate {
     Any,
     Distinct,
     Geomean,
+    Histogram,
     Mad,
     Median,
     Mode,
@@ -53,7 +54,7 @@ pub enum RankBy {
 }
 
 /// `(name, aggregation)`.
-const EXTRA: [(&str, ExtraAggregate); 22] = {
+const EXTRA: [(&str, ExtraAggregate); 23] = {
     use ExtraAggregate::*;
     const fn ranked(top: bool, by: RankBy) -> ExtraAggregate {
         Ranked { top, by }
@@ -62,6 +63,7 @@ const EXTRA: [(&str, ExtraAggregate); 22] = {
         ("any", Any),
         ("distinct", Distinct),
         ("geomean", Geomean),
+        ("histogram", Histogram),
         ("mad", Mad),
         ("median", Median),
         ("mode", Mode),

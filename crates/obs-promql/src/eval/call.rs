@@ -27,8 +27,8 @@ pub(super) fn text(e: Option<&Expr>) -> &str {
 /// What a selector fixes by equality, for series that say that something is missing.
 pub(crate) fn absent_labels(e: &Expr) -> LabelSet {
     let matchers = match &e.kind {
-        ExprKind::Vector(v) => &v.matchers,
-        ExprKind::Matrix(m) => &m.selector.matchers,
+        ExprKind::Vector(v) if v.alternatives.is_empty() => &v.matchers,
+        ExprKind::Matrix(m) if m.selector.alternatives.is_empty() => &m.selector.matchers,
         ExprKind::StepInvariant(inner) => return absent_labels(inner),
         _ => return LabelSet::empty(),
     };
@@ -43,6 +43,12 @@ pub(crate) fn absent_labels(e: &Expr) -> LabelSet {
         }
     }
     builder.build()
+}
+
+/// Whether an expression is a selector and nothing else; of others MetricsQL takes no labels.
+fn is_plain(e: &Expr) -> bool {
+    matches!(&e.kind, ExprKind::Vector(v)
+        if v.at.is_none() && v.offset.millis() == 0 && v.alternatives.is_empty())
 }
 
 fn first_float(v: Option<&Vec<Sample>>) -> f64 {
@@ -91,10 +97,13 @@ impl Evaluator<'_> {
             }
             return self.range_call(c, at, steps);
         }
-        if self.metricsql()
-            && let Some(out) = self.transform(c, steps)?
-        {
-            return Ok(out);
+        if self.metricsql() {
+            if let Some(out) = self.generated(c, steps)? {
+                return Ok(out);
+            }
+            if let Some(out) = self.transform(c, steps)? {
+                return Ok(out);
+            }
         }
         if name.starts_with("sort") && !steps.is_instant() {
             self.annos.warn(
@@ -136,7 +145,10 @@ impl Evaluator<'_> {
                 Ok(scalar_sample(value))
             }),
             "absent" => {
-                let labels = c.args.first().map(absent_labels).unwrap_or_default();
+                let labels = match c.args.first() {
+                    Some(e) if !self.metricsql() || is_plain(e) => absent_labels(e),
+                    _ => LabelSet::empty(),
+                };
                 self.by_step(&args, steps, |_, _, v| {
                     if v.iter().any(|v| !v.is_empty()) {
                         return Ok(Vec::new());
@@ -189,8 +201,7 @@ impl Evaluator<'_> {
             "histogram_stddev" => self.of_histograms(c, steps, |h| variance(h).sqrt()),
             "histogram_quantile" => {
                 let pos = (arg_pos(0), arg_pos(1));
-                let inputs: Vec<Matrix> =
-                    c.args.iter().map(|a| self.eval(a, steps)).collect::<Result<_, _>>()?;
+                let inputs = self.histogram_arguments(c, steps)?;
                 if let [q, input] = inputs.as_slice()
                     && input.iter().all(|s| s.hists.is_empty())
                 {
@@ -212,7 +223,8 @@ impl Evaluator<'_> {
             "histogram_quantiles" => {
                 let label = text(c.args.get(1)).to_owned();
                 let places: Vec<PosRange> = c.args.iter().map(|a| a.pos).collect();
-                self.by_step(&args, steps, |ev, t, v| {
+                let inputs = self.histogram_arguments(c, steps)?;
+                self.over_steps(&inputs, steps, |ev, t, v| {
                     let mut out = Vec::new();
                     for (vector, place) in v.iter().zip(&places).skip(2) {
                         let q = first_float(Some(vector));
@@ -226,7 +238,8 @@ impl Evaluator<'_> {
             }
             "histogram_fraction" => {
                 let pos = arg_pos(2);
-                self.by_step(&args, steps, |ev, _, v| {
+                let inputs = self.histogram_arguments(c, steps)?;
+                self.over_steps(&inputs, steps, |ev, _, v| {
                     let (low, high) = (first_float(v.first()), first_float(v.get(1)));
                     let kept = ev.options.delayed_name_removal;
                     let input = v.get(2).map_or(&[][..], |v| v);

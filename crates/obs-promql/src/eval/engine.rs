@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub trace: bool,
     /// The step of an instant query in MetricsQL: `1i`, windows that are not written.
     pub instant_step_ms: i64,
+    /// What `now()` of MetricsQL says; the end of the query where it is not set.
+    pub now_ms: Option<i64>,
     pub parser: ParserOptions,
 }
 
@@ -50,6 +52,7 @@ impl Default for EngineOptions {
             step_stats: false,
             trace: false,
             instant_step_ms: 300_000,
+            now_ms: None,
             parser: ParserOptions::default(),
         }
     }
@@ -102,10 +105,17 @@ impl Engine {
         Self { options: EngineOptions { instant_step_ms, ..self.options.clone() } }
     }
 
+    /// The same engine at a time of day, for `now()` of MetricsQL.
+    #[must_use]
+    pub fn at_time(&self, now: TimestampMs) -> Self {
+        Self { options: EngineOptions { now_ms: Some(now.0), ..self.options.clone() } }
+    }
+
     pub(crate) fn query_range(&self, start: i64, end: i64, step: i64) -> QueryRange {
         let metricsql = self.options.parser.metricsql;
         let step = if metricsql && step == 0 { self.options.instant_step_ms } else { step };
-        QueryRange { start, end, step, metricsql }
+        let now = self.options.now_ms.unwrap_or(end);
+        QueryRange { start, end, step, now, metricsql }
     }
 
     /// The tree as it is evaluated. Times behind `@` that MetricsQL computes are those at the start

@@ -2,6 +2,7 @@
 
 use obs_types::LabelSet;
 
+use super::vmrange::histogram_of;
 use super::{Evaluator, Matrix, Series, Steps};
 use crate::EngineError;
 use crate::ast::*;
@@ -37,6 +38,9 @@ impl Evaluator<'_> {
                     outliers(op, param, &group, steps, &mut out);
                 }
                 ExtraAggregate::Outliersk => farthest(param, &group, steps, &mut out),
+                ExtraAggregate::Histogram => {
+                    out.extend(histogram_of(&group.labels, &group.series, steps));
+                }
                 ExtraAggregate::Ranked { top, by } => {
                     ranked((top, by), param, remainder, group, steps, &mut out);
                 }

@@ -14,6 +14,7 @@ mod conditional;
 mod count_values;
 mod engine;
 mod extra_aggregate;
+mod generated;
 mod info;
 mod matching;
 mod parallel;
@@ -23,6 +24,7 @@ mod rollup;
 mod selector;
 mod series;
 mod transform;
+mod vmrange;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -33,6 +33,9 @@ impl Evaluator<'_> {
         if !known {
             return Ok(None);
         }
+        if name == "label_graphite_group" {
+            return self.graphite_groups(c, steps).map(Some);
+        }
         let arguments = texts(c);
         if name == "drop_common_labels" {
             let mut matrix = Vec::new();
@@ -122,6 +125,29 @@ impl Evaluator<'_> {
             _ => return failed(format!("function {name} is not implemented")),
         }
         merge_same(matrix).map(Some)
+    }
+}
+
+impl Evaluator<'_> {
+    /// Names of some of the parts between their dots. What is alike then meets in the aggregation
+    /// around it.
+    fn graphite_groups(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let Some((first, places)) = c.args.split_first() else { return Ok(Vec::new()) };
+        let mut wanted = Vec::with_capacity(places.len());
+        for e in places {
+            wanted.push(self.scalars(e, steps)?.first().copied().unwrap_or(f64::NAN));
+        }
+        let mut matrix = settled(self.eval(first, steps)?);
+        for s in &mut matrix {
+            let parts: Vec<&str> = s.labels.metric_name().split('.').collect();
+            let part = |place: &f64| {
+                let place = (*place >= 0.0).then_some(*place as usize);
+                place.and_then(|p| parts.get(p).copied()).unwrap_or("")
+            };
+            let name = wanted.iter().map(part).collect::<Vec<_>>().join(".");
+            s.labels = s.labels.with(METRIC_NAME, &name);
+        }
+        Ok(matrix)
     }
 }
 

@@ -5,6 +5,7 @@ use obs_types::{LabelSet, SeriesData};
 
 use super::call::text;
 use super::selector::{data_time, drop_stale, fixed_at};
+use super::vmrange::{VMRANGE, bounds_of, bucket_of};
 use super::{Evaluator, Matrix, Series, Steps, failed, total};
 use crate::EngineError;
 use crate::ast::*;
@@ -33,7 +34,13 @@ impl Part {
 pub(crate) fn is_rollup(name: &str) -> bool {
     rollup::find(name).is_some()
         || name.starts_with("rollup")
-        || matches!(name, "aggr_over_time" | "quantiles_over_time" | "count_values_over_time")
+        || matches!(
+            name,
+            "aggr_over_time"
+                | "count_values_over_time"
+                | "histogram_over_time"
+                | "quantiles_over_time"
+        )
 }
 
 fn parts(c: &Call) -> Result<Vec<Part>, EngineError> {
@@ -128,8 +135,15 @@ impl Evaluator<'_> {
     ) -> Result<Matrix, EngineError> {
         let name = c.func.name;
         let Some(arg) = c.args.get(at) else { return Ok(Vec::new()) };
-        let counted_values = name == "count_values_over_time";
-        let parts = if counted_values { Vec::new() } else { parts(c)? };
+        let kinds = match name {
+            "count_values_over_time" => Some(Kinds::Values),
+            "histogram_over_time" => Some(Kinds::Buckets),
+            _ => None,
+        };
+        let parts = if kinds.is_some() { Vec::new() } else { parts(c)? };
+        // A candle at t covers what comes from t on: its window ends, and does not include, the
+        // next step.
+        let ahead = if name == "rollup_candlestick" { steps.step.saturating_sub(1) } else { 0 };
         let scalars = self.scalar_arguments(c, at, steps)?;
         let (modifiers, range) = match &arg.kind {
             ExprKind::Matrix(m) => {
@@ -140,7 +154,7 @@ impl Evaluator<'_> {
         };
         let window = (*range != DurationValue::Implicit).then(|| range.millis());
         let ends: Vec<(i64, i64)> =
-            steps.iter().map(|t| (t, data_time(modifiers.0, modifiers.1, t))).collect();
+            steps.iter().map(|t| (t, data_time(modifiers.0, modifiers.1, t) + ahead)).collect();
         let run = Run {
             parts: &parts,
             scalars: &scalars,
@@ -157,8 +171,8 @@ impl Evaluator<'_> {
         let back = window.unwrap_or(0).max(steps.step).saturating_add(self.options.lookback_ms);
         let mut each = |ev: &mut Self, data: SeriesData, dropped: bool| {
             histograms |= !data.histograms.values.is_empty();
-            if counted_values {
-                return ev.count_values_of(&run, &data, &label, &mut out);
+            if let Some(kinds) = kinds {
+                return ev.count_kinds(&run, &data, (kinds, &label), &mut out);
             }
             ev.roll_up(&run, &data, dropped, &mut out)
         };
@@ -166,18 +180,24 @@ impl Evaluator<'_> {
             ExprKind::Matrix(m) => {
                 let (from, to) = self.range_span(m, steps);
                 let missing = back.saturating_sub(m.range.millis());
-                let span = (from.saturating_sub(missing), to);
+                let span = (from.saturating_sub(missing), to.saturating_add(ahead));
                 let hints = (Some(name), steps.step);
                 self.fetch_selector(&m.selector, span, hints, |ev, mut data| {
-                    drop_stale(&mut data);
+                    if name != "stale_samples_over_time" {
+                        drop_stale(&mut data);
+                    }
                     each(ev, data, false)
                 })?;
             }
             ExprKind::Subquery(s) => {
                 let inner = self.subquery_steps(s, steps);
                 let missing = back.saturating_sub(s.range.millis());
-                let more = (missing / inner.step).saturating_mul(inner.step);
-                let inner = Steps { start: inner.start.saturating_sub(more), ..inner };
+                // The sample before the first window as well.
+                let more = missing.saturating_add(inner.step - 1) / inner.step + 1;
+                let start = inner.start.saturating_sub(more.saturating_mul(inner.step));
+                // One more, which tells that samples go on.
+                let end = inner.end.saturating_add(ahead).saturating_add(inner.step);
+                let inner = Steps { start, end, ..inner };
                 let counted = self.counted.take();
                 let matrix = self.with_whole_buckets(|ev| ev.eval(&s.expr, inner));
                 self.counted = counted;
@@ -293,33 +313,27 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// One series for each value, with how often it occurs in the window.
-    fn count_values_of(
+    /// One series for each kind of value, with how often it occurs in the window.
+    fn count_kinds(
         &mut self,
         run: &Run<'_>,
         data: &SeriesData,
-        label: &str,
+        (by, label): (Kinds, &str),
         out: &mut Matrix,
     ) -> Result<(), EngineError> {
         let (times, _, window) = run.window_of(data);
-        let mut kinds: Vec<f64> = data.values.clone();
-        kinds.sort_unstable_by(f64::total_cmp);
-        kinds.dedup_by(|a, b| a == b);
-        let of = |v: &f64| kinds.partition_point(|k| k.total_cmp(v).is_lt());
-        let mut found: Vec<Series> = kinds
-            .iter()
-            .map(|k| Series {
-                labels: data.labels.with(label, &float_f(*k)),
-                drop_name: true,
-                ..Series::default()
-            })
+        let (of, labels) = by.of(data, label);
+        let mut found: Vec<Series> = labels
+            .into_iter()
+            .map(|labels| Series { labels, drop_name: true, ..Series::default() })
             .collect();
-        let mut counts = vec![0u32; kinds.len()];
+        let mut counts = vec![0u32; found.len()];
         for (t, end) in run.ends {
             self.check()?;
             counts.fill(0);
             for at in super::selector::window(times, end.saturating_sub(window), *end) {
-                if let Some(c) = data.values.get(at).and_then(|v| counts.get_mut(of(v))) {
+                let kind = of.get(at).copied().flatten();
+                if let Some(c) = kind.and_then(|kind| counts.get_mut(kind)) {
                     *c += 1;
                 }
             }
@@ -331,6 +345,39 @@ impl Evaluator<'_> {
         self.hold(total(&found))?;
         out.append(&mut found);
         Ok(())
+    }
+}
+
+/// What samples are counted by.
+#[derive(Clone, Copy, Debug)]
+enum Kinds {
+    Values,
+    Buckets,
+}
+
+impl Kinds {
+    /// The kind of each sample, and the labels of each kind.
+    fn of(self, data: &SeriesData, label: &str) -> (Vec<Option<usize>>, Vec<LabelSet>) {
+        match self {
+            Self::Values => {
+                let mut kinds: Vec<f64> = data.values.clone();
+                kinds.sort_unstable_by(f64::total_cmp);
+                kinds.dedup_by(|a, b| a == b);
+                let of = |v: &f64| Some(kinds.partition_point(|k| k.total_cmp(v).is_lt()));
+                let labels = kinds.iter().map(|k| data.labels.with(label, &float_f(*k)));
+                (data.values.iter().map(of).collect(), labels.collect())
+            }
+            Self::Buckets => {
+                let of: Vec<Option<usize>> = data.values.iter().map(|v| bucket_of(*v)).collect();
+                let mut kinds: Vec<usize> = of.iter().flatten().copied().collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                let labels = kinds.iter().map(|k| data.labels.with(VMRANGE, bounds_of(*k)));
+                let labels = labels.collect();
+                let place = |bucket: Option<usize>| kinds.binary_search(&bucket?).ok();
+                (of.into_iter().map(place).collect(), labels)
+            }
+        }
     }
 }
 

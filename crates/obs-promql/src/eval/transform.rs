@@ -7,6 +7,7 @@ use obs_types::LabelSet;
 
 use super::call::text;
 use super::rollup::settled;
+use super::vmrange::limit_buckets;
 use super::{Evaluator, Matrix, Series, Steps, failed};
 use crate::EngineError;
 use crate::ast::*;
@@ -14,7 +15,6 @@ use crate::functions::metricsql::{KEEP_METRIC_NAMES, keeps_name};
 use crate::functions::over_time::quantile_of;
 use crate::functions::rollup::{mad, max, mean, min, quantile, remove_resets, stdvar};
 use crate::histogram::{ClassicBucket, bucket_fraction};
-use crate::text::float_f;
 
 /// Whether the name of what an expression selects is still there when it is evaluated.
 pub(super) fn names_survive(e: &Expr) -> bool {
@@ -81,7 +81,20 @@ impl Evaluator<'_> {
                 matrix.into_iter().skip(offset).take(limit).collect()
             }
             "histogram_share" => self.histogram_share(c, steps)?,
-            "prometheus_buckets" => self.prometheus_buckets(first, steps)?,
+            "prometheus_buckets" => {
+                let matrix = self.eval(first, steps)?;
+                self.cumulative_buckets(matrix, steps)?
+            }
+            "buckets_limit" => {
+                let limit = self.scalars(first, steps)?.first().copied().unwrap_or(f64::NAN);
+                let Some(input) = c.args.get(1) else { return Ok(None) };
+                let matrix = self.eval(input, steps)?;
+                if limit.is_nan() || limit < 1.0 {
+                    return Ok(Some(Vec::new()));
+                }
+                let matrix = self.cumulative_buckets(matrix, steps)?;
+                limit_buckets(matrix, limit as usize, steps)
+            }
             "bitmap_and" | "bitmap_or" | "bitmap_xor" => {
                 let mask = match c.args.get(1) {
                     Some(e) => self.scalars(e, steps)?,
@@ -141,6 +154,13 @@ impl Evaluator<'_> {
                     for (t, v) in &mut s.floats {
                         let f = factor.get(steps.index(*t)).copied().unwrap_or(1.0);
                         let f = if f.is_nan() { 1.0 } else { f.clamp(0.0, 1.0) };
+                        if !v.is_finite() {
+                            // No average can hold it; before there is one it stays.
+                            if v.is_infinite() && !average.is_nan() {
+                                *v = average;
+                            }
+                            continue;
+                        }
                         average = if average.is_nan() { *v } else { average * (1.0 - f) + *v * f };
                         *v = average;
                     }
@@ -175,101 +195,13 @@ impl Evaluator<'_> {
     }
 
     fn histogram_share(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
-        let [le, buckets] = c.args.as_slice() else { return Ok(Vec::new()) };
-        let le = self.scalars(le, steps)?;
-        let input = self.eval(buckets, steps)?;
-        let pos = buckets.pos;
-        self.classic_histograms(&input, pos, steps, |_, n, _, _, buckets: &mut [ClassicBucket]| {
+        let inputs = self.histogram_arguments(c, steps)?;
+        let [le, input] = inputs.as_slice() else { return Ok(Vec::new()) };
+        let le = le.first().map_or_else(Vec::new, floats);
+        let pos = c.args.get(1).map_or_else(PosRange::default, |e| e.pos);
+        self.classic_histograms(input, pos, steps, |_, n, _, _, buckets: &mut [ClassicBucket]| {
             bucket_fraction(f64::NEG_INFINITY, le.get(n).copied().unwrap_or(f64::NAN), buckets)
         })
-    }
-
-    /// `vmrange="1.0e0...1.1e0"` as `le`; other series stay.
-    fn prometheus_buckets(&mut self, e: &Expr, steps: Steps) -> Result<Matrix, EngineError> {
-        let input = self.eval(e, steps)?;
-        let mut out = Vec::new();
-        let mut groups: Vec<(LabelSet, Vec<Bucket>)> = Vec::new();
-        let mut index: HashMap<LabelSet, usize> = HashMap::new();
-        for s in input {
-            let range = s.labels.get("vmrange").and_then(|r| r.split_once("..."));
-            let range = range.and_then(|(a, b)| Some((bound(a)?, bound(b)?)));
-            let Some((low, high)) = range else {
-                if s.labels.get("vmrange").is_none() {
-                    out.push(s);
-                }
-                continue;
-            };
-            let labels = s.labels.without(&["vmrange", "le"]);
-            let at = *index.entry(labels).or_insert_with_key(|labels| {
-                groups.push((labels.clone(), Vec::new()));
-                groups.len() - 1
-            });
-            if let Some((_, list)) = groups.get_mut(at) {
-                list.push((low, high, s));
-            }
-        }
-        for (labels, mut list) in groups {
-            list.sort_by(|a, b| a.1.total_cmp(&b.1));
-            let mut totals: Vec<Option<f64>> = vec![None; steps.count()];
-            for (_, _, s) in &list {
-                for i in steps.places(s.floats.iter().map(|p| p.0)) {
-                    if let Some(total) = totals.get_mut(i) {
-                        *total = Some(0.0);
-                    }
-                }
-            }
-            let mut put = |bound: f64, totals: &[Option<f64>], drop_name: bool| {
-                let floats =
-                    steps.iter().zip(totals).filter_map(|(t, v)| v.map(|v| (t, v))).collect();
-                let labels = labels.with("le", &le_text(bound));
-                out.push(Series { labels, drop_name, floats, hists: Vec::new() });
-            };
-            let mut last = f64::NAN;
-            for (low, high, s) in &list {
-                if last != *low && (*low != 0.0 || *high != 0.0) && *low >= 0.0 && last.is_nan()
-                    || !last.is_nan() && last < *low
-                {
-                    put(*low, &totals, s.drop_name);
-                }
-                for (i, (_, v)) in steps.places(s.floats.iter().map(|p| p.0)).zip(&s.floats) {
-                    if let Some(Some(total)) = totals.get_mut(i) {
-                        *total += v;
-                    }
-                }
-                put(*high, &totals, s.drop_name);
-                last = *high;
-            }
-            if last.is_finite() {
-                put(f64::INFINITY, &totals, list.iter().any(|l| l.2.drop_name));
-            }
-        }
-        self.hold(super::total(&out))?;
-        Ok(out)
-    }
-}
-
-/// Lower bound, upper bound, count.
-type Bucket = (f64, f64, Series);
-
-fn bound(text: &str) -> Option<f64> {
-    match text {
-        "+Inf" | "Inf" => Some(f64::INFINITY),
-        _ => text.parse().ok(),
-    }
-}
-
-/// As VictoriaMetrics writes bounds: three decimals and an exponent.
-fn le_text(v: f64) -> String {
-    if v == 0.0 || v.is_infinite() {
-        return float_f(v);
-    }
-    let text = format!("{v:.3e}");
-    match text.split_once('e') {
-        Some((mantissa, exponent)) => {
-            let n: i32 = exponent.parse().unwrap_or(0);
-            format!("{mantissa}e{}{:02}", if n < 0 { '-' } else { '+' }, n.abs())
-        }
-        None => text,
     }
 }
 

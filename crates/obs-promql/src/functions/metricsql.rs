@@ -13,6 +13,7 @@ static METRICSQL: &[Function] = &[
     f("bitmap_and", &[V, S], 0, V, false),
     f("bitmap_or", &[V, S], 0, V, false),
     f("bitmap_xor", &[V, S], 0, V, false),
+    f("buckets_limit", &[S, V], 0, V, false),
     f("changes_prometheus", &[M], 0, V, false),
     f("count_eq_over_time", &[M, S], 0, V, false),
     f("count_gt_over_time", &[M, S], 0, V, false),
@@ -29,7 +30,10 @@ static METRICSQL: &[Function] = &[
     f("drop_empty_series", &[V], 0, V, false),
     f("duration_over_time", &[M, S], 0, V, false),
     f("geomean_over_time", &[M], 0, V, false),
+    f("histogram_over_time", &[M], 0, V, false),
     f("histogram_share", &[S, V], 0, V, false),
+    f("hoeffding_bound_lower", &[S, M], 0, V, false),
+    f("hoeffding_bound_upper", &[S, M], 0, V, false),
     f("holt_winters", &[M, S, S], 0, V, false),
     f("ideriv", &[M], 0, V, false),
     f("increase_prometheus", &[M], 0, V, false),
@@ -42,6 +46,7 @@ static METRICSQL: &[Function] = &[
     f("keep_next_value", &[V], 0, V, false),
     f("label_copy", &[V, T, T], -1, V, false),
     f("label_del", &[V, T], -1, V, false),
+    f("label_graphite_group", &[V, S, S], -1, V, false),
     f("label_keep", &[V, T], -1, V, false),
     f("label_lowercase", &[V, T], -1, V, false),
     f("label_map", &[V, T, T, T], -1, V, false),
@@ -58,9 +63,13 @@ static METRICSQL: &[Function] = &[
     f("limit_offset", &[S, S, V], 0, V, false),
     f("median_over_time", &[M], 0, V, false),
     f("mode_over_time", &[M], 0, V, false),
+    f("now", &[], 0, S, false),
     f("outlier_iqr_over_time", &[M], 0, V, false),
     f("prometheus_buckets", &[V], 0, V, false),
     f("quantiles_over_time", &[M, T, S, S], -1, V, false),
+    f("rand", &[S], 1, S, false),
+    f("rand_exponential", &[S], 1, S, false),
+    f("rand_normal", &[S], 1, S, false),
     f("range_avg", &[V], 0, V, false),
     f("range_first", &[V], 0, V, false),
     f("range_last", &[V], 0, V, false),
@@ -102,12 +111,14 @@ static METRICSQL: &[Function] = &[
     f("sort_by_label_desc", &[V, T, T], -1, V, false),
     f("sort_by_label_numeric", &[V, T, T], -1, V, false),
     f("sort_by_label_numeric_desc", &[V, T, T], -1, V, false),
+    f("stale_samples_over_time", &[M], 0, V, false),
     f("sum2_over_time", &[M], 0, V, false),
     f("sum_eq_over_time", &[M, S], 0, V, false),
     f("sum_gt_over_time", &[M, S], 0, V, false),
     f("sum_le_over_time", &[M, S], 0, V, false),
     f("tfirst_over_time", &[M], 0, V, false),
     f("timestamp_with_name", &[M], 0, V, false),
+    f("timezone_offset", &[T], 0, S, false),
     f("tlast_change_over_time", &[M], 0, V, false),
     f("tlast_over_time", &[M], 0, V, false),
     f("tmax_over_time", &[M], 0, V, false),
@@ -130,6 +141,12 @@ pub(crate) fn own(name: &str) -> Option<&'static Function> {
 /// them.
 pub(crate) fn template(name: &str) -> Option<(&'static [&'static str], &'static str)> {
     Some(match name {
+        // How long until a resource is used up, in seconds, from what is free.
+        "ttf" => (
+            &["a"],
+            "smooth_exponential(clamp_max(clamp_max(-a, 0) / clamp_max(deriv_fast(a), 0), \
+             365 * 24 * 3600), clamp_max(step() / 300, 1))",
+        ),
         // How much of a resource is used, in percent, from what is free and what there is.
         "ru" => (&["a", "b"], "clamp_min(b - clamp_min(a, 0), 0) / clamp_min(b, 0) * 100"),
         _ => return None,
@@ -163,6 +180,8 @@ pub(crate) fn keeps_name(name: &str) -> bool {
                 | "first_over_time"
                 | "floor"
                 | "geomean_over_time"
+                | "hoeffding_bound_lower"
+                | "hoeffding_bound_upper"
                 | "holt_winters"
                 | "interpolate"
                 | "keep_last_value"

@@ -6,6 +6,7 @@ pub(crate) mod labels;
 pub(crate) mod metricsql;
 pub(crate) mod over_time;
 pub(crate) mod pairs;
+pub(crate) mod random;
 pub(crate) mod rate;
 pub(crate) mod rollup;
 pub(crate) mod sliding;
@@ -170,11 +171,15 @@ pub(crate) fn depends_on_time(name: &str) -> bool {
             | "month"
             | "year"
             | "predict_linear"
+            | "rand"
+            | "rand_exponential"
+            | "rand_normal"
             | "range"
             | "start"
             | "step"
             | "time"
             | "timestamp"
+            | "timezone_offset"
     )
 }
 

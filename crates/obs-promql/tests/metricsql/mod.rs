@@ -24,6 +24,8 @@ fn source() -> MemorySource {
     for (k, v) in [("p", 1.0), ("q", 2.0), ("r", 3.0), ("s", 94.0)] {
         add(&[("__name__", "score"), ("k", k)], &|_| Some(v));
     }
+    let stale = |i| (i < 59).then(|| if i == 58 { obs_types::stale_nan() } else { 1.0 });
+    add(&[("__name__", "gone")], &stale);
     add(&[("__name__", "v"), ("vmrange", "1.000e0...2.000e0")], &|_| Some(4.0));
     add(&[("__name__", "v"), ("vmrange", "4.000e0...5.000e0")], &|_| Some(6.0));
     source
@@ -111,6 +113,12 @@ fn what_is_newer_than_the_peer() {
     check("sum({__graphite__=\"s*e\"})", &["{} 100"]);
     check("sum({__graphite__=\"{sc*,m}\", job!=\"b\"})", &["{} 700"]);
     check("score{k=\"p\"} * prefix", &[]);
+    // An expression that moved has no labels to tell, a window that moved has.
+    check("absent(none{job=\"a\"} offset 1m)", &["{} 1"]);
+    check("absent(none{job=\"a\" or job=\"b\"})", &["{} 1"]);
+    check("absent_over_time(none{job=\"a\"}[5m] offset 1m)", &["{job=\"a\"} 1"]);
+    // The part that comes later in the name may be named first.
+    check("label_graphite_group(score{k=\"p\"}, 1, 0)", &[".score{k=\"p\"} 1"]);
 }
 
 #[test]
@@ -138,6 +146,27 @@ fn windows_steps_and_numbers() {
     check("sum(m @ 600 offset 5m)", &["{} 100"]);
     check("(sum(m @ 600)) offset 5m", &["{} 200"]);
     check("gap offset 15m default 7", &["{} 7"]);
+    // Until somebody tells the time it is the end of the query.
+    check("now() - 600", &["3000"]);
+    check("m{job=\"a\"} @ (now() - 10m)", &["m{env=\"x\", job=\"a\"} 500"]);
+    // The candle of a step covers what comes after it, its end excluded.
+    check(
+        "rollup_candlestick(m{job=\"a\"}[5m]) offset 10m",
+        &[
+            "m{env=\"x\", job=\"a\", rollup=\"close\"} 500",
+            "m{env=\"x\", job=\"a\", rollup=\"high\"} 500",
+            "m{env=\"x\", job=\"a\", rollup=\"low\"} 460",
+            "m{env=\"x\", job=\"a\", rollup=\"open\"} 460",
+        ],
+    );
+    check("timezone_offset(\"Asia/Tokyo\")", &["32400"]);
+    check("(rand(7) < bool 1) + (rand(7) == bool rand(7))", &["2"]);
+    check("rand_normal(7) == bool rand_normal(8)", &["0"]);
+    check(
+        "stale_samples_over_time({__name__=~\"m|gone\"}[5m])",
+        &["{env=\"x\", job=\"a\"} 0", "{env=\"x\", job=\"b\"} 0", "{} 1"],
+    );
+    check("stale_samples_over_time(gone)", &[]);
     check(
         "prometheus_buckets(v)",
         &[
@@ -179,6 +208,9 @@ fn what_is_wrong_is_refused_with_its_place() {
         ("m @ (1 +)", "1:9: parse error: unexpected \")\""),
         ("{__graphite__=\"a.{b\"}", "1:2: parse error: __graphite__: no \"}\" in \"a.{b\""),
         ("{__graphite__=~\"a\"}", "takes a pattern of Graphite behind = or !="),
+        ("rand(1, 2)", "expected at most 1 argument(s)"),
+        ("timezone_offset(1)", "expected type string"),
+        ("histogram(a, b, ", "unclosed left parenthesis"),
         ("a * on (b) group_left () prefix c", "unexpected identifier"),
     ] {
         assert!(message(query).contains(want), "{query}: {}", message(query));

@@ -11,11 +11,12 @@ use statistics::over;
 pub(crate) use statistics::{distinct, geomean, mad, max, mean, min, mode, quantile, stdvar};
 use windows::{
     ascent, changed, changes, count, delta, delta_inside, deriv, descent, duration, extreme_time,
-    idelta, increase_pure, integrate, lag, last, last_change, last_slope, lifetime, outlier_iqr,
-    resets, scrape_interval, seconds, share, slope, steps, sum_where, zscore,
+    hoeffding, idelta, increase_pure, integrate, lag, last, last_change, last_slope, lifetime,
+    outlier_iqr, resets, scrape_interval, seconds, share, slope, steps, sum_where, zscore,
 };
 
 use super::over_time::quantile_of;
+use obs_types::is_stale;
 
 /// One series as it is seen from one step.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,8 @@ pub(crate) fn find(name: &str) -> Option<(Before, RollupFn)> {
         }
         "duration_over_time" => (Nothing, duration),
         "geomean_over_time" => (Nothing, |r| geomean(r.values)),
+        "hoeffding_bound_lower" => (Nothing, |r| hoeffding(r, -1.0)),
+        "hoeffding_bound_upper" => (Nothing, |r| hoeffding(r, 1.0)),
         "idelta" => (Nothing, idelta),
         "ideriv" => (Nothing, last_slope),
         "irate" => (Counter, last_slope),
@@ -107,6 +110,9 @@ pub(crate) fn find(name: &str) -> Option<(Before, RollupFn)> {
         "share_eq_over_time" => (Nothing, |r| share(r, |v, x| v == x)),
         "share_gt_over_time" => (Nothing, |r| share(r, |v, x| v > x)),
         "share_le_over_time" => (Nothing, |r| share(r, |v, x| v <= x)),
+        "stale_samples_over_time" => {
+            (Nothing, |r| over(r.values, |v| v.iter().filter(|v| is_stale(**v)).count() as f64))
+        }
         "sum2_over_time" => (Nothing, |r| over(r.values, |v| v.iter().map(|x| x * x).sum())),
         "sum_eq_over_time" => (Nothing, |r| sum_where(r, |v, x| v == x)),
         "sum_gt_over_time" => (Nothing, |r| sum_where(r, |v, x| v > x)),

@@ -1,7 +1,7 @@
 //! What each function says of one window.
 
 use super::Rollup;
-use super::statistics::{mean, over, quantile, stdvar};
+use super::statistics::{max, mean, min, over, quantile, stdvar};
 
 pub(super) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
@@ -246,6 +246,17 @@ pub(super) fn scrape_interval(r: &Rollup<'_>) -> f64 {
         [.., last] if !r.prev.is_nan() => seconds(last - r.prev_time) / r.times.len() as f64,
         _ => f64::NAN,
     }
+}
+
+/// The bound that the mean of what the samples are drawn from keeps with a probability (Hoeffding's
+/// inequality, for values between the least and the greatest that were seen).
+pub(super) fn hoeffding(r: &Rollup<'_>, side: f64) -> f64 {
+    let (spread, n) = (max(r.values) - min(r.values), r.values.len() as f64);
+    let middle = mean(r.values);
+    if r.values.len() < 2 || spread <= 0.0 {
+        return middle;
+    }
+    middle + side * spread * ((1.0 / (1.0 - argument(r))).ln() / (2.0 * n)).sqrt()
 }
 
 pub(super) fn outlier_iqr(r: &Rollup<'_>) -> f64 {
