@@ -20,6 +20,7 @@ pub fn zigzag(v: i64) -> u64 {
 }
 
 /// Undoes [`zigzag`].
+#[inline]
 pub fn unzigzag(v: u64) -> i64 {
     (v >> 1) as i64 ^ -((v & 1) as i64)
 }
@@ -64,12 +65,14 @@ impl<'a> Reader<'a> {
         Some(*head)
     }
 
+    #[inline]
     pub fn byte(&mut self) -> Option<u8> {
         let (&first, tail) = self.rest.split_first()?;
         self.rest = tail;
         Some(first)
     }
 
+    #[inline]
     pub fn u64(&mut self) -> Option<u64> {
         let mut v = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -85,6 +88,7 @@ impl<'a> Reader<'a> {
         None
     }
 
+    #[inline]
     pub fn i64(&mut self) -> Option<i64> {
         self.u64().map(unzigzag)
     }
@@ -93,6 +97,7 @@ impl<'a> Reader<'a> {
         u32::try_from(self.u64()?).ok()
     }
 
+    #[inline]
     pub fn usize(&mut self) -> Option<usize> {
         usize::try_from(self.u64()?).ok()
     }

@@ -86,10 +86,14 @@ impl<'a> BitReader<'a> {
         if n == 0 {
             return Some(0);
         }
-        if self.at + n as usize > self.bytes.len() * 8 {
-            return None;
-        }
-        let tail = self.bytes.get(self.at / 8..)?;
+        let word = self.peek();
+        self.skip(n)?;
+        Some(word >> (64 - n))
+    }
+
+    /// The next bits, the first of them highest: at least 57, zeros behind the end.
+    pub(crate) fn peek(&self) -> u64 {
+        let tail = self.bytes.get(self.at / 8..).unwrap_or_default();
         let word = match tail.first_chunk::<8>() {
             Some(word) => u64::from_be_bytes(*word),
             None => {
@@ -98,13 +102,13 @@ impl<'a> BitReader<'a> {
                 u64::from_be_bytes(word)
             }
         };
-        let value = (word << (self.at % 8)) >> (64 - n);
-        self.at += n as usize;
-        Some(value)
+        word << (self.at % 8)
     }
 
-    pub(crate) fn bit(&mut self) -> Option<bool> {
-        self.get(1).map(|b| b == 1)
+    /// Goes `n` bits on; `None` behind the end.
+    pub(crate) fn skip(&mut self, n: u32) -> Option<()> {
+        let at = self.at + n as usize;
+        (at <= self.bytes.len() * 8).then(|| self.at = at)
     }
 }
 

@@ -80,19 +80,33 @@ impl XorState {
         }
     }
 
+    /// One look at the bits for control and value, unless the value is long.
     pub(crate) fn get(&mut self, bits: &mut BitReader<'_>) -> Option<u64> {
-        if bits.bit()? {
-            if bits.bit()? {
-                let leading = bits.get(5)? as u8;
-                let meaningful = bits.get(6)? as u8 + 1;
-                self.leading = leading;
-                self.trailing = 64_u8.checked_sub(leading + meaningful)?;
-            } else if self.leading > 64 {
-                return None;
-            }
-            let meaningful = u32::from(64 - self.leading - self.trailing);
-            self.last ^= bits.get(meaningful)? << self.trailing;
+        let word = bits.peek();
+        if word >> 63 == 0 {
+            bits.skip(1)?;
+            return Some(self.last);
         }
+        let control = if word >> 62 == 0b11 {
+            let leading = (word << 2 >> 59) as u8;
+            let meaningful = (word << 7 >> 58) as u8 + 1;
+            self.leading = leading;
+            self.trailing = 64_u8.checked_sub(leading + meaningful)?;
+            13
+        } else if self.leading > 64 {
+            return None;
+        } else {
+            2
+        };
+        let meaningful = u32::from(64 - self.leading - self.trailing);
+        let value = if control + meaningful <= 57 {
+            bits.skip(control + meaningful)?;
+            word << control >> (64 - meaningful)
+        } else {
+            bits.skip(control)?;
+            bits.get(meaningful)?
+        };
+        self.last ^= value << self.trailing;
         Some(self.last)
     }
 }
@@ -118,17 +132,18 @@ fn put_time(bits: &mut BitWriter, dod: i64) {
 }
 
 fn get_time(bits: &mut BitReader<'_>) -> Option<i64> {
-    if !bits.bit()? {
+    let word = bits.peek();
+    if word >> 63 == 0 {
+        bits.skip(1)?;
         return Some(0);
     }
-    for (width, _, _) in CLASSES {
-        if !bits.bit()? {
-            let raw = bits.get(width)?;
-            let shift = 64 - width;
-            return Some(((raw << shift) as i64) >> shift);
-        }
-    }
-    bits.get(64).map(|raw| raw as i64)
+    let class = word.leading_ones() as usize - 1;
+    let Some((width, _, prefix)) = CLASSES.get(class) else {
+        bits.skip(4)?;
+        return bits.get(64).map(|raw| raw as i64);
+    };
+    bits.skip(prefix + width)?;
+    Some((word << prefix) as i64 >> (64 - width))
 }
 
 impl OpenChunk {
@@ -218,27 +233,28 @@ fn pack(times: &[i64], values: &[f64]) -> Vec<u8> {
     out
 }
 
-fn unpack(bytes: &[u8], count: usize, mut each: impl FnMut(i64, f64)) -> Option<()> {
+/// Appends what `pack` wrote; where the bytes are damaged, `None` and what was read until then.
+fn unpack(bytes: &[u8], count: usize, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Option<()> {
     let mut r = Reader::new(bytes);
     let runs = r.count()?;
-    let mut times = r;
+    let mut steps = r;
     for _ in 0..runs {
         r.i64()?;
         r.u64()?;
     }
     let column = r.bytes()?;
-    let values = get_column(column, r.rest, count)?;
-    let mut values = values.into_iter();
-    let (mut t, mut delta) = (0_i64, 0_i64);
+    values.extend_from_slice(&get_column(column, r.rest, count)?);
+    let (mut t, mut delta, mut left) = (0_i64, 0_i64, count);
     for _ in 0..runs {
-        let (dod, count) = (times.i64()?, times.u64()?);
-        for _ in 0..count {
+        let (dod, same) = (steps.i64()?, steps.usize()?);
+        left = left.checked_sub(same)?;
+        for _ in 0..same {
             delta = delta.wrapping_add(dod);
             t = t.wrapping_add(delta);
-            each(t, values.next()?);
+            times.push(t);
         }
     }
-    values.next().is_none().then_some(())
+    (left == 0).then_some(())
 }
 
 impl Chunk {
@@ -269,9 +285,9 @@ impl Chunk {
     /// checksum, so they are whole; a bit that flipped there ends the walk early.
     pub(crate) fn walk(&self, mut each: impl FnMut(i64, f64)) {
         if self.form == Form::Packed {
-            let whole = unpack(&self.bytes, self.count as usize, each).is_some();
-            debug_assert!(whole, "a head chunk ended early");
-            return;
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            self.append(i64::MIN, i64::MAX, &mut times, &mut values);
+            return times.into_iter().zip(values).for_each(|(t, v)| each(t, v));
         }
         let mut bits = BitReader::new(&self.bytes);
         let mut step = || {
@@ -289,6 +305,41 @@ impl Chunk {
         };
         let whole = step().is_some();
         debug_assert!(whole, "a head chunk ended early");
+    }
+
+    /// Appends the samples from `start` to `last`, both included.
+    pub(crate) fn append(
+        &self,
+        start: i64,
+        last: i64,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) {
+        let (before, count) = (times.len(), self.count as usize);
+        match self.form {
+            Form::Packed => {
+                let whole = unpack(&self.bytes, count, times, values).is_some();
+                debug_assert!(whole, "a head chunk ended early");
+                // Of a damaged one what is there of both.
+                let both = times.len().min(values.len());
+                times.truncate(both);
+                values.truncate(both);
+            }
+            Form::Gorilla => self.walk(|t, v| {
+                times.push(t);
+                values.push(v);
+            }),
+        }
+        if self.max_t > last {
+            let end = before + times[before..].partition_point(|t| *t <= last);
+            times.truncate(end);
+            values.truncate(end);
+        }
+        if self.min_t < start {
+            let from = before + times[before..].partition_point(|t| *t < start);
+            times.drain(before..from);
+            values.drain(before..from);
+        }
     }
 
     pub(crate) fn find(&self, t: i64) -> Option<f64> {
@@ -327,6 +378,7 @@ mod tests {
                 (prop_oneof![1_u64..100_000, Just(15_000), 1_u64..u64::MAX / 400], any_bits()),
                 1..200,
             ),
+            cut in (0_usize..200, 0_usize..200),
         ) {
             let mut t = start;
             let mut want = Vec::new();
@@ -342,7 +394,8 @@ mod tests {
             }
             if let Some(chunk) = chunk {
                 let mut got = Vec::new();
-                chunk.snapshot().walk(|t, v| got.push((t, v.to_bits())));
+                let open = chunk.snapshot();
+                open.walk(|t, v| got.push((t, v.to_bits())));
                 prop_assert_eq!(&got, &want);
                 let mut bytes = Vec::new();
                 chunk.close().put(&mut bytes);
@@ -353,6 +406,19 @@ mod tests {
                 back.walk(|t, v| got.push((t, v.to_bits())));
                 prop_assert_eq!(&got, &want);
                 prop_assert_eq!((back.min_t, back.max_t), (want[0].0, want[want.len() - 1].0));
+                // A part of it, whatever was there before.
+                let place = |at: usize| want[at % want.len()].0;
+                let (from, to) = (place(cut.0), place(cut.1));
+                for chunk in [&open, &back] {
+                    let (mut times, mut values) = (vec![7], vec![7.0]);
+                    chunk.append(from, to, &mut times, &mut values);
+                    let got: Vec<(i64, u64)> =
+                        times.into_iter().zip(values.iter().map(|v| v.to_bits())).collect();
+                    let mut part = vec![(7, 7.0_f64.to_bits())];
+                    part.extend(want.iter().filter(|(t, _)| from <= *t && *t <= to));
+                    prop_assert_eq!(&got, &part);
+                    prop_assert_eq!(got.len(), values.len());
+                }
             }
         }
     }

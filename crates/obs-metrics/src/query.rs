@@ -51,7 +51,9 @@ struct Selected<'a> {
 }
 
 /// Below this a part is read in less time than a thread takes to start.
-const PART_SERIES_MIN: usize = 256;
+const PART_SERIES_MIN: usize = 64;
+/// The same where nothing is decoded.
+const PART_NEWEST_MIN: usize = 256;
 
 /// Gives memory back to the query when the answer is dropped.
 pub(crate) struct HeldMemory {
@@ -394,7 +396,8 @@ impl SeriesSource for MetricsEngine {
                 _held: Arc::clone(&held),
             })
         };
-        let parts = parts_max.min(found.len() / PART_SERIES_MIN).max(1);
+        let least = if newest { PART_NEWEST_MIN } else { PART_SERIES_MIN };
+        let parts = parts_max.min(found.len() / least).max(1);
         let size = found.len().div_ceil(parts);
         let mut out = Vec::with_capacity(parts);
         for _ in 1..parts {

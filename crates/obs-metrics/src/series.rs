@@ -495,8 +495,15 @@ impl Snapshot {
         let count = self.chunks.iter().map(|c| c.count as usize).sum::<usize>() + self.late.len();
         out.timestamps.reserve(count);
         out.values.reserve(count);
+        let plain = self.late.is_empty() && start < end;
+        if plain {
+            for chunk in &self.chunks {
+                chunk.append(start, end - 1, &mut out.timestamps, &mut out.values);
+            }
+        }
+        let walked = if plain { &[][..] } else { &self.chunks };
         let mut late = self.late.iter().copied().peekable();
-        for chunk in &self.chunks {
+        for chunk in walked {
             chunk.walk(|t, v| {
                 while let Some((late_t, late_v)) = late.next_if(|(late_t, _)| *late_t < t) {
                     out.timestamps.push(late_t);

@@ -9,6 +9,7 @@ use crate::{
 /// Bits of the NaN that marks the end of a series; compare by bits, every NaN is unequal as float.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
+#[inline]
 pub fn is_stale(v: f64) -> bool {
     v.to_bits() == STALE_NAN_BITS
 }

@@ -82,53 +82,49 @@ pub(super) fn get_integers(
     let divisor = if head & HAS_DIVISOR != 0 { r.u64()? as i64 } else { 1 };
     let first = r.i64()?;
     let rest = count.checked_sub(1)?;
-    let mut sum = Sum { order, divisor, first, distance: 0, delta: 0 };
     if order > 2 || rest.div_ceil(2) > r.rest.len() {
         return None;
     }
-    let mut out = Vec::with_capacity(count);
-    out.push(first);
+    // Of the first, then of the steps.
+    let mut out = Vec::with_capacity(count + 1);
+    out.push(0);
     if noise_bits == Some(0) {
-        for byte in r.take(rest.div_ceil(2))? {
-            out.push(sum.next(u64::from(byte & 15)));
-            out.push(sum.next(u64::from(byte >> 4)));
+        if !noise.is_empty() {
+            return None;
         }
+        let pairs = r.take(rest.div_ceil(2))?.iter();
+        out.extend(pairs.flat_map(|b| [b & 15, b >> 4].map(|step| unzigzag(u64::from(step)))));
         out.truncate(count);
-        return noise.is_empty().then_some(out);
+    } else {
+        let noise_bits = noise_bits.unwrap_or(0);
+        let mut noise = NoiseReader::new(noise, noise_bits);
+        if noise_bits > 64 || noise.byte_len(rest) != Some(noise.rest.len()) {
+            return None;
+        }
+        for _ in 0..rest {
+            let upper = r.u64()?.checked_shl(noise_bits).unwrap_or(0);
+            out.push(unzigzag(upper | noise.next()));
+        }
     }
-    let noise_bits = noise_bits.unwrap_or(0);
-    let mut noise = NoiseReader::new(noise, noise_bits);
-    if noise_bits > 64 || noise.byte_len(rest) != Some(noise.rest.len()) {
-        return None;
-    }
-    for _ in 0..rest {
-        let upper = r.u64()?.checked_shl(noise_bits).unwrap_or(0);
-        out.push(sum.next(upper | noise.next()));
-    }
+    add_up(&mut out, order);
+    out.iter_mut().for_each(|i| *i = first.wrapping_add(i.wrapping_mul(divisor)));
     Some(out)
 }
 
-/// Adds steps up again.
-struct Sum {
-    order: u8,
-    divisor: i64,
-    first: i64,
-    distance: i64,
-    delta: i64,
-}
-
-impl Sum {
-    fn next(&mut self, step: u64) -> i64 {
-        let step = unzigzag(step);
-        match self.order {
-            0 => self.distance = step,
-            1 => self.distance = self.distance.wrapping_add(step),
-            _ => {
-                self.delta = self.delta.wrapping_add(step);
-                self.distance = self.distance.wrapping_add(self.delta);
-            }
-        }
-        self.first.wrapping_add(self.distance.wrapping_mul(self.divisor))
+/// Turns steps into distances from the first.
+fn add_up(steps: &mut [i64], order: u8) {
+    let (mut distance, mut delta) = (0_i64, 0_i64);
+    match order {
+        0 => {}
+        1 => steps.iter_mut().for_each(|step| {
+            distance = distance.wrapping_add(*step);
+            *step = distance;
+        }),
+        _ => steps.iter_mut().for_each(|step| {
+            delta = delta.wrapping_add(*step);
+            distance = distance.wrapping_add(delta);
+            *step = distance;
+        }),
     }
 }
 

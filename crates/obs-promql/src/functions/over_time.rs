@@ -55,7 +55,47 @@ pub(crate) fn sum(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) ->
     float(sum_of(w.fv))
 }
 
+/// Magnitudes below it add up without rounding, if they are those of whole numbers.
+pub(super) const WHOLE_MAX: f64 = 2_251_799_813_685_248.0;
+
+/// How far a number below [`WHOLE_MAX`] is from a whole one, 0 for whole ones alone: beside this
+/// addend the unit in the last place is 1.
+pub(super) fn off_whole(v: f64) -> f64 {
+    const ADDEND: f64 = 6_755_399_441_055_744.0;
+    (v + ADDEND - ADDEND - v).abs()
+}
+
+/// The sum where all are whole numbers and it is not rounded, in whatever order they are added;
+/// `None` for all others.
+fn whole_sum(values: &[f64]) -> Option<f64> {
+    if values.first().is_some_and(|v| off_whole(*v) != 0.0) {
+        return None;
+    }
+    // Lanes, so that several are added at once.
+    let (mut sum, mut size, mut off) = ([0.0; 4], [0.0; 4], [0.0; 4]);
+    let (fours, rest) = values.as_chunks::<4>();
+    for four in fours {
+        for (i, v) in four.iter().enumerate() {
+            sum[i] += v;
+            size[i] += v.abs();
+            off[i] += off_whole(*v);
+        }
+    }
+    for v in rest {
+        sum[0] += v;
+        size[0] += v.abs();
+        off[0] += off_whole(*v);
+    }
+    let total = |lanes: [f64; 4]| lanes.iter().sum::<f64>();
+    // Also false for a NaN.
+    (total(size) < WHOLE_MAX && total(off) == 0.0).then(|| total(sum) + 0.0)
+}
+
 pub(super) fn sum_of(values: &[f64]) -> f64 {
+    whole_sum(values).unwrap_or_else(|| compensated_sum(values))
+}
+
+fn compensated_sum(values: &[f64]) -> f64 {
     let (mut s, mut c) = (0.0, 0.0);
     for v in values {
         (s, c) = kahan(*v, s, c);
@@ -75,6 +115,13 @@ pub(crate) fn avg(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) ->
 }
 
 pub(super) fn mean_of(values: &[f64]) -> Option<f64> {
+    match whole_sum(values).filter(|_| !values.is_empty()) {
+        Some(sum) => Some(sum / values.len() as f64 + 0.0),
+        None => compensated_mean(values),
+    }
+}
+
+fn compensated_mean(values: &[f64]) -> Option<f64> {
     let (first, rest) = values.split_first()?;
     let mut mean = Mean::new(*first);
     for v in rest {
@@ -317,4 +364,41 @@ pub(crate) fn mad(w: &Window<'_>, a: &RangeArgs<'_>, annos: &mut Annotations) ->
     let median = quantile_of(0.5, &mut values);
     values.iter_mut().for_each(|v| *v = (*v - median).abs());
     float(quantile_of(0.5, &mut values))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn sums_of_whole_numbers_are_those_of_any_numbers(
+            values in proptest::collection::vec(
+                prop_oneof![
+                    8 => (-1000..1000_i32).prop_map(f64::from),
+                    1 => (-4..4_i64).prop_map(|i| (i << 50) as f64),
+                ],
+                0..40,
+            ),
+            strange in proptest::collection::vec(
+                (0_usize..60, prop_oneof![
+                    Just(0.5), Just(-0.0), Just(f64::NAN), Just(f64::INFINITY), Just(1e300),
+                    Just(-2_251_799_813_685_248.5), any::<f64>(),
+                ]),
+                0..2,
+            ),
+        ) {
+            let mut values = values;
+            for (at, v) in strange {
+                if let Some(slot) = values.get_mut(at) {
+                    *slot = v;
+                }
+            }
+            let bits = |v: f64| if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() };
+            prop_assert_eq!(bits(sum_of(&values)), bits(compensated_sum(&values)));
+            prop_assert_eq!(mean_of(&values).map(bits), compensated_mean(&values).map(bits));
+        }
+    }
 }

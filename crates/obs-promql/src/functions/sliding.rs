@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::over_time::{mean_of, quantile_of_sorted, rank_order, sum_of};
+use super::over_time::{WHOLE_MAX, mean_of, off_whole, quantile_of_sorted, rank_order, sum_of};
 use super::rate;
 
 /// Times of the evaluation and its windows.
@@ -56,14 +56,13 @@ impl Floats<'_> {
 
     /// `sums[i]` is the sum of the values before `i`. `None` where a sum might be rounded.
     fn whole_sums(&self) -> Option<Vec<f64>> {
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
         let mut sums = Vec::with_capacity(self.values.len() + 1);
         let (mut sum, mut magnitude) = (0.0, 0.0);
         sums.push(0.0);
         for v in self.values {
             magnitude += v.abs();
             // Also false for a NaN.
-            if !(magnitude < EXACT_MAX && v.trunc() == *v) {
+            if !(magnitude < WHOLE_MAX && off_whole(*v) == 0.0) {
                 return None;
             }
             sum += v;
