@@ -6,15 +6,21 @@
 //! - `late` and `histograms` are sorted by time; no two samples of the series share a time,
 //!   wherever they lie.
 
+mod flush;
+mod persist;
+mod read;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use obs_disk::bytes::{Reader, put_f64, put_i64, put_u64};
-use obs_types::{LabelSet, NativeHistogram, RejectReason, SeriesData};
+use obs_types::{NativeHistogram, RejectReason};
 
 use crate::chunk::{Chunk, OpenChunk};
-use crate::histogram::{get_histogram, put_histogram, same};
-use crate::{HOUR_MS, hour_of};
+use crate::histogram::same;
+use crate::hour_of;
+
+use flush::Portion;
+pub(crate) use read::Snapshot;
 
 /// A longer chunk would keep more samples in the form that grows, which is the larger one.
 const CHUNK_SAMPLES_MAX: u16 = 120;
@@ -69,23 +75,6 @@ impl Rest {
             && self.late.is_empty()
             && self.histograms.is_empty()
     }
-}
-
-/// What one series has for one hour.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Portion {
-    pub(crate) hour: i64,
-    chunks: Vec<Chunk>,
-    late: Vec<(i64, f64)>,
-    pub(crate) histograms: Vec<(i64, Arc<NativeHistogram>)>,
-}
-
-/// A cheap copy of what a series holds, to decode without its lock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    chunks: Vec<Chunk>,
-    late: Vec<(i64, f64)>,
-    histograms: Vec<(i64, Arc<NativeHistogram>)>,
 }
 
 /// What an accepted sample did.
@@ -187,51 +176,6 @@ impl State {
         16
     }
 
-    /// Appends all that the series holds, for a snapshot of the head.
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        let open = self.open.as_ref().map(OpenChunk::snapshot);
-        let flushing = self.rest().flushing.iter();
-        let chunks =
-            flushing.clone().flat_map(|p| &p.chunks).chain(&self.rest().closed).chain(&open);
-        let late = flushing.clone().flat_map(|p| &p.late).chain(&self.rest().late);
-        let histograms = flushing.flat_map(|p| &p.histograms).chain(&self.rest().histograms);
-        put_i64(out, self.last_t);
-        put_u64(out, chunks.clone().count() as u64);
-        chunks.for_each(|c| c.put(out));
-        put_u64(out, late.clone().count() as u64);
-        for (t, v) in late {
-            put_i64(out, *t);
-            put_f64(out, *v);
-        }
-        put_u64(out, histograms.clone().count() as u64);
-        for (t, h) in histograms {
-            put_i64(out, *t);
-            put_histogram(out, h);
-        }
-    }
-
-    /// What `put` wrote, without the samples of times that are `done`; `None` if the bytes do not
-    /// decode.
-    pub(crate) fn get(r: &mut Reader<'_>, done: impl Fn(i64) -> bool) -> Option<Self> {
-        let (mut out, mut rest) = (Self::empty(), Rest::default());
-        out.last_t = r.i64()?;
-        for _ in 0..r.count()? {
-            // A chunk lies in one hour.
-            rest.closed.extend(Some(Chunk::get(r)?).filter(|c| !done(c.min_t)));
-        }
-        for _ in 0..r.count()? {
-            rest.late.extend(Some((r.i64()?, r.f64()?)).filter(|(t, _)| !done(*t)));
-        }
-        for _ in 0..r.count()? {
-            let one = (r.i64()?, Arc::new(get_histogram(r)?));
-            rest.histograms.extend(Some(one).filter(|(t, _)| !done(*t)));
-        }
-        rest.late.sort_by_key(|(t, _)| *t);
-        rest.histograms.sort_by_key(|(t, _)| *t);
-        out.rest = Some(rest).filter(|rest| !rest.is_empty()).map(Box::new);
-        Some(out)
-    }
-
     /// Bytes of samples.
     pub(crate) fn byte_len(&self) -> usize {
         self.rest().closed.iter().map(|c| c.bytes.len()).sum::<usize>()
@@ -239,23 +183,6 @@ impl State {
             + self.rest().flushing.iter().map(Portion::byte_len).sum::<usize>()
             + self.rest().late.len() * 16
             + self.rest().histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
-    }
-
-    /// Times that between them touch every hour with samples.
-    pub(crate) fn hour_times(&self) -> impl Iterator<Item = i64> {
-        let chunks =
-            self.rest().closed.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.chunks));
-        let late = self.rest().late.iter().chain(self.rest().flushing.iter().flat_map(|p| &p.late));
-        let histograms = self
-            .rest()
-            .histograms
-            .iter()
-            .chain(self.rest().flushing.iter().flat_map(|p| &p.histograms));
-        chunks
-            .map(|c| c.min_t)
-            .chain(self.open.iter().map(|o| o.min_t()))
-            .chain(late.map(|(t, _)| *t))
-            .chain(histograms.map(|(t, _)| *t))
     }
 
     fn find(&self, t: i64) -> Option<Found> {
@@ -288,67 +215,6 @@ impl State {
                 .iter()
                 .find_map(|p| late(&p.late).or_else(|| histogram(&p.histograms)))
         })
-    }
-
-    /// Moves everything of `hour` aside, to be written to a block; it stays readable. What an
-    /// earlier, failed attempt moved comes along.
-    pub(crate) fn take_hour(&mut self, hour: i64) -> Option<Portion> {
-        let mut taken = Portion { hour, ..Portion::default() };
-        // Written out soon: not worth packing.
-        let open = self.open.take_if(|o| hour_of(o.min_t()) == hour).map(|o| o.snapshot());
-        if open.is_none() && self.rest.is_none() {
-            return None;
-        }
-        let rest = self.rest_mut();
-        rest.closed.extend(open);
-        let of_hour = |t: i64| hour_of(t) == hour;
-        if rest.closed.iter().any(|c| of_hour(c.min_t)) {
-            let all = std::mem::take(&mut rest.closed);
-            (taken.chunks, rest.closed) = all.into_iter().partition(|c| of_hour(c.min_t));
-        }
-        if rest.late.iter().any(|(t, _)| of_hour(*t)) {
-            let all = std::mem::take(&mut rest.late);
-            (taken.late, rest.late) = all.into_iter().partition(|(t, _)| of_hour(*t));
-        }
-        if rest.histograms.iter().any(|(t, _)| of_hour(*t)) {
-            let all = std::mem::take(&mut rest.histograms);
-            (taken.histograms, rest.histograms) = all.into_iter().partition(|(t, _)| of_hour(*t));
-        }
-        // A head full of these for as long as a block takes to write: no room left over.
-        taken.chunks.shrink_to_fit();
-        match rest.flushing.iter_mut().find(|p| p.hour == hour) {
-            Some(before) => {
-                before.chunks.append(&mut taken.chunks);
-                before.late.append(&mut taken.late);
-                before.late.sort_by_key(|(t, _)| *t);
-                before.histograms.append(&mut taken.histograms);
-                before.histograms.sort_by_key(|(t, _)| *t);
-                Some(before.clone())
-            }
-            None if taken.is_empty() => None,
-            None => {
-                rest.flushing.reserve_exact(1);
-                rest.flushing.push(taken.clone());
-                rest.flushing.sort_by_key(|p| p.hour);
-                Some(taken)
-            }
-        }
-    }
-
-    /// Forgets what [`State::take_hour`] moved aside; its block is durable. Returns the bytes.
-    pub(crate) fn drop_hour(&mut self, hour: i64) -> usize {
-        let mut freed = 0;
-        let Some(rest) = &mut self.rest else { return 0 };
-        rest.flushing.retain(|p| {
-            if p.hour == hour {
-                freed += p.byte_len();
-            }
-            p.hour != hour
-        });
-        if rest.is_empty() {
-            self.rest = None;
-        }
-        freed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -405,37 +271,6 @@ impl State {
             }));
         spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
-
-    /// The newest sample of all, if it is a float that needs no decoding and lies in `[start, end)`.
-    pub(crate) fn newest(&self, start: i64, end: i64) -> Option<(i64, f64)> {
-        let open = self.open.as_ref().filter(|o| o.max_t == self.last_t)?;
-        let inside = start <= open.max_t && open.max_t < end;
-        inside.then(|| (open.max_t, f64::from_bits(open.last_value())))
-    }
-
-    /// Copies what overlaps `[start, end)`; chunks are shared, not copied.
-    pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
-        let mut out = Snapshot::default();
-        let overlaps = |c: &&Chunk| c.min_t < end && start <= c.max_t;
-        let inside = |t: i64| start <= t && t < end;
-        for p in &self.rest().flushing {
-            out.chunks.extend(p.chunks.iter().filter(overlaps).cloned());
-            out.late.extend(p.late.iter().filter(|(t, _)| inside(*t)));
-            out.histograms.extend(p.histograms.iter().filter(|(t, _)| inside(*t)).cloned());
-        }
-        out.chunks.extend(self.rest().closed.iter().filter(overlaps).cloned());
-        if let Some(open) = self.open.as_ref().filter(|o| o.min_t() < end && start <= o.max_t) {
-            out.chunks.push(open.snapshot());
-        }
-        out.late.extend(self.rest().late.iter().filter(|(t, _)| inside(*t)));
-        out.histograms.extend(self.rest().histograms.iter().filter(|(t, _)| inside(*t)).cloned());
-        if !self.rest().flushing.is_empty() {
-            // A late sample may have come for an hour that is being written right now.
-            out.late.sort_by_key(|(t, _)| *t);
-            out.histograms.sort_by_key(|(t, _)| *t);
-        }
-        out
-    }
 }
 
 enum Found {
@@ -443,92 +278,11 @@ enum Found {
     Histogram(Arc<NativeHistogram>),
 }
 
-impl Portion {
-    fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.late.is_empty() && self.histograms.is_empty()
-    }
-
-    fn byte_len(&self) -> usize {
-        self.chunks.iter().map(|c| c.bytes.len()).sum::<usize>()
-            + self.late.len() * 16
-            + self.histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
-    }
-
-    pub(crate) fn into_data(self, labels: LabelSet) -> SeriesData {
-        let start = self.hour.saturating_mul(HOUR_MS);
-        let snapshot =
-            Snapshot { chunks: self.chunks, late: self.late, histograms: self.histograms };
-        let mut out = SeriesData { labels, ..SeriesData::default() };
-        snapshot.decode(start, start.saturating_add(HOUR_MS), &mut out);
-        out
-    }
-}
-
-impl Snapshot {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.late.is_empty() && self.histograms.is_empty()
-    }
-
-    pub(crate) fn byte_len(&self) -> usize {
-        self.chunks.iter().map(|c| c.bytes.len() + size_of::<Chunk>()).sum::<usize>()
-            + self.late.len() * 16
-            + self.histograms.len() * 24
-    }
-
-    /// Whether some sample lies in `[start, end)`; `start` and `end` as given to the snapshot.
-    pub(crate) fn has_samples(&self, start: i64, end: i64) -> bool {
-        if !self.late.is_empty() || !self.histograms.is_empty() {
-            return true;
-        }
-        self.chunks.iter().any(|c| {
-            let ends_inside = start <= c.min_t || c.max_t < end;
-            ends_inside || {
-                let mut found = false;
-                c.walk(|t, _| found |= start <= t && t < end);
-                found
-            }
-        })
-    }
-
-    /// Appends the samples of `[start, end)` to the columns of `out`, ascending.
-    pub(crate) fn decode(self, start: i64, end: i64, out: &mut SeriesData) {
-        let count = self.chunks.iter().map(|c| c.count as usize).sum::<usize>() + self.late.len();
-        out.timestamps.reserve(count);
-        out.values.reserve(count);
-        let plain = self.late.is_empty() && start < end;
-        if plain {
-            for chunk in &self.chunks {
-                chunk.append(start, end - 1, &mut out.timestamps, &mut out.values);
-            }
-        }
-        let walked = if plain { &[][..] } else { &self.chunks };
-        let mut late = self.late.iter().copied().peekable();
-        for chunk in walked {
-            chunk.walk(|t, v| {
-                while let Some((late_t, late_v)) = late.next_if(|(late_t, _)| *late_t < t) {
-                    out.timestamps.push(late_t);
-                    out.values.push(late_v);
-                }
-                if start <= t && t < end {
-                    out.timestamps.push(t);
-                    out.values.push(v);
-                }
-            });
-        }
-        for (t, v) in late {
-            out.timestamps.push(t);
-            out.values.push(v);
-        }
-        for (t, h) in self.histograms {
-            out.histograms.timestamps.push(t);
-            out.histograms.values.push(h);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HOUR_MS;
+    use obs_types::{LabelSet, SeriesData};
 
     fn data(s: &State) -> Vec<(i64, f64)> {
         let mut out = SeriesData::default();
