@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use obs_disk::{Clock, Disk};
-use obs_types::DurationMs;
+use obs_types::{DurationMs, RetentionRules};
 
 /// Whether an engine may change its folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Limits {
     pub snapshot_wal_bytes: u64,
     /// Whether past hours are aggregated; then samples are dropped only after that.
     pub aggregate_hours: bool,
+    /// Series that are kept for another time than the rest.
+    pub retention: RetentionRules,
 }
 
 /// How many series of the head may have the same value of a label.
@@ -83,6 +85,7 @@ impl Limits {
             section_cache_bytes: 64 << 20,
             snapshot_wal_bytes: 64 << 20,
             aggregate_hours: false,
+            retention: RetentionRules::default(),
         }
     }
 

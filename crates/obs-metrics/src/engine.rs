@@ -21,6 +21,7 @@ use crate::error::MetricsError;
 use crate::exemplars::ExemplarRing;
 use crate::head::{ById, Head};
 use crate::record::Record;
+use crate::retention::Examined;
 use crate::series::Stored;
 use crate::snapshot;
 use crate::stats::Counters;
@@ -69,6 +70,7 @@ pub struct MetricsEngine {
     pub(crate) metadata: RwLock<BTreeMap<String, MetricMetadata>>,
     pub(crate) tombstones: RwLock<Arc<Tombstones>>,
     pub(crate) maintenance: Mutex<()>,
+    pub(crate) retention: Mutex<Examined>,
     pub(crate) counters: Counters,
     pub(crate) usage: Usage,
     pub(crate) closed: AtomicBool,
@@ -233,6 +235,7 @@ impl MetricsEngine {
             metadata: RwLock::new(replay.metadata),
             tombstones: RwLock::new(Arc::new(tombstones)),
             maintenance: Mutex::default(),
+            retention: Mutex::default(),
             counters,
             usage: Usage::default(),
             closed: AtomicBool::new(false),

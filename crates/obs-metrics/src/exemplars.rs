@@ -36,6 +36,20 @@ impl ExemplarRing {
         self.ring.push_back((series.clone(), exemplar));
     }
 
+    /// Forgets those from before the time that `since` names for their series.
+    pub(crate) fn forget(&mut self, since: impl Fn(&LabelSet) -> i64) {
+        let mut ring = std::mem::take(&mut self.ring);
+        ring.retain(|(series, e)| e.timestamp.0 >= since(series));
+        self.of_series.values_mut().for_each(|entry| entry.1 = 0);
+        for (series, _) in &ring {
+            if let Some(entry) = self.of_series.get_mut(series) {
+                entry.1 += 1;
+            }
+        }
+        self.of_series.retain(|_, (_, count)| *count > 0);
+        self.ring = ring;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ring.len()
     }
@@ -88,5 +102,9 @@ mod tests {
             all.iter().map(|s| s.exemplars.iter().map(|e| e.timestamp.0).collect()).collect();
         assert_eq!(times, [vec![2, 4], vec![3]]);
         assert_eq!(ring.select(&[vec![Matcher::equal("s", "1")]], range).len(), 1);
+        ring.forget(|labels| if labels.get("s") == Some("0") { 4 } else { 9 });
+        assert_eq!((ring.len(), ring.of_series.len()), (1, 1));
+        ring.push(&series(1), exemplar(9));
+        assert_eq!(ring.len(), 2);
     }
 }

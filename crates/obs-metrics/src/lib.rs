@@ -30,6 +30,7 @@ mod pack;
 mod pairs;
 mod query;
 mod record;
+mod retention;
 mod series;
 mod snapshot;
 mod stats;
@@ -44,7 +45,8 @@ pub use engine::MetricsEngine;
 pub use error::MetricsError;
 pub use inlet::{Dedup, DedupConfig, StreamAggregator, StreamOutput, StreamRule};
 pub use maintain::MaintainReport;
-pub use query::AtHand;
+pub use query::{AtHand, Sealable};
+pub use retention::{RetentionDue, RetentionPlan};
 pub use stats::{BlockInfo, Cardinality, MetricsStats, NameCount};
 pub use usage::NameUsage;
 

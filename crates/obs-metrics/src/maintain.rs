@@ -1,4 +1,4 @@
-//! Moving hours from the head to blocks, cutting the log, retention, deletion.
+//! Moving hours from the head to blocks, cutting the log, deletion.
 //!
 //! A flush, in order:
 //! 1. Draw the line: with appends kept out, count the flush up, begin a new epoch of the log.
@@ -64,64 +64,6 @@ impl MetricsEngine {
         self.aggregate(cutoff_hour, &mut report)?;
         self.remove_retired()?;
         Ok(report)
-    }
-
-    /// Removes blocks that ended at or before `t`, and hides what others hold of the hours before
-    /// `t`. Samples still in the head stay until they are in a block; hours that are to be
-    /// aggregated first go no sooner than that. Returns how many blocks went.
-    pub fn drop_before(&self, t: TimestampMs) -> Result<usize, MetricsError> {
-        if self.config.mode == OpenMode::ReadOnly {
-            return Err(MetricsError::ReadOnly);
-        }
-        let _alone = lock(&self.maintenance);
-        let t = if self.config.limits.aggregate_hours { self.aggregated_until(t) } else { t };
-        let is_old = |b: &Arc<Block>| b.meta.end() <= t.0;
-        let old: Vec<Arc<Block>> =
-            read(&self.blocks).iter().filter(|b| is_old(b)).cloned().collect();
-        let count = old.len();
-        let mut tombstones = Tombs::clone(&read(&self.tombstones));
-        let all = Arc::make_mut(&mut tombstones);
-        let hour_start = hour_of(t.0).saturating_mul(HOUR_MS);
-        let forgotten = all.drop_before(hour_start);
-        let cut = |b: &Arc<Block>| !is_old(b) && b.meta.first_hour() < hour_of(t.0);
-        let hidden = read(&self.blocks).iter().any(cut) && all.raise_floor(hour_start);
-        // The log or the snapshot may still hold samples of a dropped hour; without its block, the
-        // next start has to be told that they are done with.
-        let logged_from = {
-            let line = read(&self.gate);
-            lock(&self.epochs).first().map_or(line.flush_min, |e| e.flush_min)
-        };
-        let kept_from = logged_from.min(self.snapshot_flush.load(Ordering::Relaxed));
-        let dropped: Vec<(i64, u64)> =
-            old.iter().flat_map(|b| b.meta.hours.iter().copied()).collect();
-        if all.note_dropped(&dropped, kept_from) || forgotten || hidden {
-            tombstones.write(&self.config.disk, &self.config.dir)?;
-            *write(&self.tombstones) = tombstones;
-        }
-        self.replace_blocks(&old, None);
-        drop(old);
-        self.remove_retired()?;
-        Ok(count)
-    }
-
-    /// Aggregates what `drop_before(t)` is about to drop; returns until when that went well. On a
-    /// full disk hours go that are aggregated already: dropping them is what makes room.
-    fn aggregated_until(&self, t: TimestampMs) -> TimestampMs {
-        let now = self.config.clock.now();
-        let cutoff_hour = hour_of(now.0.saturating_sub(self.config.limits.past_max_ms()));
-        let mut report = MaintainReport::default();
-        let done = self
-            .aggregate(cutoff_hour, &mut report)
-            .and_then(|()| self.aggregate_before(hour_of(t.0), cutoff_hour, &mut report));
-        let done = done.unwrap_or_else(|e| {
-            tracing::warn!(%e, "hours not aggregated, their samples stay for now");
-            self.first_without_aggregates(hour_of(t.0))
-        });
-        let t = TimestampMs(t.0.min(done.saturating_mul(HOUR_MS)));
-        if let Err(e) = self.note_dropped_hour(hour_of(t.0)) {
-            tracing::warn!(%e, "not noted which samples were dropped");
-        }
-        t
     }
 
     /// Hides all samples of the matching series in the range, durably; returns how many series had
@@ -306,4 +248,4 @@ impl MetricsEngine {
     }
 }
 
-type Tombs = Arc<crate::tombstones::Tombstones>;
+pub(crate) type Tombs = Arc<crate::tombstones::Tombstones>;

@@ -88,6 +88,7 @@ impl MetricsEngine {
             hours: hours.into_iter().collect(),
             generation: parts.iter().map(|b| b.meta.generation).max().unwrap_or(0) + 1,
             deletions: tombstones.newest(),
+            held: parts.iter().all(|b| b.meta.held),
             ..Meta::default()
         };
         let disk = Arc::clone(&self.config.disk);

@@ -48,6 +48,10 @@ pub struct MetricsStats {
     pub blocks_quarantined: u64,
     /// Sections of blocks that turned out to be damaged when they were read.
     pub sections_corrupt: u64,
+    /// Samples that rules of retention took out of blocks before the rest.
+    pub retention_samples: u64,
+    /// Blocks and files of aggregates that were removed or rewritten for that.
+    pub retention_blocks: u64,
 }
 
 /// A name (or `name=value`) with a number.
@@ -96,6 +100,8 @@ pub(crate) struct Counters {
     pub(crate) wal_torn_bytes: AtomicU64,
     pub(crate) blocks_quarantined: AtomicU64,
     pub(crate) sections_corrupt: AtomicU64,
+    pub(crate) retention_samples: AtomicU64,
+    pub(crate) retention_blocks: AtomicU64,
 }
 
 fn top(all: impl Iterator<Item = (String, u64)>, limit: usize) -> Vec<NameCount> {
@@ -123,6 +129,8 @@ impl MetricsEngine {
             wal_torn_bytes: get(&self.counters.wal_torn_bytes),
             blocks_quarantined: get(&self.counters.blocks_quarantined),
             sections_corrupt: get(&self.counters.sections_corrupt),
+            retention_samples: get(&self.counters.retention_samples),
+            retention_blocks: get(&self.counters.retention_blocks),
             ..MetricsStats::default()
         };
         for series in self.head.all() {

@@ -25,5 +25,5 @@ pub use front::{Dialect, QueryFront, QueryLimits};
 pub use receipt_counts::ReceiptCounts;
 pub use receipts::{ReceiptQuery, select_receipts};
 pub use shorthand::{Shorthand, expand_shorthand};
-pub use tiered::{Boundary, TieredLogs, TieredMetrics, TieredTraces};
+pub use tiered::{Boundary, Retained, TieredLogs, TieredMetrics, TieredTraces};
 pub use times::{TimeError, format_ns, format_time, parse_duration, parse_time, parse_window};

@@ -19,6 +19,7 @@ mod matcher;
 mod metrics;
 mod node;
 mod pattern;
+mod retention;
 mod time;
 mod traces;
 
@@ -43,6 +44,7 @@ pub use metrics::{
 };
 pub use node::NodeName;
 pub use pattern::{Glob, Pattern};
+pub use retention::{RetentionRules, SeriesRetention};
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};
 pub use traces::{
     AttrScope, AttrValue, Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanKind,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_disk::DiskError;
-use obs_types::{SeriesAggregates, TimestampMs};
+use obs_types::{LabelSet, SeriesAggregates, TimestampMs};
 
 use super::columns::{Columns, aggregates_of};
 use super::{folder, owners, times_of};
@@ -161,7 +161,7 @@ impl MetricsEngine {
                 continue;
             }
             let keep = |_: usize, hour: i64| owned(&hour) && !outrun.contains(&hour);
-            self.rewrite(std::slice::from_ref(file), &keep)?;
+            self.rewrite(std::slice::from_ref(file), &keep, &|_| true)?;
             report.aggregates_merged += 1;
         }
         Ok(())
@@ -188,18 +188,19 @@ impl MetricsEngine {
                 continue;
             }
             let owners = owners(&parts);
-            self.rewrite(&parts, &|at, hour| owners.get(&hour) == Some(&at))?;
+            self.rewrite(&parts, &|at, hour| owners.get(&hour) == Some(&at), &|_| true)?;
             report.aggregates_merged += parts.len() as u64;
         }
         Ok(())
     }
 
     /// Replaces files by one that holds those of their hours that `keep` names by position and
-    /// hour, without what was deleted since.
-    fn rewrite(
+    /// hour, of the series that are `wanted`, without what was deleted since.
+    pub(crate) fn rewrite(
         &self,
         parts: &[Arc<Block>],
         keep: &dyn Fn(usize, i64) -> bool,
+        wanted: &dyn Fn(&LabelSet) -> bool,
     ) -> Result<(), MetricsError> {
         let tombstones = Arc::clone(&read(&self.tombstones));
         let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
@@ -220,7 +221,7 @@ impl MetricsEngine {
         let mut walk = SeriesWalk::new(parts, corrupt)?;
         let mut series = SeriesAggregates::default();
         while let Some(labels) = walk.next(|labels, at, scan| {
-            let Some(part) = parts.get(at) else { return Ok(()) };
+            let Some(part) = parts.get(at).filter(|_| wanted(labels)) else { return Ok(()) };
             let bad = || DiskError::corrupt(part.path(), 0, "aggregates do not decode");
             let chunks = scan.columns(corrupt)?.ok_or_else(bad)?;
             let mut more = aggregates_of(labels.clone(), chunks).ok_or_else(bad)?;
@@ -264,7 +265,7 @@ impl MetricsEngine {
         Ok(())
     }
 
-    fn remove_retired_aggregates(&self) -> Result<(), MetricsError> {
+    pub(crate) fn remove_retired_aggregates(&self) -> Result<(), MetricsError> {
         self.remove_unread(&self.aggregates.retired, &folder(&self.config))
     }
 

@@ -194,7 +194,8 @@ impl MetricsEngine {
     pub(crate) fn first_without_aggregates(&self, end_hour: i64) -> i64 {
         let known = owners(&self.aggregates.files());
         let blocks = Arc::clone(&read(&self.blocks));
-        let hours = blocks.iter().flat_map(|b| &b.meta.hours).map(|(hour, _)| *hour);
+        let open = blocks.iter().filter(|b| !b.meta.held).flat_map(|b| &b.meta.hours);
+        let hours = open.map(|(hour, _)| *hour);
         hours.filter(|h| !known.contains_key(h)).min().unwrap_or(end_hour).min(end_hour)
     }
 

@@ -24,7 +24,9 @@ pub(crate) use index::BlockIndex;
 const KIND: [u8; 4] = *b"METR";
 /// Blocks of 1h aggregates: the same container, other columns (`crate::aggregate`).
 pub(crate) const AGGREGATES: [u8; 4] = *b"MEAG";
-const KIND_VERSION: u16 = 2;
+const KIND_VERSION: u16 = 3;
+/// Older blocks are still read.
+const KIND_VERSION_MIN: u16 = 2;
 /// Unpacked bytes after which a data section is closed: what one random read has to unpack.
 const SECTION_BYTES: usize = 32 << 10;
 /// The lowest level: what is left to pack has few repetitions, and higher levels find false ones.
@@ -48,6 +50,8 @@ pub(crate) struct Meta {
     pub(crate) max_t: i64,
     pub(crate) series: u64,
     pub(crate) samples: u64,
+    /// It holds only series that outlive the rest; all of it was on record when the rest went.
+    pub(crate) held: bool,
 }
 
 impl Meta {
@@ -98,6 +102,7 @@ impl Meta {
         for v in [self.generation, self.deletions, self.series, self.samples] {
             put_u64(&mut out, v);
         }
+        out.push(u8::from(self.held));
         out
     }
 
@@ -108,7 +113,9 @@ impl Meta {
         let (min_t, max_t) = (r.i64()?, r.i64()?);
         let (generation, deletions, series, samples) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
         let hours = hours.filter(|h| !h.is_empty())?;
-        Some(Self { hours, generation, deletions, min_t, max_t, series, samples })
+        // Version 2 ends before it.
+        let held = r.byte().is_some_and(|held| held != 0);
+        Some(Self { hours, generation, deletions, min_t, max_t, series, samples, held })
     }
 }
 
@@ -191,7 +198,7 @@ impl Block {
         kind: [u8; 4],
     ) -> Result<Self, DiskError> {
         let reader = BlockReader::open(disk, path, kind)?;
-        if reader.kind_version() != KIND_VERSION {
+        if !(KIND_VERSION_MIN..=KIND_VERSION).contains(&reader.kind_version()) {
             let (found, known) = (u32::from(reader.kind_version()), u32::from(KIND_VERSION));
             return Err(DiskError::UnsupportedVersion { path: path.to_owned(), found, known });
         }

@@ -2,6 +2,7 @@
 
 use obs_types::{Matcher, TimeRangeMs};
 
+use super::Held;
 use crate::engine::MetricsEngine;
 use crate::lock;
 
@@ -24,7 +25,7 @@ impl MetricsEngine {
                 return None;
             }
         }
-        for block in self.blocks_in(range) {
+        for block in self.blocks_in(range, Held::Shown) {
             let index = self.index_cache.loaded(&block)?;
             let positions = index.index.select(matchers);
             found.series = found.series.max(positions.len());

@@ -7,7 +7,7 @@ use obs_types::{
     LabelSet, Matcher, QueryContext, SeriesData, SeriesSelect, SourceError, TimeRangeMs,
 };
 
-use super::{select_any, sets_of};
+use super::{Held, select_any, sets_of};
 use crate::block::BlockCursor;
 use crate::engine::MetricsEngine;
 use crate::index::{Index, intersect};
@@ -58,7 +58,7 @@ impl MetricsEngine {
             })
         })?;
         let corrupt = &self.counters.sections_corrupt;
-        for block in self.blocks_in(range) {
+        for block in self.blocks_in(range, Held::Shown) {
             context.check()?;
             let index = self.index_cache.get(&block, corrupt)?;
             let mut cursor = BlockCursor::new(block, Arc::clone(&index), &self.section_cache);
@@ -82,14 +82,17 @@ impl MetricsEngine {
         matcher_sets: &[Vec<Matcher>],
         range: TimeRangeMs,
         context: &QueryContext,
+        held: Held,
     ) -> Result<Vec<LabelSet>, SourceError> {
         // The index knows numbers; label sets come from the head and from each block's list, so
         // this does not go through `each_index`.
         let mut out: BTreeSet<LabelSet> = BTreeSet::new();
         for matchers in sets_of(matcher_sets) {
             let select = SeriesSelect { matchers, range, function: Some("series"), step_ms: None };
-            self.series_of(&select, context, &mut out)?;
-            self.aggregated_series(matchers, range, context, &mut out)?;
+            self.series_of(&select, context, held, &mut out)?;
+            if held == Held::Shown {
+                self.aggregated_series(matchers, range, context, &mut out)?;
+            }
         }
         Ok(out.into_iter().collect())
     }
@@ -168,6 +171,7 @@ impl MetricsEngine {
         &self,
         select: &SeriesSelect<'_>,
         context: &QueryContext,
+        held: Held,
         out: &mut BTreeSet<LabelSet>,
     ) -> Result<(), SourceError> {
         let (start, end) = (select.range.start.0, select.range.end.0);
@@ -195,7 +199,7 @@ impl MetricsEngine {
             }
         }
         let corrupt = &self.counters.sections_corrupt;
-        for block in self.blocks_in(select.range) {
+        for block in self.blocks_in(select.range, held) {
             let index = self.index_cache.get(&block, corrupt)?;
             let mut cursor = BlockCursor::new(block, Arc::clone(&index), &self.section_cache);
             let start = start.max(tombstones.floor());

@@ -2,6 +2,7 @@
 
 mod at_hand;
 mod listed;
+mod sealable;
 mod selected;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,15 @@ use crate::index::Index;
 use crate::{lock, read};
 
 pub use at_hand::AtHand;
+pub use sealable::Sealable;
 pub(crate) use selected::{HeldMemory, normalise};
+
+/// Whether samples are shown that outlived the rest of their hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Shown,
+    Hidden,
+}
 
 /// Each set; no sets mean one that everything fulfils.
 pub(crate) fn sets_of(matcher_sets: &[Vec<Matcher>]) -> Vec<&[Matcher]> {
@@ -42,11 +51,12 @@ pub(crate) fn select_any(index: &Index, sets: &[Vec<Matcher>]) -> Vec<u32> {
 
 impl MetricsEngine {
     /// Blocks that may have samples in the range, oldest first.
-    fn blocks_in(&self, range: TimeRangeMs) -> Vec<Arc<Block>> {
+    fn blocks_in(&self, range: TimeRangeMs, held: Held) -> Vec<Arc<Block>> {
         let blocks = Arc::clone(&read(&self.blocks));
         let overlaps =
             |b: &&Arc<Block>| b.meta.min_t < range.end.0 && range.start.0 <= b.meta.max_t;
-        blocks.iter().filter(overlaps).cloned().collect()
+        let wanted = |b: &&Arc<Block>| held == Held::Shown || !b.meta.held;
+        blocks.iter().filter(overlaps).filter(wanted).cloned().collect()
     }
 }
 
@@ -66,7 +76,7 @@ impl SeriesSource for MetricsEngine {
         context: &QueryContext,
         parts_max: usize,
     ) -> Result<Vec<SeriesStream<'a>>, SourceError> {
-        self.selected_parts(select, context, parts_max)
+        self.selected_parts(select, context, parts_max, Held::Shown)
     }
 
     fn series(
@@ -75,7 +85,7 @@ impl SeriesSource for MetricsEngine {
         range: TimeRangeMs,
         context: &QueryContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        self.listed_series(matcher_sets, range, context)
+        self.listed_series(matcher_sets, range, context, Held::Shown)
     }
 
     fn label_names(

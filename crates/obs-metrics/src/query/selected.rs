@@ -8,6 +8,7 @@ use obs_types::{
     SourceError, TimeRangeMs,
 };
 
+use super::Held;
 use crate::block::{Block, BlockCursor, BlockIndex};
 use crate::engine::MetricsEngine;
 use crate::series::Snapshot;
@@ -180,6 +181,7 @@ impl MetricsEngine {
         select: &SeriesSelect<'_>,
         context: &QueryContext,
         parts_max: usize,
+        which: Held,
     ) -> Result<Vec<SeriesStream<'a>>, SourceError> {
         let range = select.range;
         if range.is_empty() {
@@ -213,7 +215,7 @@ impl MetricsEngine {
         let corrupt = &self.counters.sections_corrupt;
         let mut blocks = Vec::new();
         let mut found = Vec::new();
-        for block in self.blocks_in(range) {
+        for block in self.blocks_in(range, which) {
             context.check()?;
             let index = self.index_cache.get(&block, corrupt)?;
             for position in index.index.select(select.matchers) {

@@ -9,6 +9,7 @@ mod faults;
 mod merge;
 mod model;
 mod parts;
+mod retention;
 mod snapshot;
 
 use std::path::{Path, PathBuf};

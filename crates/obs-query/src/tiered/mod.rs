@@ -1,14 +1,17 @@
 //! Hot engine and archive as one source.
 //!
 //! Invariant: an instant is read from exactly one tier. The boundary is the oldest instant that
-//! the hot engine still holds; before it the archive answers, from it on the engine.
+//! the hot engine still holds; before it the archive answers, from it on the engine. Series of
+//! metrics that the engine keeps for longer are read from both.
 
 mod logs;
 mod metrics;
+mod retained;
 mod traces;
 
 pub use logs::TieredLogs;
 pub use metrics::TieredMetrics;
+pub use retained::Retained;
 pub use traces::TieredTraces;
 
 use std::cmp::Ordering;

@@ -21,7 +21,9 @@ use super::out::Out;
 use super::table::Table;
 use super::{human, offline, verify};
 use crate::config::Config;
-use crate::serve::{Access, done_json, hot_rows, seal_key, steps_json};
+use crate::serve::{
+    Access, done_json, hot_rows, retention_rules, rules_json, seal_key, steps_json,
+};
 use crate::storage::{learn, open_address};
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +177,14 @@ async fn status(args: &AskSource, out: &mut Out) -> anyhow::Result<()> {
             }
         }
     }
+    if format == Format::Table {
+        for rule in human::list(&json, "metric_retention") {
+            let selectors = human::list(rule, "match").iter().filter_map(|s| s.as_str());
+            let selectors = selectors.collect::<Vec<_>>().join(" or ");
+            let (keep, since) = (human::text(rule, "keep"), human::text(rule, "shown_since"));
+            out.line(&format!("metrics retention  {selectors}: {keep}, shown since {since}"))?;
+        }
+    }
     Ok(())
 }
 
@@ -195,7 +205,9 @@ fn folder_status(dir: &Path) -> anyhow::Result<Value> {
         total_bytes: disk.total_bytes(&data).ok(),
         ..StorageStatus::default()
     };
-    Ok(status.to_json())
+    let mut json = status.to_json();
+    json["metric_retention"] = rules_json(&retention_rules(&data)?, clock.now());
+    Ok(json)
 }
 
 async fn cleanup(args: &CleanupArgs, out: &mut Out) -> anyhow::Result<()> {

@@ -229,6 +229,7 @@ impl FileForm {
         };
         let hot_retention =
             duration("hot_retention", self.hot_retention.as_deref().unwrap_or("7d"))?;
+        let storage = self.storage.check(folder, hot_retention)?;
         let query_concurrency_max = self.query_concurrency_max.unwrap_or(QUERY_PLACES);
         if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
             bail!("query_concurrency_max: {query_concurrency_max} is not 1 to {QUERY_PLACES_MAX}");
@@ -272,8 +273,10 @@ impl FileForm {
             seal_delay: duration("seal_delay", self.seal_delay.as_deref().unwrap_or("5m"))?,
             hot_retention,
             aggregate_retention,
-            storage: self.storage.check(folder, hot_retention)?,
-            metrics: self.metrics.check(aggregate_retention.is_some())?,
+            metrics: self
+                .metrics
+                .check(aggregate_retention.is_some(), storage.policy.metrics.keep)?,
+            storage,
             ledger: LedgerSettings {
                 policy: self.ledger.policy.map(here),
                 cosign: self.ledger.cosign.map(here),

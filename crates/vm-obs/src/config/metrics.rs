@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use obs_metrics::{DedupConfig, LabelLimit, Limits, StreamOutput, StreamRule};
-use obs_types::DurationMs;
+use obs_types::{DurationMs, RetentionRules, SeriesRetention};
 use serde::Deserialize;
 
 use super::duration;
@@ -36,6 +36,10 @@ pub(crate) struct MetricsForm {
     out_of_order_window: Option<String>,
     /// Several senders of the same series. Example: `dedup: {replica_labels: [replica], interval: 30s}`
     dedup: Option<DedupForm>,
+    /// Series that are kept for a shorter or a longer time than the rest (`storage.metrics.keep`);
+    /// of several that fit the shortest time counts.
+    /// Example: `retention: [{match: ['{job="debug"}'], keep: 7d}]`
+    retention: Vec<RetentionForm>,
     /// Aggregates made of samples as they come.
     /// Example: `stream_aggregation: [{match: ['{job="web"}'], interval: 1m, by: [job], outputs: [total]}]`
     stream_aggregation: Vec<StreamForm>,
@@ -47,6 +51,15 @@ struct SeriesLimitForm {
     label: String,
     value: Option<String>,
     series_max: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetentionForm {
+    /// Selectors; a series fits if it fits one of them.
+    r#match: Vec<String>,
+    /// At least an hour.
+    keep: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +97,12 @@ fn within(key: &str, value: Option<usize>, standard: usize, most: usize) -> anyh
 }
 
 impl MetricsForm {
-    pub(super) fn check(self, aggregate_hours: bool) -> anyhow::Result<MetricsSettings> {
+    /// `keep` is how long series are kept of which nothing else is said.
+    pub(super) fn check(
+        self,
+        aggregate_hours: bool,
+        keep: DurationMs,
+    ) -> anyhow::Result<MetricsSettings> {
         let standard = Limits::standard();
         let series_max =
             within("series_max", self.series_max, standard.series_max, u32::MAX as usize)?;
@@ -112,6 +130,10 @@ impl MetricsForm {
         if out_of_order_window > DurationMs::DAY {
             bail!("metrics.out_of_order_window: more than 1d; older samples are imported");
         }
+        let rules = self.retention.into_iter().enumerate().map(|(i, form)| {
+            form.check().with_context(|| format!("metrics.retention, entry {}", i + 1))
+        });
+        let retention = RetentionRules::new(rules.collect::<anyhow::Result<_>>()?, keep);
         let limits = Limits {
             series_max,
             series_max_by_label,
@@ -136,6 +158,7 @@ impl MetricsForm {
             )?,
             out_of_order_window,
             aggregate_hours,
+            retention,
             ..standard
         };
         let dedup = self.dedup.map(|form| form.check(series_max)).transpose()?;
@@ -147,6 +170,35 @@ impl MetricsForm {
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(MetricsSettings { limits, dedup, streams })
+    }
+}
+
+/// A rule of these selectors.
+///
+/// # Errors
+/// Where there is none, or one that does not parse.
+pub(crate) fn series_retention(
+    selectors: &[String],
+    keep: DurationMs,
+) -> anyhow::Result<SeriesRetention> {
+    if selectors.is_empty() {
+        bail!("match may not be empty");
+    }
+    let parsed = selectors.iter().map(|text| Ok(obs_promql::parse_selector(text)?));
+    Ok(SeriesRetention {
+        selectors: parsed.collect::<anyhow::Result<_>>()?,
+        text: selectors.to_vec(),
+        keep,
+    })
+}
+
+impl RetentionForm {
+    fn check(self) -> anyhow::Result<SeriesRetention> {
+        let keep = duration("keep", &self.keep)?;
+        if keep < DurationMs::HOUR {
+            bail!("keep: {} is less than 1h", self.keep);
+        }
+        series_retention(&self.r#match, keep)
     }
 }
 
@@ -193,6 +245,8 @@ impl StreamForm {
 mod tests {
     use std::path::Path;
 
+    use obs_types::DurationMs;
+
     use super::super::Config;
 
     #[test]
@@ -202,6 +256,7 @@ metrics:
   series_max: 5000
   series_limits: [{label: job, series_max: 100}, {label: job, value: node, series_max: 900}]
   out_of_order_window: 30m
+  retention: [{match: ['{job="debug"}', 'go_memstats'], keep: 7d}, {match: ['{job="bill"}'], keep: 5y}]
   dedup: {replica_labels: [replica]}
   stream_aggregation:
   - {match: ['{job="web"}'], interval: 1m, by: [job], outputs: [total, 'quantiles(0.5, 0.9)'], keep_input: false}
@@ -211,6 +266,11 @@ metrics:
         assert_eq!(m.limits.series_max_by_label[1].value.as_deref(), Some("node"));
         assert_eq!(m.limits.out_of_order_window.0, 1_800_000);
         assert!(m.limits.aggregate_hours);
+        let rules = &m.limits.retention;
+        assert_eq!(rules.standard(), DurationMs(365 * DurationMs::DAY.0));
+        let shown: Vec<String> = rules.iter().map(|r| r.text.join(" or ")).collect();
+        assert_eq!(shown, ["{job=\"debug\"} or go_memstats", "{job=\"bill\"}"]);
+        assert!(rules.hold_longer());
         assert_eq!(m.dedup.unwrap().interval.0, 30_000);
         assert!(!m.streams[0].keep_input && m.streams[0].outputs.len() == 2);
     }
@@ -222,6 +282,8 @@ metrics:
             ("labels_max: 5000", ["metrics.labels_max", "1000"]),
             ("series_limits: [{label: job, series_max: 0}]", ["series_limits", "1 or more"]),
             ("out_of_order_window: 3d", ["out_of_order_window", "1d"]),
+            ("retention: [{match: [up], keep: 5m}]", ["metrics.retention, entry 1", "1h"]),
+            ("retention: [{match: ['{'], keep: 5d}]", ["metrics.retention, entry 1", "unexpected"]),
             ("dedup: {replica_labels: []}", ["metrics.dedup", "tell the senders apart"]),
             (
                 "stream_aggregation: [{match: ['{'], interval: 1m, outputs: [total]}]",

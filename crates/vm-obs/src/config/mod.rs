@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use obs_types::{DurationMs, LabelSet};
 
 pub(crate) use file::{FileForm, WatchForm};
-pub(crate) use metrics::MetricsSettings;
+pub(crate) use metrics::{MetricsSettings, series_retention};
 pub(crate) use reports::ReportSettings;
 pub(crate) use storage::{StorageConfig, StoreConfig};
 

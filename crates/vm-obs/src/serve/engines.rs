@@ -12,11 +12,12 @@ use obs_ledger::Ledger;
 use obs_logs::LogsEngine;
 use obs_metrics::MetricsEngine;
 use obs_ops::{AlertService, DayIds, ReportService, SloService};
-use obs_query::{QueryFront, QueryLimits, TieredLogs, TieredMetrics, TieredTraces};
+use obs_query::{QueryFront, QueryLimits, Retained, TieredLogs, TieredMetrics, TieredTraces};
 use obs_rules::{GroupOptions, InhibitRule, RuleFile};
 use obs_traces::TracesEngine;
-use obs_types::{DurationMs, NodeName, TimestampMs};
+use obs_types::{DurationMs, NodeName, RetentionRules, SeriesSource, TimestampMs};
 
+use super::retention;
 use super::tasks::hour_floor;
 
 /// Whether the data folder may be written.
@@ -38,17 +39,21 @@ pub(crate) struct Engines {
     pub archive: Arc<Archive>,
     /// The oldest instant that the engines still hold; before it the archive answers.
     pub boundary: Arc<AtomicI64>,
+    /// Series of metrics that are kept for another time than the rest.
+    pub retention: Arc<RetentionRules>,
 }
 
 impl Engines {
-    /// Opens or creates everything below `data`; replays the write-ahead logs.
+    /// Opens or creates everything below `data`; replays the write-ahead logs. Rules of retention
+    /// are those of the server that last ran there.
     pub(crate) fn open(
         data: &Path,
         disk: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         access: Access,
     ) -> anyhow::Result<Self> {
-        let limits = obs_metrics::Limits::standard();
+        let retention = retention::load(data)?;
+        let limits = obs_metrics::Limits { retention, ..obs_metrics::Limits::standard() };
         Self::open_with(data, disk, clock, access, None, limits)
     }
 
@@ -78,6 +83,7 @@ impl Engines {
                 trace_limits.past_max = ANY_AGE;
             }
         }
+        let retention = Arc::new(limits.retention.clone());
         let metrics = MetricsEngine::open(obs_metrics::MetricsConfig {
             dir: data.join("metrics"),
             wal_dir: data.join("wal/metrics"),
@@ -125,6 +131,7 @@ impl Engines {
             traces,
             archive: Arc::new(archive),
             boundary: Arc::new(AtomicI64::new(hot_since.0)),
+            retention,
         })
     }
 
@@ -134,8 +141,16 @@ impl Engines {
         let (metrics, logs, traces) =
             (self.metrics.clone(), self.logs.clone(), self.traces.clone());
         let archive = || self.archive.clone();
+        let mut metrics: Arc<dyn SeriesSource> = Arc::new(
+            TieredMetrics::new(metrics, archive(), boundary())
+                .holding_longer(self.retention.hold_longer()),
+        );
+        if !self.retention.is_empty() {
+            metrics =
+                Arc::new(Retained::new(metrics, Arc::clone(&self.retention), Arc::clone(clock)));
+        }
         QueryFront::new(
-            Arc::new(TieredMetrics::new(metrics, archive(), boundary())),
+            metrics,
             Arc::new(TieredLogs::new(logs, archive(), boundary())),
             Arc::new(TieredTraces::new(traces, archive(), boundary())),
             Arc::clone(clock),

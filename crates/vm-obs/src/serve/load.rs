@@ -133,6 +133,10 @@ pub(super) fn report_options(config: &Config) -> ReportOptions {
     {
         retention.push(format!("sealed {name}: {}", days(signal.keep)));
     }
+    for rule in config.metrics.limits.retention.iter() {
+        let keep = obs_rules::format_duration(rule.keep);
+        retention.push(format!("metrics {}: {keep}", rule.text.join(" or ")));
+    }
     if let Some(kept) = config.aggregate_retention {
         retention.push(format!("1h aggregates: {}", days(kept)));
     }

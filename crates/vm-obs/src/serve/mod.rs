@@ -17,6 +17,7 @@ mod own_metrics;
 mod ports;
 mod probes;
 mod provision;
+mod retention;
 mod room;
 mod routes;
 mod schedule;
@@ -54,6 +55,7 @@ use load::Loaded;
 pub(crate) use load::query_checker;
 use ports::{Addresses, Ports};
 pub(crate) use probes::{Probes, check_pack_probes, debug as debug_text};
+pub(crate) use retention::{load as retention_rules, rules_json};
 use services::Services;
 pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
 use store::Store;
@@ -157,6 +159,7 @@ async fn serve(
         hot_retention: config.hot_retention,
         aggregate_retention: config.aggregate_retention,
         inlets: store.inlets.clone(),
+        operations: Arc::clone(&store.operations),
         own_labels: own_labels(&config, &addresses),
         held: held(&store),
         cosigners: store.cosigners.clone(),

@@ -68,6 +68,13 @@ pub(super) fn register(registry: &Registry, state: &Arc<ApiState>, dropped: Arc<
         &[],
         move || dropped.load(Ordering::Relaxed) as f64,
     );
+    let taken = Arc::clone(state);
+    registry.counter_callback(
+        "vmobs_metrics_retention_samples_total",
+        "Samples that metrics.retention took out of the engine.",
+        &[],
+        move || taken.metrics.stats().retention_samples as f64,
+    );
     type Read = fn(&ApiState) -> f64;
     let gauges: [(&str, &str, Read); 16] = [
         ("vmobs_metrics_series", "Series in memory.", |s| s.metrics.stats().head_series as f64),

@@ -122,6 +122,7 @@ pub(super) fn routers(parts: &Parts<'_>, state: &Arc<ApiState>, mcp: &McpSetting
         room: Arc::clone(&store.room),
         boundary: Arc::clone(&store.engines.boundary),
         backup: config.storage.backup.clone(),
+        retention: Arc::clone(&store.engines.retention),
         probing: std::sync::Mutex::default(),
     });
     let own =

@@ -4,6 +4,7 @@ use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use obs_metrics::Sealable;
 use obs_notify::Notifier;
 use obs_ops::storage::{StorageService, StorageSettings};
 use obs_ops::{
@@ -129,7 +130,7 @@ fn open_seals(config: &Config, store: &Store) -> anyhow::Result<SealService> {
         disk: Arc::clone(&store.disk),
         archive: Arc::clone(&engines.archive),
         ledger: Arc::clone(&store.ledger),
-        metrics: engines.metrics.clone(),
+        metrics: Arc::new(Sealable(engines.metrics.clone())),
         logs: engines.logs.clone(),
         traces: engines.traces.clone(),
         delay: config.seal_delay,

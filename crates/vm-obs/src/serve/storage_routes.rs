@@ -14,9 +14,10 @@ use obs_disk::{Clock, Disk};
 use obs_ledger::Ledger;
 use obs_ops::OpsError;
 use obs_ops::storage::{Catalog, StorageService, StorageStatus, TierRow, backup, newest, probe};
-use obs_types::{BlobStore, ErrorKind};
+use obs_types::{BlobStore, ErrorKind, RetentionRules};
 use serde_json::{Value, json};
 
+use super::retention::rules_json;
 use super::room::{Level, Room};
 use crate::config::StoreConfig;
 use crate::storage::{folder_bytes, open_store};
@@ -31,6 +32,7 @@ pub(super) struct Storage {
     pub(super) room: Arc<Room>,
     pub(super) boundary: Arc<AtomicI64>,
     pub(super) backup: Option<StoreConfig>,
+    pub(super) retention: Arc<RetentionRules>,
     /// Held while a backup is restored on trial.
     pub(super) probing: Mutex<()>,
 }
@@ -109,7 +111,9 @@ async fn status(State(storage): State<Arc<Storage>>) -> Response {
             watermark: s.room.level().as_str(),
             ..status
         };
-        Ok(status.to_json())
+        let mut json = status.to_json();
+        json["metric_retention"] = rules_json(&s.retention, s.clock.now());
+        Ok(json)
     })
     .await
 }

@@ -17,7 +17,7 @@ use super::anchors::Anchors;
 use super::engines::{Access, Engines};
 use super::inlets::Inlets;
 use super::room::Room;
-use super::{sinks, witness};
+use super::{retention, sinks, witness};
 use crate::config::Config;
 
 /// What everything else of the server stands on.
@@ -59,6 +59,7 @@ impl Store {
         let started = clock.now();
         let (hot, limits) = (Some(config.hot_retention), config.metrics.limits.clone());
         let engines = Engines::open_with(&data, &disk, clock, Access::ReadWrite, hot, limits)?;
+        retention::save(&data, disk.as_ref(), &engines.retention)?;
         if let (Some(cold), Some(store)) = (engines.archive.cold(), &config.storage.cold) {
             let store = crate::storage::open_store(store).context("storage.cold")?;
             cold.connect(store, config.storage.cache_bytes);

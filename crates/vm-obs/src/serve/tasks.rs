@@ -13,7 +13,7 @@ use obs_collect::receivers::Sinks;
 use obs_ledger::Cosigners;
 use obs_notify::Notifier;
 use obs_ops::storage::{Done, StorageService};
-use obs_ops::{AlertStep, AnomalyService, SealService};
+use obs_ops::{AlertStep, AnomalyService, DayIds, SealService};
 use obs_rules::{AlertRecord, BookChange, StepContext};
 use obs_types::{CancelToken, DurationMs, LabelSet, TimestampMs};
 
@@ -93,6 +93,8 @@ pub(super) struct World {
     pub hot_retention: DurationMs,
     /// `None` where there are no aggregates of metrics.
     pub aggregate_retention: Option<DurationMs>,
+    /// Numbers of operations.
+    pub operations: Arc<DayIds>,
     /// What stands before the metrics engine.
     pub inlets: Inlets,
     /// `job` and `node` of vm-obs' own series.
@@ -286,6 +288,7 @@ impl World {
         }
         // Only what is sealed, or a declared gap, may go.
         let sealed = self.seals.sealed_until().unwrap_or(TimestampMs::MIN);
+        self.retain_metrics(now, sealed);
         let keep = hour_floor(now.saturating_sub(self.hot_retention)).min(sealed);
         if self.engines.boundary.load(Ordering::Acquire) < keep.0 {
             // Data may come days after its hour; what is not on record yet must get there first.

@@ -17,6 +17,7 @@ mod full_disk;
 mod gate;
 mod import;
 mod ledger;
+mod metric_retention;
 mod metrics_options;
 mod prometheus_api;
 mod readme;
