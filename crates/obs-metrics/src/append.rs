@@ -14,7 +14,7 @@ use crate::config::LabelLimit;
 use crate::engine::MetricsEngine;
 use crate::record::RecordWriter;
 use crate::series::Series;
-use crate::store::{Accepted, Bounds};
+use crate::store::{Accepted, Bounds, sorted_starts};
 use crate::{lock, read, write};
 
 /// A batch is logged in records of about this many bytes before packing, well under the log's
@@ -139,7 +139,10 @@ impl MetricsEngine {
                 None => self.create(hash, &item.labels, &mut label_limits, &mut created),
             };
             match series {
-                Ok(series) => out.push(Accepted { series, samples, histograms }),
+                Ok(series) => {
+                    let starts = sorted_starts(&item.start_timestamps);
+                    out.push(Accepted { series, samples, histograms, starts });
+                }
                 Err((reason, limit)) => {
                     let example = || self.explain(reason, &item.labels, limit);
                     outcome.reject_many(reason, count as u64, example);

@@ -1,9 +1,10 @@
 //! The write path of senders that repeat themselves: series are known by the bytes that their
 //! labels were sent as, so that for nearly all of them no label set is built.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use obs_types::{IngestError, IngestOutcome, LabelSet, SentBatch, TimestampMs};
+use obs_types::{IngestError, IngestOutcome, LabelSet, SentBatch, TimestampMs, started};
 
 use crate::append::PART_BYTES;
 use crate::cardinality::LabelLimits;
@@ -28,7 +29,8 @@ impl MetricsEngine {
         let mut news = News::new(self);
         let mut part = Vec::with_capacity(found.len());
         let mut bytes = 0;
-        for ((sent, samples), (hash, known)) in batch.iter().zip(found) {
+        for ((sent, samples, starts), (hash, known)) in batch.iter().zip(found) {
+            let starts = in_order(started(samples, starts));
             bytes += 16 + samples.len() * 10;
             if known.is_none() {
                 bytes += sent.len();
@@ -36,10 +38,10 @@ impl MetricsEngine {
             let accepted = match known {
                 Some(series) => {
                     let samples = bounds.keep(samples, || self.head.labels(&series), outcome);
-                    Some(Accepted { series, samples, histograms: Vec::new() })
+                    Some(Accepted { series, samples, histograms: Vec::new(), starts })
                 }
                 None => match batch.form.read(sent) {
-                    Ok(labels) => news.accept(hash, labels, samples, bounds, outcome),
+                    Ok(labels) => news.accept(hash, labels, (samples, starts), bounds, outcome),
                     Err(reason) => {
                         let example = || batch.form.show(sent);
                         outcome.reject_many(reason, samples.len() as u64, example);
@@ -58,6 +60,15 @@ impl MetricsEngine {
         news.publish();
         self.store(wal, *line, bounds, RecordWriter::default(), &part, outcome)
     }
+}
+
+fn in_order<'a>(
+    mut starts: Vec<(TimestampMs, TimestampMs)>,
+) -> Cow<'a, [(TimestampMs, TimestampMs)]> {
+    if !starts.is_sorted_by_key(|(at, _)| *at) {
+        starts.sort_by_key(|(at, _)| *at);
+    }
+    starts.into()
 }
 
 /// Series that a batch names for the first time, or in a new way.
@@ -80,7 +91,7 @@ impl<'e> News<'e> {
         &mut self,
         sent: SentHash,
         labels: LabelSet,
-        samples: &'a [(TimestampMs, f64)],
+        (samples, starts): (&'a [(TimestampMs, f64)], Cow<'a, [(TimestampMs, TimestampMs)]>),
         bounds: Bounds,
         outcome: &mut IngestOutcome,
     ) -> Option<Accepted<'a>> {
@@ -97,7 +108,7 @@ impl<'e> News<'e> {
         match series {
             Ok(series) => {
                 self.learnt.push((sent, Arc::clone(&series)));
-                Some(Accepted { series, samples, histograms: Vec::new() })
+                Some(Accepted { series, samples, histograms: Vec::new(), starts })
             }
             Err((reason, limit)) => {
                 let example = || self.engine.explain(reason, &labels, limit);

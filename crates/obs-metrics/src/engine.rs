@@ -359,7 +359,7 @@ impl Replay {
         head.number_new(created);
         let late_floor = record.head.late_floor;
         let mut grown = 0;
-        let mut samples = record.samples.into_iter();
+        let mut samples = record.samples.into_iter().zip(record.starts.into_starts());
         for (number, count) in record.series {
             let of_series = samples.by_ref().take(count);
             let Some(series) = self.numbers.get(number) else {
@@ -367,9 +367,9 @@ impl Replay {
                 continue;
             };
             let mut state = lock(&series.state);
-            for (t, v) in of_series {
+            for ((t, v), start) in of_series {
                 if !in_block(&self.flushed, t, record.head.flush)
-                    && let Ok(Stored::New(bytes)) = state.push(t, v, late_floor)
+                    && let Ok(Stored::New(bytes)) = state.push(t, v, start, late_floor)
                 {
                     grown += bytes;
                     self.max_t = self.max_t.max(Some(t));
@@ -377,13 +377,14 @@ impl Replay {
                 }
             }
         }
-        for (number, t, h) in record.histograms {
+        let histograms = record.histograms.into_iter().zip(record.histogram_starts.into_starts());
+        for ((number, t, h), start) in histograms {
             let Some(series) = self.numbers.get(number) else {
                 self.lost_samples += 1;
                 continue;
             };
             if !in_block(&self.flushed, t, record.head.flush) {
-                let pushed = lock(&series.state).push_histogram(t, &h, late_floor);
+                let pushed = lock(&series.state).push_histogram(t, &h, start, late_floor);
                 if let Ok(Stored::New(bytes)) = pushed {
                     grown += bytes;
                     self.max_t = self.max_t.max(Some(t));

@@ -33,6 +33,7 @@ mod record;
 mod retention;
 mod series;
 mod snapshot;
+mod starts;
 mod stats;
 mod store;
 mod symbols;

@@ -15,7 +15,6 @@ use crate::block::{Block, BlockBuilder, Meta, SeriesWalk};
 use crate::engine::MetricsEngine;
 use crate::error::MetricsError;
 use crate::maintain::MaintainReport;
-use crate::query::normalise;
 use crate::read;
 
 const DAY_HOURS: i64 = 24;
@@ -115,7 +114,7 @@ impl MetricsEngine {
         let mut data = SeriesData::default();
         while let Some(labels) = walk.next(|_, _, scan| scan.read(times, &mut data, corrupt))? {
             data.labels = labels;
-            normalise(&mut data);
+            data.normalise();
             each(std::mem::take(&mut data))?;
         }
         Ok(())

@@ -12,10 +12,13 @@ use obs_types::{
 };
 
 use crate::histogram::{get_histogram, put_histogram};
+use crate::starts::Runs;
 use obs_disk::bytes::{Reader, put_bytes, put_f64, put_i64, put_u64};
 use zstd::bulk::{Compressor, Decompressor};
 
 const VERSION: u8 = 1;
+/// With start timestamps behind the rest; written only where there are some.
+const VERSION_STARTED: u8 = 2;
 /// Most bytes of an unpacked record; a limit against damaged lengths.
 const RAW_MAX: usize = 512 << 20;
 /// Shorter records are not worth packing.
@@ -39,6 +42,8 @@ pub(crate) struct RecordWriter {
     exemplar_count: u64,
     metadata: Vec<u8>,
     metadata_count: u64,
+    starts: Runs,
+    histogram_starts: Runs,
 }
 
 /// What stands before the columns.
@@ -63,6 +68,9 @@ pub(crate) struct Record {
     pub(crate) histograms: Vec<(u32, i64, Arc<NativeHistogram>)>,
     pub(crate) exemplars: Vec<(LabelSet, Exemplar)>,
     pub(crate) metadata: Vec<MetricMetadata>,
+    /// Of the samples and of the histograms, in their order.
+    pub(crate) starts: Runs,
+    pub(crate) histogram_starts: Runs,
 }
 
 impl RecordWriter {
@@ -85,7 +93,18 @@ impl RecordWriter {
         self.definition_count += 1;
     }
 
-    pub(crate) fn samples(&mut self, id: u32, samples: &[(TimestampMs, f64)]) {
+    /// `start_of` says the start timestamp of the sample at a time, 0 if it is unknown; `None` if
+    /// those of all are.
+    pub(crate) fn samples(
+        &mut self,
+        id: u32,
+        samples: &[(TimestampMs, f64)],
+        start_of: Option<&dyn Fn(TimestampMs) -> i64>,
+    ) {
+        match start_of {
+            Some(start_of) => samples.iter().for_each(|(t, _)| self.starts.add(start_of(*t), 1)),
+            None => self.starts.add(0, samples.len() as u64),
+        }
         put_i64(&mut self.series, i64::from(id) - self.last_id);
         self.last_id = i64::from(id);
         put_u64(&mut self.series, samples.len() as u64);
@@ -97,7 +116,8 @@ impl RecordWriter {
         }
     }
 
-    pub(crate) fn histogram(&mut self, id: u32, t: i64, h: &NativeHistogram) {
+    pub(crate) fn histogram(&mut self, id: u32, t: i64, h: &NativeHistogram, start: i64) {
+        self.histogram_starts.add(start, 1);
         put_u64(&mut self.histograms, u64::from(id));
         put_i64(&mut self.histograms, t);
         put_histogram(&mut self.histograms, h);
@@ -143,7 +163,12 @@ impl RecordWriter {
             put_u64(&mut body, count);
             put_bytes(&mut body, column);
         }
-        let mut out = vec![VERSION];
+        let started = self.starts.is_known() || self.histogram_starts.is_known();
+        if started {
+            self.starts.put(&mut body);
+            self.histogram_starts.put(&mut body);
+        }
+        let mut out = vec![if started { VERSION_STARTED } else { VERSION }];
         let packed = if body.len() < PACK_MIN { None } else { pack(&body) };
         match packed.filter(|p| p.len() < body.len()) {
             Some(packed) => {
@@ -191,20 +216,22 @@ impl Record {
     /// `None` if the bytes are not a record of a version that we know.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut r = Reader::new(bytes);
-        if r.byte()? != VERSION {
+        let version = r.byte()?;
+        if !(VERSION..=VERSION_STARTED).contains(&version) {
             return None;
         }
+        let started = version == VERSION_STARTED;
         match r.byte()? {
-            0 => Self::read_body(r),
+            0 => Self::read_body(r, started),
             1 => {
                 let len = usize::try_from(r.u64()?).ok().filter(|n| *n <= RAW_MAX)?;
-                Self::read_body(Reader::new(&unpack(r.rest, len)?))
+                Self::read_body(Reader::new(&unpack(r.rest, len)?), started)
             }
             _ => None,
         }
     }
 
-    fn read_body(mut r: Reader<'_>) -> Option<Self> {
+    fn read_body(mut r: Reader<'_>, started: bool) -> Option<Self> {
         let head = RecordHead { epoch: r.u64()?, flush: r.u64()?, late_floor: r.i64()? };
         let mut out = Self { head, ..Self::default() };
 
@@ -253,6 +280,10 @@ impl Record {
             let (help, unit) = (c.str()?.to_owned(), c.str()?.to_owned());
             out.metadata.push(MetricMetadata { family, kind, help, unit });
         }
+        if started {
+            out.starts = Runs::get(&mut r, out.samples.len())?;
+            out.histogram_starts = Runs::get(&mut r, out.histograms.len())?;
+        }
         r.rest.is_empty().then_some(out)
     }
 }
@@ -267,17 +298,17 @@ fn column<'a>(r: &mut Reader<'a>) -> Option<(usize, Reader<'a>)> {
 mod tests {
     use super::*;
 
-    fn sample_record(count: u32) -> (RecordHead, Vec<u8>) {
+    fn sample_record(count: u32, started: bool) -> (RecordHead, Vec<u8>) {
         let head = RecordHead { epoch: 7, flush: 3, late_floor: -5 };
         let mut w = RecordWriter::default();
         for id in 1..=count {
             w.define(id, &LabelSet::from_pairs([("__name__", format!("m{id}"))]));
-            w.samples(
-                id,
-                &[(TimestampMs(1_000), 1.5), (TimestampMs(2_000), obs_types::stale_nan())],
-            );
+            let samples = [(TimestampMs(1_000), 1.5), (TimestampMs(2_000), obs_types::stale_nan())];
+            w.samples(id, &samples, started.then_some(&|t: TimestampMs| t.0 - 1_000));
         }
-        w.histogram(1, 3_000, &NativeHistogram { count: 4.0, ..NativeHistogram::default() });
+        let start = if started { 9 } else { 0 };
+        let h = NativeHistogram { count: 4.0, ..NativeHistogram::default() };
+        w.histogram(1, 3_000, &h, start);
         let exemplar = Exemplar {
             labels: LabelSet::from_pairs([("trace_id", "1")]),
             value: 2.0,
@@ -297,8 +328,9 @@ mod tests {
 
     #[test]
     fn small_and_packed_records_come_back() {
-        for count in [2, 500] {
-            let (head, bytes) = sample_record(count);
+        for (count, started) in [(2, false), (500, false), (2, true), (500, true)] {
+            let (head, bytes) = sample_record(count, started);
+            assert_eq!(bytes[0], 1 + u8::from(started));
             let r = Record::read(&bytes).unwrap();
             assert_eq!(r.head, head);
             assert_eq!(r.definitions.len(), count as usize);
@@ -308,12 +340,18 @@ mod tests {
             assert_eq!(r.histograms[0].2.count, 4.0);
             assert_eq!(r.exemplars[0].1.trace_id, Some(TraceId([1; 16])));
             assert_eq!(r.metadata[0].kind, MetricKind::Counter);
+            let starts: Vec<i64> = r.starts.into_starts().take(r.samples.len() + 1).collect();
+            let want = if started { [0, 1_000] } else { [0, 0] };
+            assert_eq!(starts[..4], [want, want].concat());
+            assert_eq!(starts.last(), Some(&0));
+            let want = if started { 9 } else { 0 };
+            assert_eq!(r.histogram_starts.into_starts().next(), Some(want));
         }
     }
 
     #[test]
     fn cut_or_changed_records_never_panic() {
-        let (_, bytes) = sample_record(3);
+        let (_, bytes) = sample_record(3, true);
         for at in 0..bytes.len() {
             assert!(Record::read(&bytes[..at]).is_none(), "cut at {at}");
             for mask in [1, 0x80, 0xff] {

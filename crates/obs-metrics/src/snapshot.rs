@@ -31,8 +31,9 @@ use crate::{hour_of, lock, write};
 
 pub(crate) const FILE: &str = "head.blk";
 const KIND: [u8; 4] = *b"MEHS";
-/// In version 1 series have no numbers of their own and the log begins an epoch at the line.
-const VERSION: u16 = 2;
+/// In version 1 series have no numbers of their own and the log begins an epoch at the line; up to
+/// version 2 samples have no start timestamps.
+const VERSION: u16 = 3;
 const SECTION_BYTES: usize = 1 << 20;
 const PACK: Codec = Codec::Zstd(1);
 /// Fewer sections are not worth a thread.
@@ -203,7 +204,8 @@ pub(crate) fn load(
     let done = |t: i64| in_block(flushed, t, place.flush);
     let read = |(number, first_id, count): (usize, Option<u32>, usize)| {
         let bytes = file.section(&section(number))?;
-        read_section(&bytes, first_id, count, &pairs, &done).ok_or_else(|| bad(&section(number)))
+        read_section(&bytes, first_id, count, &pairs, (version > 2, &done))
+            .ok_or_else(|| bad(&section(number)))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(THREADS_MAX).min(jobs.len() / SECTIONS_PER_THREAD).max(1);
@@ -260,7 +262,7 @@ fn read_section(
     first_id: Option<u32>,
     count: usize,
     pairs: &Pairs,
-    done: &impl Fn(i64) -> bool,
+    (started, done): (bool, &impl Fn(i64) -> bool),
 ) -> Option<Part> {
     let mut r = Reader::new(bytes);
     let mut out = Part::default();
@@ -276,7 +278,7 @@ fn read_section(
             labels.push(r.u32()?);
         }
         let hash = pairs.stable_hash(&labels, &mut buffer)?;
-        let state = State::get(&mut r, done)?;
+        let state = State::get(&mut r, started, done)?;
         for t in state.hour_times() {
             // Nearly all series have the same few hours.
             if out.hours.last() != Some(&hour_of(t)) {
@@ -305,13 +307,13 @@ mod tests {
         let mut file = BlockWriter::create(Arc::clone(&disk), &dir.join(FILE), KIND, 1).unwrap();
         let (mut pairs, mut section, mut state) =
             (PairWriter::default(), Vec::new(), State::empty());
-        state.push(60_000, 1.5, 0).unwrap();
+        state.push(60_000, 1.5, 0, 0).unwrap();
         for labels in &sets {
             let mut numbers = Vec::new();
             pairs.put(labels, &mut numbers);
             put_u64(&mut section, numbers.len() as u64);
             numbers.iter().for_each(|n| put_u64(&mut section, u64::from(*n)));
-            state.put(&mut section);
+            state.put_samples(&mut section);
         }
         file.section("s0", &section, PACK).unwrap();
         file.section("pairs", &pairs.encode(), PACK).unwrap();

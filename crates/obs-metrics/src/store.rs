@@ -65,6 +65,31 @@ pub(crate) struct Accepted<'a> {
     pub(crate) series: Arc<Series>,
     pub(crate) samples: Cow<'a, [(TimestampMs, f64)]>,
     pub(crate) histograms: Vec<(TimestampMs, &'a Arc<NativeHistogram>)>,
+    /// As [`obs_types::SeriesSamples::start_timestamps`], sorted.
+    pub(crate) starts: Cow<'a, [(TimestampMs, TimestampMs)]>,
+}
+
+impl Accepted<'_> {
+    /// 0 if it is unknown.
+    fn start_of(&self, t: TimestampMs) -> i64 {
+        if self.starts.is_empty() {
+            return 0;
+        }
+        let at = self.starts.binary_search_by_key(&t, |(at, _)| *at);
+        at.ok().and_then(|at| self.starts.get(at)).map_or(0, |(_, start)| start.0)
+    }
+}
+
+/// Starts in the order of their samples.
+pub(crate) fn sorted_starts(
+    starts: &[(TimestampMs, TimestampMs)],
+) -> Cow<'_, [(TimestampMs, TimestampMs)]> {
+    if starts.is_sorted_by_key(|(at, _)| *at) {
+        return starts.into();
+    }
+    let mut sorted = starts.to_vec();
+    sorted.sort_by_key(|(at, _)| *at);
+    sorted.into()
 }
 
 impl MetricsEngine {
@@ -118,11 +143,13 @@ impl MetricsEngine {
             }
             if !a.samples.is_empty() {
                 a.samples.iter().for_each(|(t, _)| note(t.0));
-                record.samples(a.series.id, &a.samples);
+                let start_of = |t| a.start_of(t);
+                let known = !a.starts.is_empty();
+                record.samples(a.series.id, &a.samples, known.then_some(&start_of));
             }
             for (t, h) in &a.histograms {
                 note(t.0);
-                record.histogram(a.series.id, t.0, h);
+                record.histogram(a.series.id, t.0, h, a.start_of(*t));
             }
         }
         if record.is_empty() {
@@ -149,10 +176,10 @@ impl MetricsEngine {
                 }
             };
             for (t, v) in a.samples.iter() {
-                tell(t.0, state.push(t.0, *v, bounds.late_floor));
+                tell(t.0, state.push(t.0, *v, a.start_of(*t), bounds.late_floor));
             }
             for (t, h) in &a.histograms {
-                tell(t.0, state.push_histogram(t.0, h, bounds.late_floor));
+                tell(t.0, state.push_histogram(t.0, h, a.start_of(*t), bounds.late_floor));
             }
         }
         self.head.bytes.fetch_add(grown, Ordering::Relaxed);

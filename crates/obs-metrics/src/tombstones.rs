@@ -159,19 +159,7 @@ impl Tombstones {
     pub(crate) fn apply(&self, data: &mut SeriesData) {
         let Some(list) = self.ranges.get(&data.labels) else { return };
         let keep = |t: i64| !list.iter().any(|d| (d.start..d.end).contains(&t));
-        if data.timestamps.iter().any(|t| !keep(*t)) {
-            let kept = |i: &usize| data.timestamps.get(*i).is_some_and(|t| keep(*t));
-            let places: Vec<usize> = (0..data.timestamps.len()).filter(kept).collect();
-            let pick_v = |i: &usize| data.values.get(*i).copied();
-            data.values = places.iter().filter_map(pick_v).collect();
-            data.timestamps.retain(|t| keep(*t));
-        }
-        let h = &mut data.histograms;
-        if h.timestamps.iter().any(|t| !keep(*t)) {
-            let pairs =
-                std::mem::take(&mut h.timestamps).into_iter().zip(std::mem::take(&mut h.values));
-            (h.timestamps, h.values) = pairs.filter(|(t, _)| keep(*t)).unzip();
-        }
+        data.retain_times(keep);
     }
 
     pub(crate) fn write(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), DiskError> {

@@ -107,6 +107,12 @@ impl QueryFront {
         self.hot_since.as_ref().is_some_and(|since| since.load(Ordering::Acquire) <= from.0)
     }
 
+    /// The same front, with a language of these options.
+    #[must_use]
+    pub fn with_options(self, options: EngineOptions) -> Self {
+        Self { promql: PromEngine::new(options), ..self }
+    }
+
     /// The same front, with a dialect for queries that name none.
     #[must_use]
     pub fn with_dialect(self, dialect: Dialect) -> Self {

@@ -9,6 +9,7 @@
 mod categories;
 mod check;
 mod correlate;
+mod features;
 mod filter;
 mod front;
 mod receipt_counts;
@@ -20,6 +21,7 @@ mod times;
 pub use categories::{Category, category_of};
 pub use check::check_expression;
 pub use correlate::{ReadLedger, gather};
+pub use features::enable_feature;
 pub use filter::{Filter, FilterError};
 pub use front::{Dialect, QueryFront, QueryLimits};
 pub use receipt_counts::ReceiptCounts;

@@ -25,6 +25,18 @@ pub struct SeriesSamples {
     pub samples: Vec<(TimestampMs, f64)>,
     pub histograms: Vec<(TimestampMs, Arc<NativeHistogram>)>,
     pub exemplars: Vec<Exemplar>,
+    /// Times of samples and histograms with their start timestamps, where these are known: since
+    /// when what the sample counts was counted. In any order.
+    pub start_timestamps: Vec<(TimestampMs, TimestampMs)>,
+}
+
+impl SeriesSamples {
+    /// Notes the start of the sample at that time, if there is one; nothing starts later than it
+    /// was counted.
+    pub fn started(&mut self, at: TimestampMs, start: Option<TimestampMs>) {
+        let start = start.filter(|s| s.0 != 0 && *s <= at);
+        self.start_timestamps.extend(start.map(|start| (at, start)));
+    }
 }
 
 /// One write request or one scrape.
@@ -145,7 +157,59 @@ pub struct SeriesData {
     pub start_timestamps: Vec<i64>,
 }
 
+impl HistogramColumn {
+    /// Leaves only the samples whose time `keep` says to keep.
+    pub fn retain_times(&mut self, keep: impl Fn(i64) -> bool) {
+        retain_times(&mut self.timestamps, &mut self.values, &mut self.start_timestamps, keep);
+    }
+
+    /// Sorts by time, and of equal times leaves the first.
+    pub fn normalise(&mut self) {
+        normalise(&mut self.timestamps, &mut self.values, &mut self.start_timestamps);
+    }
+}
+
+fn retain_times<V>(
+    times: &mut Vec<i64>,
+    values: &mut Vec<V>,
+    starts: &mut Vec<i64>,
+    keep: impl Fn(i64) -> bool,
+) {
+    if times.iter().all(|t| keep(*t)) {
+        return;
+    }
+    let mut kept = times.iter().map(|t| keep(*t));
+    values.retain(|_| kept.next().unwrap_or(false));
+    let mut kept = times.iter().map(|t| keep(*t));
+    starts.retain(|_| kept.next().unwrap_or(false));
+    times.retain(|t| keep(*t));
+}
+
+fn normalise<V: Clone>(times: &mut Vec<i64>, values: &mut Vec<V>, starts: &mut Vec<i64>) {
+    if times.is_sorted_by(|a, b| a < b) {
+        return;
+    }
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|at| times[*at]);
+    order.dedup_by_key(|at| times[*at]);
+    *values = order.iter().filter_map(|at| values.get(*at).cloned()).collect();
+    *starts = order.iter().filter_map(|at| starts.get(*at).copied()).collect();
+    *times = order.iter().map(|at| times[*at]).collect();
+}
+
 impl SeriesData {
+    /// Leaves only the samples whose time `keep` says to keep.
+    pub fn retain_times(&mut self, keep: impl Fn(i64) -> bool) {
+        retain_times(&mut self.timestamps, &mut self.values, &mut self.start_timestamps, &keep);
+        self.histograms.retain_times(keep);
+    }
+
+    /// Sorts both columns by time, and of equal times leaves the first.
+    pub fn normalise(&mut self) {
+        normalise(&mut self.timestamps, &mut self.values, &mut self.start_timestamps);
+        self.histograms.normalise();
+    }
+
     pub fn sample_count(&self) -> usize {
         self.timestamps.len() + self.histograms.timestamps.len()
     }
@@ -256,6 +320,8 @@ pub struct SentBatch<'b> {
     pub series: Vec<SentSeries<'b>>,
     /// Of all series, in their order, end to end.
     pub samples: Vec<(TimestampMs, f64)>,
+    /// Start timestamps of the samples where known, as long as `samples` or empty; 0 is unknown.
+    pub start_timestamps: Vec<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -267,27 +333,30 @@ pub struct SentSeries<'b> {
 
 impl<'b> SentBatch<'b> {
     pub fn new(form: &'b dyn SentLabels) -> Self {
-        Self { form, series: Vec::new(), samples: Vec::new() }
+        Self { form, series: Vec::new(), samples: Vec::new(), start_timestamps: Vec::new() }
     }
 
-    /// Series with their samples.
-    pub fn iter(&self) -> impl Iterator<Item = (&'b [u8], &[(TimestampMs, f64)])> {
-        let mut rest = self.samples.as_slice();
+    /// Series with their samples and the start timestamps of these, which may be none.
+    pub fn iter(&self) -> impl Iterator<Item = (&'b [u8], &[(TimestampMs, f64)], &[i64])> {
+        let (mut rest, mut starts) = (self.samples.as_slice(), self.start_timestamps.as_slice());
         self.series.iter().map(move |s| {
             let (own, later) = rest.split_at_checked(s.samples).unwrap_or((rest, &[]));
             rest = later;
-            (s.labels, own)
+            let (started, later) = starts.split_at_checked(own.len()).unwrap_or((&[], &[]));
+            starts = later;
+            (s.labels, own, started)
         })
     }
 
     /// The series with label sets of their own; what has none is refused and counted.
     pub fn to_batch(&self) -> (MetricBatch, IngestOutcome) {
         let (mut batch, mut refused) = (MetricBatch::default(), IngestOutcome::default());
-        for (sent, samples) in self.iter() {
+        for (sent, samples, starts) in self.iter() {
             match self.form.read(sent) {
                 Ok(labels) => batch.series.push(SeriesSamples {
                     labels,
                     samples: samples.to_vec(),
+                    start_timestamps: started(samples, starts),
                     ..SeriesSamples::default()
                 }),
                 Err(reason) => {
@@ -297,6 +366,12 @@ impl<'b> SentBatch<'b> {
         }
         (batch, refused)
     }
+}
+
+/// As [`SeriesSamples::start_timestamps`], of a column that may be empty.
+pub fn started(samples: &[(TimestampMs, f64)], starts: &[i64]) -> Vec<(TimestampMs, TimestampMs)> {
+    let known = samples.iter().zip(starts).filter(|(_, start)| **start != 0);
+    known.map(|((at, _), start)| (*at, TimestampMs(*start))).collect()
 }
 
 impl fmt::Debug for SentBatch<'_> {

@@ -130,7 +130,10 @@ pub(super) async fn features(State(state): State<Arc<ApiState>>) -> Response {
         "scrape": {"extra_scrape_metrics": true},
         "service_discovery_providers": all(DISCOVERY),
         "templating_functions": all(TEMPLATE_FUNCTIONS),
-        "tsdb": {"exemplar_storage": true, "native_histograms": true},
+        "tsdb": {
+            "exemplar_storage": true, "histograms_st_encoding": true, "native_histograms": true,
+            "st_storage": true,
+        },
     });
     success(&data.to_string(), &[], &[])
 }

@@ -133,17 +133,29 @@ fn batch(exposition: Exposition, labels: &[(String, String)], at: TimestampMs) -
         }
         builder.build()
     };
-    let floats = exposition.series.into_iter().map(|s| SeriesSamples {
-        labels: add(s.labels),
-        samples: vec![(s.timestamp.unwrap_or(at), s.value)],
-        exemplars: s.exemplar.map(|e| e.into_exemplar(at)).into_iter().collect(),
-        ..SeriesSamples::default()
+    let started = |mut series: SeriesSamples, t: TimestampMs, start: Option<TimestampMs>| {
+        series.started(t, start);
+        series
+    };
+    let floats = exposition.series.into_iter().map(|s| {
+        let t = s.timestamp.unwrap_or(at);
+        let series = SeriesSamples {
+            labels: add(s.labels),
+            samples: vec![(t, s.value)],
+            exemplars: s.exemplar.map(|e| e.into_exemplar(at)).into_iter().collect(),
+            ..SeriesSamples::default()
+        };
+        started(series, t, s.start)
     });
-    let histograms = exposition.histograms.into_iter().map(|h| SeriesSamples {
-        labels: add(h.labels),
-        histograms: vec![(h.timestamp.unwrap_or(at), Arc::new(h.histogram))],
-        exemplars: h.exemplars.into_iter().map(|e| e.into_exemplar(at)).collect(),
-        ..SeriesSamples::default()
+    let histograms = exposition.histograms.into_iter().map(|h| {
+        let t = h.timestamp.unwrap_or(at);
+        let series = SeriesSamples {
+            labels: add(h.labels),
+            histograms: vec![(t, Arc::new(h.histogram))],
+            exemplars: h.exemplars.into_iter().map(|e| e.into_exemplar(at)).collect(),
+            ..SeriesSamples::default()
+        };
+        started(series, t, h.start)
     });
     MetricBatch { series: floats.chain(histograms).collect(), metadata: exposition.metadata }
 }

@@ -100,6 +100,7 @@ struct Classic {
     count: Option<f64>,
     sum: Option<f64>,
     timestamp: Option<TimestampMs>,
+    start: Option<TimestampMs>,
     exemplars: Vec<ExpositionExemplar>,
     places: Vec<usize>,
 }
@@ -132,6 +133,7 @@ pub(super) fn to_custom_buckets(exposition: &mut Exposition, keep: bool) {
         let classic = found.entry(bare).or_default();
         classic.places.push(place);
         classic.timestamp = sample.timestamp;
+        classic.start = sample.start.or(classic.start);
         classic.exemplars.extend(sample.exemplar.clone());
         match (part, sample.labels.get("le").and_then(parse_go_float)) {
             ("_bucket", Some(bound)) => classic.buckets.push((bound, sample.value)),
@@ -151,6 +153,7 @@ pub(super) fn to_custom_buckets(exposition: &mut Exposition, keep: bool) {
             labels,
             histogram,
             timestamp: classic.timestamp,
+            start: classic.start,
             exemplars: classic.exemplars,
         });
     }

@@ -108,10 +108,12 @@ impl Reading<'_> {
         round.batch.metadata = exposition.metadata;
         for s in exposition.series {
             let exemplars = s.exemplar.into_iter().collect();
-            self.sample(s.labels, Value::Float(s.value), s.timestamp, exemplars, round)?;
+            let times = (s.timestamp, s.start);
+            self.sample(s.labels, Value::Float(s.value), times, exemplars, round)?;
         }
         for h in exposition.histograms {
-            self.sample(h.labels, Value::Histogram(h.histogram), h.timestamp, h.exemplars, round)?;
+            let times = (h.timestamp, h.start);
+            self.sample(h.labels, Value::Histogram(h.histogram), times, h.exemplars, round)?;
         }
         let (have, max) = (round.after_relabel, self.job.limits.samples);
         if max > 0 && have > max {
@@ -124,7 +126,7 @@ impl Reading<'_> {
         &self,
         labels: LabelSet,
         value: Value,
-        timestamp: Option<TimestampMs>,
+        (timestamp, start): (Option<TimestampMs>, Option<TimestampMs>),
         exemplars: Vec<ExpositionExemplar>,
         round: &mut Round,
     ) -> Result<(), String> {
@@ -148,6 +150,7 @@ impl Reading<'_> {
         round.known.insert(labels.clone(), tracked);
         let at = timestamp.unwrap_or(self.now);
         let mut series = SeriesSamples { labels, ..SeriesSamples::default() };
+        series.started(at, start);
         match value {
             Value::Float(value) => series.samples = vec![(at, value)],
             Value::Histogram(mut histogram) => {

@@ -296,5 +296,5 @@ fn add(builder: &mut BlockBuilder, series: &SeriesAggregates) -> Result<(), Disk
         return Ok(());
     }
     let columns = Columns::of(series);
-    builder.add_columns(&series.labels, &columns.chunks(), &series.histograms)
+    builder.add_columns(&series.labels, &columns.chunks(), &[], &series.histograms)
 }

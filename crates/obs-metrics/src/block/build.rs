@@ -15,6 +15,7 @@ use crate::codec::put_times;
 use crate::histogram::put_histogram;
 use crate::pack::put_column;
 use crate::pairs::PairWriter;
+use crate::starts::Runs;
 
 /// Time columns are told apart by their bytes; above this many bytes they are forgotten, so that
 /// series which share none do not fill the memory.
@@ -25,6 +26,7 @@ pub(super) const HISTOGRAM: u8 = 1;
 pub(super) const HAS_NOISE: u8 = 2;
 pub(super) const NEXT_VALUES: u8 = 4;
 pub(super) const NEXT_NOISE: u8 = 8;
+pub(super) const STARTED: u8 = 16;
 pub(super) const NEXT_TIMES: u8 = 1;
 
 /// A stream of sections, each closed when it is large enough.
@@ -57,6 +59,14 @@ impl SectionStream {
         }
         Ok(())
     }
+}
+
+/// Where in the buffers a chunk begins, and whether it begins with start timestamps.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    at: usize,
+    noise_at: usize,
+    started: bool,
 }
 
 /// Writes a block; series must come in the order of their label sets.
@@ -118,14 +128,17 @@ impl BlockBuilder {
         if data.sample_count() == 0 {
             return Ok(());
         }
-        self.add_columns(&data.labels, &[(&data.timestamps, &data.values)], &data.histograms)
+        let floats = [(data.timestamps.as_slice(), data.values.as_slice())];
+        self.add_columns(&data.labels, &floats, &data.start_timestamps, &data.histograms)
     }
 
     /// A series of several float columns and one of histograms: their chunks follow one another.
+    /// `starts` are those of the first column, or none.
     pub(crate) fn add_columns(
         &mut self,
         labels: &LabelSet,
         columns: &[(&[i64], &[f64])],
+        starts: &[i64],
         histograms: &HistogramColumn,
     ) -> Result<(), DiskError> {
         let mut pairs = Vec::with_capacity(self.last_pairs.len());
@@ -144,17 +157,19 @@ impl BlockBuilder {
         let floats = columns.iter().flat_map(|(times, values)| {
             times.chunks(CHUNK_SAMPLES_MAX).zip(values.chunks(CHUNK_SAMPLES_MAX))
         });
+        let mut starts = starts.chunks(CHUNK_SAMPLES_MAX);
         for (times, values) in floats {
-            let (at, noise_at) = self.begin_chunk()?;
+            let place = self.begin_chunk(starts.next())?;
             put_column(&mut self.values.buffer, &mut self.noise.buffer, values);
-            self.end_chunk(ChunkKind::Float, times, at, noise_at)?;
+            self.end_chunk(ChunkKind::Float, times, place)?;
         }
         let parts = histograms.timestamps.chunks(CHUNK_SAMPLES_MAX);
+        let mut starts = histograms.start_timestamps.chunks(CHUNK_SAMPLES_MAX);
         for (times, values) in parts.zip(histograms.values.chunks(CHUNK_SAMPLES_MAX)) {
-            let (at, noise_at) = self.begin_chunk()?;
+            let place = self.begin_chunk(starts.next())?;
             let put = |h: &Arc<NativeHistogram>| put_histogram(&mut self.values.buffer, h);
             values.iter().for_each(put);
-            self.end_chunk(ChunkKind::Histogram, times, at, noise_at)?;
+            self.end_chunk(ChunkKind::Histogram, times, place)?;
         }
         self.meta.series += 1;
         let samples = columns.first().map_or(0, |(times, _)| times.len());
@@ -162,21 +177,28 @@ impl BlockBuilder {
         Ok(())
     }
 
-    fn begin_chunk(&mut self) -> Result<(usize, usize), DiskError> {
+    fn begin_chunk(&mut self, starts: Option<&[i64]>) -> Result<Begun, DiskError> {
         self.values.close_if(SECTION_BYTES, &mut self.writer)?;
         self.noise.close_if(SECTION_BYTES, &mut self.writer)?;
-        Ok((self.values.buffer.len(), self.noise.buffer.len()))
+        let (at, noise_at) = (self.values.buffer.len(), self.noise.buffer.len());
+        let starts = starts.map(Runs::of).filter(Runs::is_known);
+        if let Some(starts) = &starts {
+            starts.put(&mut self.values.buffer);
+        }
+        Ok(Begun { at, noise_at, started: starts.is_some() })
     }
 
     fn end_chunk(
         &mut self,
         kind: ChunkKind,
         times: &[i64],
-        at: usize,
-        noise_at: usize,
+        Begun { at, noise_at, started }: Begun,
     ) -> Result<(), DiskError> {
         let noise_len = self.noise.buffer.len() - noise_at;
         let mut flags = if kind == ChunkKind::Histogram { HISTOGRAM } else { 0 };
+        if started {
+            flags |= STARTED;
+        }
         if self.values.take_fresh() {
             flags |= NEXT_VALUES;
         }

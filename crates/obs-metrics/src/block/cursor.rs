@@ -15,6 +15,7 @@ use crate::block::{
 use crate::codec::get_times;
 use crate::histogram::get_histogram;
 use crate::pack::get_column;
+use crate::starts::{self, Runs};
 
 /// Decoded time columns that are kept: series of one scrape share them.
 const COLUMNS_MAX: usize = 1_024;
@@ -206,23 +207,32 @@ impl Sections {
             } else {
                 None
             };
-            let bytes = slice(&values, c.values);
+            let mut r = Reader::new(slice(&values, c.values));
+            let starts = if c.started { Runs::get(&mut r, times.len()) } else { None };
+            if c.started && starts.is_none() {
+                self.mark(Stream::Values, c.values, corrupt);
+                continue;
+            }
+            let starts = starts.unwrap_or_default();
             let from = times.partition_point(|t| *t < start);
             let to = times.partition_point(|t| *t < end);
             let Some(inside) = times.get(from..to) else { continue };
             match c.kind {
                 ChunkKind::Float => {
                     let noise = noise.as_deref().map_or(&[][..], |n| slice(n, c.noise));
-                    let all = get_column(bytes, noise, times.len());
+                    let all = get_column(r.rest, noise, times.len());
                     let Some(all) = all.as_ref().and_then(|all| all.get(from..to)) else {
                         self.mark(Stream::Values, c.values, corrupt);
                         continue;
                     };
+                    let starts = starts.into_starts().skip(from);
+                    let before = out.timestamps.len();
+                    starts::add(&mut out.start_timestamps, before, inside.len(), starts);
                     out.timestamps.extend_from_slice(inside);
                     out.values.extend_from_slice(all);
                 }
                 ChunkKind::Histogram => {
-                    let mut r = Reader::new(bytes);
+                    let before = out.histograms.timestamps.len();
                     for (at, t) in times.iter().enumerate() {
                         let Some(h) = get_histogram(&mut r) else {
                             self.mark(Stream::Values, c.values, corrupt);
@@ -233,6 +243,9 @@ impl Sections {
                             out.histograms.values.push(Arc::new(h));
                         }
                     }
+                    let h = &mut out.histograms;
+                    let (count, starts) = (h.timestamps.len() - before, starts.into_starts());
+                    starts::add(&mut h.start_timestamps, before, count, starts.skip(from));
                 }
             }
         }

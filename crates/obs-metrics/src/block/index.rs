@@ -3,7 +3,7 @@
 use obs_disk::bytes::Reader;
 use obs_types::LabelSet;
 
-use crate::block::build::{HAS_NOISE, HISTOGRAM, NEXT_NOISE, NEXT_TIMES, NEXT_VALUES};
+use crate::block::build::{HAS_NOISE, HISTOGRAM, NEXT_NOISE, NEXT_TIMES, NEXT_VALUES, STARTED};
 use crate::block::{ChunkKind, ChunkRef, Meta, Place, TimeColumn};
 use crate::index::Index;
 use crate::pairs::Pairs;
@@ -73,7 +73,8 @@ impl<'a> Series<'a> {
                 noise = self.noise;
             }
             let kind = if flags & HISTOGRAM != 0 { ChunkKind::Histogram } else { ChunkKind::Float };
-            chunks.push(ChunkRef { kind, column, values: self.values, noise });
+            let started = flags & STARTED != 0;
+            chunks.push(ChunkRef { kind, started, column, values: self.values, noise });
         }
         Some(())
     }

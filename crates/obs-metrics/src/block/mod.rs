@@ -24,7 +24,7 @@ pub(crate) use index::BlockIndex;
 const KIND: [u8; 4] = *b"METR";
 /// Blocks of 1h aggregates: the same container, other columns (`crate::aggregate`).
 pub(crate) const AGGREGATES: [u8; 4] = *b"MEAG";
-const KIND_VERSION: u16 = 3;
+const KIND_VERSION: u16 = 4;
 /// Older blocks are still read.
 const KIND_VERSION_MIN: u16 = 2;
 /// Unpacked bytes after which a data section is closed: what one random read has to unpack.
@@ -168,6 +168,8 @@ struct TimeColumn {
 #[derive(Clone, Copy, Debug)]
 struct ChunkRef {
     kind: ChunkKind,
+    /// Its values begin with start timestamps.
+    started: bool,
     /// Position in the list of time columns.
     column: u32,
     values: Place,

@@ -20,7 +20,7 @@ use crate::{lock, read};
 
 pub use at_hand::AtHand;
 pub use sealable::Sealable;
-pub(crate) use selected::{HeldMemory, normalise};
+pub(crate) use selected::HeldMemory;
 
 /// Whether samples are shown that outlived the rest of their hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The answer to a selection: series found in head and blocks, decoded one by one.
 
+use std::iter::once;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +14,7 @@ use crate::block::{Block, BlockCursor, BlockIndex};
 use crate::engine::MetricsEngine;
 use crate::series::Snapshot;
 use crate::tombstones::Tombstones;
-use crate::{lock, read};
+use crate::{lock, read, starts};
 
 /// Some samples of one series.
 #[derive(Debug)]
@@ -29,7 +30,11 @@ enum Place {
     Block(usize, u32),
     Head(Snapshot),
     /// All that is wanted of the series.
-    Newest(i64, f64),
+    Newest {
+        t: i64,
+        v: f64,
+        start: i64,
+    },
 }
 
 /// The answer of `select`: decodes one series per step.
@@ -102,10 +107,9 @@ impl Selected<'_> {
             while let Some(next) = self.found.next_if(|next| next.labels == data.labels) {
                 self.older.push(std::mem::replace(&mut place, next.place));
             }
-            if let Place::Newest(t, v) = place {
+            if let Place::Newest { .. } = place {
                 self.older.clear();
-                data.timestamps.push(t);
-                data.values.push(v);
+                self.read(place, &mut data)?;
                 self.tombstones.apply(&mut data);
                 return Ok(data);
             }
@@ -121,7 +125,7 @@ impl Selected<'_> {
                 None => break,
             }
         }
-        normalise(&mut data);
+        data.normalise();
         self.tombstones.apply(&mut data);
         // Told for a moment: from here on the reader accounts for what it keeps.
         let bytes = data.sample_count() * 16;
@@ -134,7 +138,8 @@ impl Selected<'_> {
         let end = self.range.end.0;
         match place {
             Place::Head(snapshot) => snapshot.decode(self.range.start.0, end, data),
-            Place::Newest(t, v) => {
+            Place::Newest { t, v, start } => {
+                starts::add(&mut data.start_timestamps, data.timestamps.len(), 1, once(start));
                 data.timestamps.push(t);
                 data.values.push(v);
             }
@@ -147,31 +152,6 @@ impl Selected<'_> {
         }
         Ok(())
     }
-}
-
-/// Sorts by time where the parts were not ascending already, and keeps the first of equal times:
-/// a sample may be in a block and still (or again) in the head.
-pub(crate) fn normalise(data: &mut SeriesData) {
-    if !ascending(&data.timestamps) {
-        let times = std::mem::take(&mut data.timestamps);
-        let mut pairs: Vec<(i64, f64)> =
-            times.into_iter().zip(std::mem::take(&mut data.values)).collect();
-        pairs.sort_by_key(|(t, _)| *t);
-        pairs.dedup_by_key(|(t, _)| *t);
-        (data.timestamps, data.values) = pairs.into_iter().unzip();
-    }
-    let h = &mut data.histograms;
-    if !ascending(&h.timestamps) {
-        let times = std::mem::take(&mut h.timestamps);
-        let mut pairs: Vec<_> = times.into_iter().zip(std::mem::take(&mut h.values)).collect();
-        pairs.sort_by_key(|(t, _)| *t);
-        pairs.dedup_by_key(|(t, _)| *t);
-        (h.timestamps, h.values) = pairs.into_iter().unzip();
-    }
-}
-
-fn ascending(times: &[i64]) -> bool {
-    times.iter().zip(times.iter().skip(1)).all(|(a, b)| a < b)
 }
 
 impl MetricsEngine {
@@ -194,11 +174,11 @@ impl MetricsEngine {
         for series in self.head.select(select.matchers) {
             context.check()?;
             let state = lock(&series.state);
-            if newest && let Some((t, v)) = state.newest(range.start.0, range.end.0) {
+            if newest && let Some((t, v, start)) = state.newest(range.start.0, range.end.0) {
                 drop(state);
                 let labels = self.head.labels(&series);
                 held.grow(labels.as_bytes().len() + size_of::<Found>())?;
-                let place = Place::Newest(t, v);
+                let place = Place::Newest { t, v, start };
                 in_head.push(Found { labels, place });
                 continue;
             }

@@ -6,6 +6,7 @@ use obs_types::{LabelSet, NativeHistogram, SeriesData};
 
 use super::{Snapshot, State};
 use crate::chunk::Chunk;
+use crate::starts::Starts;
 use crate::{HOUR_MS, hour_of};
 
 /// What one series has for one hour.
@@ -15,6 +16,8 @@ pub(crate) struct Portion {
     pub(super) chunks: Vec<Chunk>,
     pub(super) late: Vec<(i64, f64)>,
     pub(super) histograms: Vec<(i64, Arc<NativeHistogram>)>,
+    /// Only where it leaves its series; that has them until the hour is dropped.
+    starts: Starts,
 }
 
 impl State {
@@ -44,6 +47,8 @@ impl State {
         }
         // A head full of these for as long as a block takes to write: no room left over.
         taken.chunks.shrink_to_fit();
+        let first = hour.saturating_mul(HOUR_MS);
+        let starts = rest.starts.of_range(first, first.saturating_add(HOUR_MS));
         match rest.flushing.iter_mut().find(|p| p.hour == hour) {
             Some(before) => {
                 before.chunks.append(&mut taken.chunks);
@@ -51,14 +56,14 @@ impl State {
                 before.late.sort_by_key(|(t, _)| *t);
                 before.histograms.append(&mut taken.histograms);
                 before.histograms.sort_by_key(|(t, _)| *t);
-                Some(before.clone())
+                Some(Portion { starts, ..before.clone() })
             }
             None if taken.is_empty() => None,
             None => {
                 rest.flushing.reserve_exact(1);
                 rest.flushing.push(taken.clone());
                 rest.flushing.sort_by_key(|p| p.hour);
-                Some(taken)
+                Some(Portion { starts, ..taken })
             }
         }
     }
@@ -73,10 +78,25 @@ impl State {
             }
             p.hour != hour
         });
-        if rest.is_empty() {
+        if !rest.starts.is_empty() {
+            freed += rest.starts.byte_len();
+            self.forget_starts();
+            freed = freed.saturating_sub(self.rest().starts.byte_len());
+        }
+        if self.rest().is_empty() {
             self.rest = None;
         }
         freed
+    }
+
+    /// Forgets the start timestamps of samples that are gone.
+    fn forget_starts(&mut self) {
+        let first = self.bounds().map(|(first, _)| first);
+        let starts = &mut self.rest_mut().starts;
+        match first {
+            Some(first) => starts.forget_before(first),
+            None => *starts = Starts::NONE,
+        }
     }
 }
 
@@ -93,8 +113,8 @@ impl Portion {
 
     pub(crate) fn into_data(self, labels: LabelSet) -> SeriesData {
         let start = self.hour.saturating_mul(HOUR_MS);
-        let snapshot =
-            Snapshot { chunks: self.chunks, late: self.late, histograms: self.histograms };
+        let Self { chunks, late, histograms, starts, .. } = self;
+        let snapshot = Snapshot { chunks, late, histograms, starts };
         let mut out = SeriesData { labels, ..SeriesData::default() };
         snapshot.decode(start, start.saturating_add(HOUR_MS), &mut out);
         out

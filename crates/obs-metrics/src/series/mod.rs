@@ -18,6 +18,7 @@ use obs_types::{NativeHistogram, RejectReason};
 use crate::chunk::{Chunk, OpenChunk};
 use crate::histogram::same;
 use crate::hour_of;
+use crate::starts::Starts;
 
 use flush::Portion;
 pub(crate) use read::Snapshot;
@@ -63,10 +64,17 @@ struct Rest {
     closed: Vec<Chunk>,
     late: Vec<(i64, f64)>,
     histograms: Vec<(i64, Arc<NativeHistogram>)>,
+    /// Of all these samples and those of the open chunk.
+    starts: Starts,
 }
 
-static NO_REST: Rest =
-    Rest { flushing: Vec::new(), closed: Vec::new(), late: Vec::new(), histograms: Vec::new() };
+static NO_REST: Rest = Rest {
+    flushing: Vec::new(),
+    closed: Vec::new(),
+    late: Vec::new(),
+    histograms: Vec::new(),
+    starts: Starts::NONE,
+};
 
 impl Rest {
     fn is_empty(&self) -> bool {
@@ -74,6 +82,7 @@ impl Rest {
             && self.closed.is_empty()
             && self.late.is_empty()
             && self.histograms.is_empty()
+            && self.starts.is_empty()
     }
 }
 
@@ -122,11 +131,19 @@ impl State {
         self.rest.get_or_insert_default()
     }
 
-    /// `late_floor` is the oldest time that a sample older than `last_t` may have.
-    pub(crate) fn push(&mut self, t: i64, v: f64, late_floor: i64) -> Result<Stored, RejectReason> {
+    /// `late_floor` is the oldest time that a sample older than `last_t` may have; `start` is its
+    /// start timestamp, 0 if that is unknown. The same sample again leaves the start as it is.
+    pub(crate) fn push(
+        &mut self,
+        t: i64,
+        v: f64,
+        start: i64,
+        late_floor: i64,
+    ) -> Result<Stored, RejectReason> {
         if t > self.last_t {
+            let grown = self.set_start(t, start);
             self.last_t = t;
-            return Ok(Stored::New(self.push_in_order(t, v)));
+            return Ok(Stored::New(grown + self.push_in_order(t, v)));
         }
         match self.find(t) {
             Some(Found::Float(bits)) if bits == v.to_bits() => return Ok(Stored::Again),
@@ -134,16 +151,30 @@ impl State {
             None if t < late_floor => return Err(RejectReason::OutOfOrder),
             None => {}
         }
+        let grown = self.set_start(t, start);
         let late = &mut self.rest_mut().late;
         let at = late.partition_point(|(other, _)| *other < t);
         late.insert(at, (t, v));
-        Ok(Stored::New(16))
+        Ok(Stored::New(grown + 16))
+    }
+
+    /// The sample is new and not in its place yet. Returns the bytes by which that grew.
+    fn set_start(&mut self, t: i64, start: i64) -> usize {
+        if start == 0 && self.rest().starts.is_empty() {
+            return 0;
+        }
+        let newest = t > self.last_t;
+        let starts = &mut self.rest_mut().starts;
+        let before = starts.byte_len();
+        starts.set(t, start, newest);
+        starts.byte_len().saturating_sub(before)
     }
 
     pub(crate) fn push_histogram(
         &mut self,
         t: i64,
         h: &Arc<NativeHistogram>,
+        start: i64,
         late_floor: i64,
     ) -> Result<Stored, RejectReason> {
         if t <= self.last_t {
@@ -154,11 +185,12 @@ impl State {
                 None => {}
             }
         }
+        let grown = self.set_start(t, start);
         self.last_t = self.last_t.max(t);
         let histograms = &mut self.rest_mut().histograms;
         let at = histograms.partition_point(|(other, _)| *other < t);
         histograms.insert(at, (t, Arc::clone(h)));
-        Ok(Stored::New(h.size_bytes() + 24))
+        Ok(Stored::New(grown + h.size_bytes() + 24))
     }
 
     fn push_in_order(&mut self, t: i64, v: f64) -> usize {
@@ -183,6 +215,7 @@ impl State {
             + self.rest().flushing.iter().map(Portion::byte_len).sum::<usize>()
             + self.rest().late.len() * 16
             + self.rest().histograms.iter().map(|(_, h)| h.size_bytes() + 24).sum::<usize>()
+            + self.rest().starts.byte_len()
     }
 
     fn find(&self, t: i64) -> Option<Found> {
@@ -295,18 +328,18 @@ mod tests {
         let series = Series::new(1, 0, Box::default(), State::empty());
         let mut s = crate::lock(&series.state);
         for t in [10, 20, 40] {
-            assert!(matches!(s.push(t, t as f64, 0), Ok(Stored::New(_))));
+            assert!(matches!(s.push(t, t as f64, 0, 0), Ok(Stored::New(_))));
         }
-        assert_eq!(s.push(30, 30.0, 0), Ok(Stored::New(16)));
-        assert_eq!(s.push(20, 20.0, 0), Ok(Stored::Again));
-        assert_eq!(s.push(30, 30.0, 0), Ok(Stored::Again));
-        assert_eq!(s.push(20, 21.0, 0), Err(RejectReason::DuplicateTimestamp));
-        assert_eq!(s.push(5, 5.0, 6), Err(RejectReason::OutOfOrder));
+        assert_eq!(s.push(30, 30.0, 0, 0), Ok(Stored::New(16)));
+        assert_eq!(s.push(20, 20.0, 0, 0), Ok(Stored::Again));
+        assert_eq!(s.push(30, 30.0, 0, 0), Ok(Stored::Again));
+        assert_eq!(s.push(20, 21.0, 0, 0), Err(RejectReason::DuplicateTimestamp));
+        assert_eq!(s.push(5, 5.0, 0, 6), Err(RejectReason::OutOfOrder));
         let h = Arc::new(NativeHistogram::default());
-        assert_eq!(s.push_histogram(30, &h, 0), Err(RejectReason::DuplicateTimestamp));
-        s.push_histogram(35, &h, 0).unwrap();
-        assert_eq!(s.push_histogram(35, &h, 0), Ok(Stored::Again));
-        assert_eq!(s.push(35, 1.0, 0), Err(RejectReason::DuplicateTimestamp));
+        assert_eq!(s.push_histogram(30, &h, 0, 0), Err(RejectReason::DuplicateTimestamp));
+        s.push_histogram(35, &h, 0, 0).unwrap();
+        assert_eq!(s.push_histogram(35, &h, 0, 0), Ok(Stored::Again));
+        assert_eq!(s.push(35, 1.0, 0, 0), Err(RejectReason::DuplicateTimestamp));
         assert_eq!(data(&s), [(10, 10.0), (20, 20.0), (30, 30.0), (40, 40.0)]);
         assert_eq!(s.sample_count(), 5);
     }
@@ -316,15 +349,15 @@ mod tests {
         let series = Series::new(1, 0, Box::default(), State::empty());
         let mut s = crate::lock(&series.state);
         for t in [0, HOUR_MS - 1, HOUR_MS, 2 * HOUR_MS] {
-            s.push(t, 1.0, 0).unwrap();
+            s.push(t, 1.0, 0, 0).unwrap();
         }
-        s.push(5, 2.0, 0).unwrap();
+        s.push(5, 2.0, 0, 0).unwrap();
         assert!(s.take_hour(0).is_some());
-        s.push(6, 3.0, 0).unwrap();
-        assert_eq!(s.push(5, 9.0, 0), Err(RejectReason::DuplicateTimestamp));
+        s.push(6, 3.0, 0, 0).unwrap();
+        assert_eq!(s.push(5, 9.0, 0, 0), Err(RejectReason::DuplicateTimestamp));
         let again = s.take_hour(0).unwrap().into_data(LabelSet::empty());
         assert_eq!(again.timestamps, [0, 5, 6, HOUR_MS - 1]);
-        s.push(7, 4.0, 0).unwrap();
+        s.push(7, 4.0, 0, 0).unwrap();
         assert_eq!(data(&s).len(), 7);
         s.drop_hour(0);
         assert_eq!(data(&s), [(7, 4.0), (HOUR_MS, 1.0), (2 * HOUR_MS, 1.0)]);

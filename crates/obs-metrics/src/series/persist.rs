@@ -7,10 +7,16 @@ use obs_disk::bytes::{Reader, put_f64, put_i64, put_u64};
 use super::{Rest, State};
 use crate::chunk::{Chunk, OpenChunk};
 use crate::histogram::{get_histogram, put_histogram};
+use crate::starts::Starts;
 
 impl State {
     /// Appends all that the series holds, for a snapshot of the head.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        self.put_samples(out);
+        self.rest().starts.put(out);
+    }
+
+    pub(crate) fn put_samples(&self, out: &mut Vec<u8>) {
         let open = self.open.as_ref().map(OpenChunk::snapshot);
         let flushing = self.rest().flushing.iter();
         let chunks =
@@ -32,9 +38,13 @@ impl State {
         }
     }
 
-    /// What `put` wrote, without the samples of times that are `done`; `None` if the bytes do not
-    /// decode.
-    pub(crate) fn get(r: &mut Reader<'_>, done: impl Fn(i64) -> bool) -> Option<Self> {
+    /// What `put` wrote (or `put_samples`, which is not `started`), without the samples of times
+    /// that are `done`; `None` if the bytes do not decode.
+    pub(crate) fn get(
+        r: &mut Reader<'_>,
+        started: bool,
+        done: impl Fn(i64) -> bool,
+    ) -> Option<Self> {
         let (mut out, mut rest) = (Self::empty(), Rest::default());
         out.last_t = r.i64()?;
         for _ in 0..r.count()? {
@@ -47,6 +57,9 @@ impl State {
         for _ in 0..r.count()? {
             let one = (r.i64()?, Arc::new(get_histogram(r)?));
             rest.histograms.extend(Some(one).filter(|(t, _)| !done(*t)));
+        }
+        if started {
+            rest.starts = Starts::get(r)?;
         }
         rest.late.sort_by_key(|(t, _)| *t);
         rest.histograms.sort_by_key(|(t, _)| *t);

@@ -6,6 +6,7 @@ use obs_types::{NativeHistogram, SeriesData};
 
 use super::State;
 use crate::chunk::Chunk;
+use crate::starts::Starts;
 
 /// A cheap copy of what a series holds, to decode without its lock.
 #[derive(Clone, Debug, Default)]
@@ -13,19 +14,23 @@ pub(crate) struct Snapshot {
     pub(super) chunks: Vec<Chunk>,
     pub(super) late: Vec<(i64, f64)>,
     pub(super) histograms: Vec<(i64, Arc<NativeHistogram>)>,
+    pub(super) starts: Starts,
 }
 
 impl State {
-    /// The newest sample of all, if it is a float that needs no decoding and lies in `[start, end)`.
-    pub(crate) fn newest(&self, start: i64, end: i64) -> Option<(i64, f64)> {
+    /// The newest sample of all with its start timestamp, if it is a float that needs no decoding
+    /// and lies in `[start, end)`.
+    pub(crate) fn newest(&self, start: i64, end: i64) -> Option<(i64, f64, i64)> {
         let open = self.open.as_ref().filter(|o| o.max_t == self.last_t)?;
         let inside = start <= open.max_t && open.max_t < end;
-        inside.then(|| (open.max_t, f64::from_bits(open.last_value())))
+        let started = || self.rest().starts.at(open.max_t);
+        inside.then(|| (open.max_t, f64::from_bits(open.last_value()), started()))
     }
 
     /// Copies what overlaps `[start, end)`; chunks are shared, not copied.
     pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
-        let mut out = Snapshot::default();
+        let starts = self.rest().starts.of_range(start, end);
+        let mut out = Snapshot { starts, ..Snapshot::default() };
         let overlaps = |c: &&Chunk| c.min_t < end && start <= c.max_t;
         let inside = |t: i64| start <= t && t < end;
         for p in &self.rest().flushing {
@@ -77,6 +82,7 @@ impl Snapshot {
     /// Appends the samples of `[start, end)` to the columns of `out`, ascending.
     pub(crate) fn decode(self, start: i64, end: i64, out: &mut SeriesData) {
         let count = self.chunks.iter().map(|c| c.count as usize).sum::<usize>() + self.late.len();
+        let (before, histograms_before) = (out.timestamps.len(), out.histograms.timestamps.len());
         out.timestamps.reserve(count);
         out.values.reserve(count);
         let plain = self.late.is_empty() && start < end;
@@ -107,5 +113,10 @@ impl Snapshot {
             out.histograms.timestamps.push(t);
             out.histograms.values.push(h);
         }
+        let new = out.timestamps.get(before..).unwrap_or_default();
+        self.starts.extend(&mut out.start_timestamps, before, new);
+        let h = &mut out.histograms;
+        let new = h.timestamps.get(histograms_before..).unwrap_or_default();
+        self.starts.extend(&mut h.start_timestamps, histograms_before, new);
     }
 }

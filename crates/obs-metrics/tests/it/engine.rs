@@ -137,6 +137,7 @@ fn histograms_exemplars_and_metadata_survive() {
                     (TimestampMs(T0 + 9), bad),
                 ],
                 exemplars: vec![exemplar(1), exemplar(2)],
+                ..SeriesSamples::default()
             }],
             metadata: vec![MetricMetadata {
                 family: "latency".into(),

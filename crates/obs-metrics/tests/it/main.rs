@@ -11,6 +11,7 @@ mod model;
 mod parts;
 mod retention;
 mod snapshot;
+mod starts;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,7 +13,9 @@ mod write;
 
 use std::collections::HashMap;
 
-use obs_types::{Exemplar, LabelSet, MetricKind, MetricMetadata, NativeHistogram, TimestampMs};
+use obs_types::{
+    Exemplar, LabelSet, METRIC_NAME, MetricKind, MetricMetadata, NativeHistogram, TimestampMs,
+};
 
 use self::line::{Cursor, RawSample};
 pub use self::protobuf::{ProtobufOptions, parse_protobuf};
@@ -81,6 +83,8 @@ pub struct ExpositionSample {
     /// `None` when the line has none: the scrape's time holds.
     pub timestamp: Option<TimestampMs>,
     pub exemplar: Option<ExpositionExemplar>,
+    /// When what it counts began, where the text says so: OpenMetrics' `_created`.
+    pub start: Option<TimestampMs>,
 }
 
 /// An exemplar as written behind a sample.
@@ -106,6 +110,7 @@ pub struct ExpositionHistogram {
     pub histogram: NativeHistogram,
     pub timestamp: Option<TimestampMs>,
     pub exemplars: Vec<ExpositionExemplar>,
+    pub start: Option<TimestampMs>,
 }
 
 /// A parsed body: samples in the order of their lines.
@@ -154,6 +159,11 @@ pub fn parse(
     Parser::new(format, caps).run(text)
 }
 
+/// What tells the metrics of a family apart.
+fn own_labels(labels: &LabelSet) -> LabelSet {
+    labels.without(&[METRIC_NAME, "le", "quantile"])
+}
+
 struct Parser<'a> {
     format: ExpositionFormat,
     caps: ParseCaps,
@@ -161,6 +171,9 @@ struct Parser<'a> {
     families: HashMap<&'a str, usize>,
     /// The family of the last `TYPE` line, for the canonical form of bounds.
     current: (&'a str, MetricKind),
+    /// Its first sample, and when its metrics began, by their labels without name and bounds.
+    current_first: usize,
+    created: HashMap<LabelSet, TimestampMs>,
     strict: Option<StrictCheck<'a>>,
     encoded: Vec<u8>,
 }
@@ -173,6 +186,8 @@ impl<'a> Parser<'a> {
             out: Exposition::default(),
             families: HashMap::new(),
             current: ("", MetricKind::Unknown),
+            current_first: 0,
+            created: HashMap::new(),
             strict: (format == ExpositionFormat::OpenMetricsStrict).then(StrictCheck::default),
             encoded: Vec::with_capacity(256),
         }
@@ -223,6 +238,7 @@ impl<'a> Parser<'a> {
         if self.openmetrics() && !ended {
             return Err(ExpositionError::new(line_number, 1, "text does not end with # EOF"));
         }
+        self.end_family();
         if let Some(strict) = &mut self.strict {
             strict.finish().map_err(|m| ExpositionError::new(line_number, 1, m))?;
         }
@@ -290,6 +306,7 @@ impl<'a> Parser<'a> {
                     .filter(|_| text != "untyped")
                     .ok_or_else(|| cursor.error(format!("unknown metric type {text:?}")))?;
                 self.metadata(family).kind = read;
+                self.end_family();
                 self.current = (family, read);
                 kind = Some(read);
             }
@@ -326,8 +343,36 @@ impl<'a> Parser<'a> {
             }),
         };
         let timestamp = raw.timestamp;
-        self.out.series.push(ExpositionSample { labels, value: raw.value, timestamp, exemplar });
+        if self.is_created(raw.name) && raw.value.is_finite() {
+            self.created.insert(own_labels(&labels), line::ms_from_seconds(raw.value));
+        }
+        let (value, start) = (raw.value, None);
+        self.out.series.push(ExpositionSample { labels, value, timestamp, exemplar, start });
         Ok(())
+    }
+
+    /// Whether a sample of that name says when a metric of the current family began.
+    fn is_created(&self, name: &str) -> bool {
+        let (family, kind) = self.current;
+        let counts =
+            matches!(kind, MetricKind::Counter | MetricKind::Histogram | MetricKind::Summary);
+        self.openmetrics() && counts && name.strip_prefix(family) == Some("_created")
+    }
+
+    /// Tells the samples of a family when their metrics began; that may stand behind them.
+    fn end_family(&mut self) {
+        let first = std::mem::replace(&mut self.current_first, self.out.series.len());
+        if self.created.is_empty() {
+            return;
+        }
+        let created = std::mem::take(&mut self.created);
+        let family = self.current.0;
+        for sample in self.out.series.get_mut(first..).into_iter().flatten() {
+            let suffix = sample.labels.metric_name().strip_prefix(family);
+            if suffix.is_some_and(|s| s != "_created") {
+                sample.start = created.get(&own_labels(&sample.labels)).copied();
+            }
+        }
     }
 
     fn canonical_bounds(&self, raw: &mut RawSample<'a>) {

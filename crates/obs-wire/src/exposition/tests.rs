@@ -198,3 +198,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn created_lines_tell_the_samples_of_their_metric() {
+    let body = "# TYPE a counter\na_total{x=\"1\"} 5\na_created{x=\"1\"} 1.5\na_total{x=\"2\"} 6\n\
+                # TYPE h histogram\nh_created 2\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n\
+                h_count 2\nh_sum 3\n# TYPE g gauge\ng 1\ng_created 4\n# TYPE s summary\n\
+                s{quantile=\"0.5\"} 1\ns_count 1\ns_created 9\n# EOF\n";
+    let got = openmetrics(body).unwrap();
+    let starts: Vec<(String, Option<i64>)> =
+        got.series.iter().map(|s| (s.labels.to_string(), s.start.map(|t| t.0))).collect();
+    let of = |name: &str| starts.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!((of("a_total{x=\"1\"}"), of("a_total{x=\"2\"}")), (Some(1_500), None));
+    assert_eq!(
+        (of("h_bucket{le=\"1.0\"}"), of("h_sum"), of("h_count")),
+        (Some(2_000), Some(2_000), Some(2_000))
+    );
+    assert_eq!((of("s{quantile=\"0.5\"}"), of("s_count")), (Some(9_000), Some(9_000)));
+    assert_eq!((of("g"), of("g_created"), of("a_created{x=\"1\"}")), (None, None, None));
+    assert!(text(body).unwrap().series.iter().all(|s| s.start.is_none()));
+}

@@ -115,12 +115,23 @@ impl DeltaState {
     }
 
     /// The total of `key` with `point` in it.
-    pub(super) fn add(
+    #[cfg(test)]
+    fn add(
         &self,
         key: &LabelSet,
         window: Window,
         point: Total,
     ) -> Result<Total, (RejectReason, String)> {
+        self.add_started(key, window, point).map(|(total, _)| total)
+    }
+
+    /// The total of `key` with `point` in it, and the start of that, nanoseconds.
+    pub(super) fn add_started(
+        &self,
+        key: &LabelSet,
+        window: Window,
+        point: Total,
+    ) -> Result<(Total, u64), (RejectReason, String)> {
         let Window { start, end, now } = window;
         let now_ms = now.floor_to_ms().0;
         if start > end {
@@ -150,10 +161,10 @@ impl DeltaState {
             inner.streams.insert(key.clone(), stream);
             inner.stats.streams = inner.streams.len();
             inner.stats.bytes += bytes;
-            return Ok(point);
+            return Ok((point, start));
         };
         if end == stream.end && start == stream.start {
-            return Ok(stream.total.clone());
+            return Ok((stream.total.clone(), stream.first_start));
         }
         if end <= stream.end || start != 0 && start < stream.first_start {
             let text = format!(
@@ -177,7 +188,7 @@ impl DeltaState {
         stream.bytes = stream.bytes + after - before;
         (stream.start, stream.end, stream.seen_ms) = (start, end, now_ms);
         stream.total.clone_from(&total);
-        Ok(total)
+        Ok((total, stream.first_start))
     }
 
     /// Rule 6.

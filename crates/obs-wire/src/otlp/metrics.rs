@@ -104,6 +104,8 @@ struct Family<'a> {
     name: &'a str,
     original: &'a str,
     delta: bool,
+    /// Its points count something since their start.
+    counts: bool,
 }
 
 impl Builder<'_> {
@@ -149,7 +151,8 @@ impl Builder<'_> {
             });
         }
         let delta = temporality == Some(DELTA);
-        let family = Family { name: &name, original: &metric.name, delta };
+        let counts = kind != MetricKind::Gauge;
+        let family = Family { name: &name, original: &metric.name, delta, counts };
         match metric.data {
             Some(Data::Gauge(g)) => self.numbers(&family, g.data_points),
             Some(Data::Sum(s)) => self.numbers(&family, s.data_points),
@@ -187,14 +190,17 @@ impl Builder<'_> {
             };
             let Some(labels) = self.labels(family, point.attributes) else { continue };
             let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
-            match self.total(family, &labels, covers, || Total::Number(value)) {
-                None => continue,
-                Some(Some(Total::Number(total))) => value = total,
-                Some(_) => {}
+            let Some((total, start)) = self.total(family, &labels, covers, || Total::Number(value))
+            else {
+                continue;
+            };
+            if let Some(Total::Number(total)) = total {
+                value = total;
             }
             let exemplars = point.exemplars.into_iter().filter_map(exemplar).collect();
             let series = self.series(&labels, family.name, "", None)?;
             series.samples.push((at, value));
+            series.started(at, start);
             series.exemplars.extend::<Vec<_>>(exemplars);
         }
         Ok(())
@@ -225,12 +231,12 @@ impl Builder<'_> {
         let attributes = std::mem::take(&mut point.attributes);
         let Some(labels) = self.labels(family, attributes) else { return Ok(()) };
         let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
-        match self.total(family, &labels, covers, || Total::classic(&point)) {
-            None => return Ok(()),
-            Some(Some(Total::Classic { counts, count, sum, .. })) => {
-                (point.bucket_counts, point.count, point.sum) = (counts, count, sum);
-            }
-            Some(_) => {}
+        let Some((total, start)) = self.total(family, &labels, covers, || Total::classic(&point))
+        else {
+            return Ok(());
+        };
+        if let Some(Total::Classic { counts, count, sum, .. }) = total {
+            (point.bucket_counts, point.count, point.sum) = (counts, count, sum);
         }
         let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
         let mut exemplars: Vec<Exemplar> =
@@ -241,15 +247,20 @@ impl Builder<'_> {
             let le = canonical_bound(*bound);
             let series = self.series(&labels, family.name, "_bucket", Some(("le", &le)))?;
             series.samples.push((at, value(running as f64)));
+            series.started(at, start);
             series.exemplars.extend(exemplars.extract_if(.., |e| e.value <= *bound));
         }
         let series = self.series(&labels, family.name, "_bucket", Some(("le", "+Inf")))?;
         series.samples.push((at, value(point.count as f64)));
+        series.started(at, start);
         series.exemplars.append(&mut exemplars);
         let series = self.series(&labels, family.name, "_count", None)?;
         series.samples.push((at, value(point.count as f64)));
+        series.started(at, start);
         if let Some(sum) = point.sum {
-            self.series(&labels, family.name, "_sum", None)?.samples.push((at, value(sum)));
+            let series = self.series(&labels, family.name, "_sum", None)?;
+            series.samples.push((at, value(sum)));
+            series.started(at, start);
         }
         Ok(())
     }
@@ -271,12 +282,14 @@ impl Builder<'_> {
         let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
         let stale = point.flags & NO_RECORDED_VALUE != 0;
         let covers = (point.start_time_unix_nano, point.time_unix_nano, stale);
-        let histogram =
-            match self.total(family, &labels, covers, || Total::Exponential(read.clone())) {
-                None => return Ok(()),
-                Some(Some(Total::Exponential(total))) => total.to_native(),
-                Some(_) => read.to_native(),
-            };
+        let point_total = || Total::Exponential(read.clone());
+        let Some((total, start)) = self.total(family, &labels, covers, point_total) else {
+            return Ok(());
+        };
+        let histogram = match total {
+            Some(Total::Exponential(total)) => total.to_native(),
+            _ => read.to_native(),
+        };
         let histogram = match histogram {
             Ok(histogram) => histogram,
             Err(why) => {
@@ -286,6 +299,7 @@ impl Builder<'_> {
         };
         let series = self.series(&labels, family.name, "", None)?;
         series.histograms.push((at, Arc::new(histogram)));
+        series.started(at, start);
         series.exemplars.extend(point.exemplars.into_iter().filter_map(exemplar));
         Ok(())
     }
@@ -299,14 +313,18 @@ impl Builder<'_> {
         let stale = point.flags & NO_RECORDED_VALUE != 0;
         let value = |v: f64| if stale { stale_nan() } else { v };
         let Some(labels) = self.labels(family, point.attributes) else { return Ok(()) };
+        let start = start_of(point.start_time_unix_nano).filter(|_| !stale);
         for quantile in &point.quantile_values {
             let bound = canonical_bound(quantile.quantile);
             let series = self.series(&labels, family.name, "", Some(("quantile", &bound)))?;
             series.samples.push((at, value(quantile.value)));
+            series.started(at, start);
         }
-        let count = value(point.count as f64);
-        self.series(&labels, family.name, "_count", None)?.samples.push((at, count));
-        self.series(&labels, family.name, "_sum", None)?.samples.push((at, value(point.sum)));
+        for (suffix, number) in [("_count", point.count as f64), ("_sum", point.sum)] {
+            let series = self.series(&labels, family.name, suffix, None)?;
+            series.samples.push((at, value(number)));
+            series.started(at, start);
+        }
         Ok(())
     }
 
@@ -342,27 +360,28 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The total of a delta family's stream with `point` in it; `Some(None)` where the point stands
-    /// for itself. `None` if it was refused. `covers` is start, end and whether it has no value.
+    /// The total of a delta family's stream with `point` in it, no total where the point stands for
+    /// itself; and since when it counts. `None` if it was refused. `covers` is start, end and
+    /// whether it has no value.
     fn total(
         &mut self,
         family: &Family<'_>,
         labels: &LabelSetBuilder,
         (start, end, stale): (u64, u64, bool),
         point: impl FnOnce() -> Total,
-    ) -> Option<Option<Total>> {
+    ) -> Option<(Option<Total>, Option<TimestampMs>)> {
         if !family.delta {
-            return Some(None);
+            return Some((None, start_of(start).filter(|_| family.counts && !stale)));
         }
         let mut builder = labels.clone();
         builder.set(METRIC_NAME, family.name);
         let key = builder.build();
         if stale {
             self.deltas.end(&key);
-            return Some(None);
+            return Some((None, None));
         }
-        match self.deltas.add(&key, Window { start, end, now: self.now }, point()) {
-            Ok(total) => Some(Some(total)),
+        match self.deltas.add_started(&key, Window { start, end, now: self.now }, point()) {
+            Ok((total, start)) => Some((Some(total), start_of(start))),
             Err((reason, example)) => {
                 self.outcome.reject(reason, || example);
                 None
@@ -432,6 +451,11 @@ impl Builder<'_> {
         });
         Ok(&mut self.batch.series[at])
     }
+}
+
+/// `None` where the point does not say.
+fn start_of(nanos: u64) -> Option<TimestampMs> {
+    super::timestamp(nanos).filter(|_| nanos > 0).map(obs_types::TimestampNs::floor_to_ms)
 }
 
 /// Attributes that fall on the same label are joined with `;` in order of their original names.

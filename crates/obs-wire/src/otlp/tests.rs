@@ -407,3 +407,36 @@ proptest! {
         drop(serde_json::from_slice::<ExportMetricsServiceRequest>(&json));
     }
 }
+
+#[test]
+fn points_say_since_when_they_count() {
+    let starts = |metric: serde_json::Value| -> Vec<(String, i64)> {
+        let all = metrics_json(metric).batch.series.into_iter();
+        let started = all.flat_map(|s| {
+            let name = s.labels.metric_name().to_owned();
+            s.start_timestamps.into_iter().map(move |(_, start)| (name.clone(), start.0))
+        });
+        started.collect()
+    };
+    let point = serde_json::json!({
+        "startTimeUnixNano": "5000000000", "timeUnixNano": "9000000000", "asInt": "3",
+    });
+    let sum = |temporality: i32, monotonic: bool| {
+        serde_json::json!({"name": "m", "sum": {
+            "aggregationTemporality": temporality, "isMonotonic": monotonic, "dataPoints": [point],
+        }})
+    };
+    let of = |name: &str| (name.to_owned(), 5_000);
+    assert_eq!(starts(sum(2, true)), [of("m_total")]);
+    assert_eq!(starts(sum(1, true)), [of("m_total")]);
+    assert_eq!(starts(sum(2, false)), []);
+    assert_eq!(starts(serde_json::json!({"name": "m", "gauge": {"dataPoints": [point]}})), []);
+    let histogram = serde_json::json!({"name": "h", "histogram": {
+        "aggregationTemporality": 2, "dataPoints": [{
+            "startTimeUnixNano": "5000000000", "timeUnixNano": "9000000000", "count": "2",
+            "sum": 1.5, "bucketCounts": ["1", "1"], "explicitBounds": [1.0],
+        }],
+    }});
+    let want = [of("h_bucket"), of("h_bucket"), of("h_count"), of("h_sum")];
+    assert_eq!(starts(histogram), want);
+}

@@ -7,14 +7,15 @@ use crate::WireError;
 use crate::caps::Budget;
 use crate::protobuf::{Fields, Value, broken, doubles, unzigzag, unzigzag_i32, varints};
 
-/// Reads a histogram of either version. The inner `Err` says what is wrong with its shape.
+/// Reads a histogram of either version: its time, its start timestamp (0 without one). The inner
+/// `Err` says what is wrong with its shape.
 pub(super) fn read(
     what: &'static str,
     bytes: &[u8],
     budget: &mut Budget,
-) -> Result<(TimestampMs, Result<NativeHistogram, String>), WireError> {
+) -> Result<(TimestampMs, i64, Result<NativeHistogram, String>), WireError> {
     let mut h = NativeHistogram::default();
-    let mut at = TimestampMs(0);
+    let (mut at, mut start) = (TimestampMs(0), 0);
     let (mut count_float, mut zero_float) = (None, None);
     let (mut negative_deltas, mut positive_deltas) = (Vec::new(), Vec::new());
     for field in Fields::new(bytes) {
@@ -43,6 +44,8 @@ pub(super) fn read(
             // A protobuf int64 is its two's complement.
             (15, Value::Varint(n)) => at = TimestampMs(n as i64),
             (16, value) => doubles(what, value, budget, &mut h.custom_values)?,
+            // Version 2 alone.
+            (17, Value::Varint(n)) => start = n as i64,
             _ => {}
         }
     }
@@ -57,7 +60,7 @@ pub(super) fn read(
         }
     }
     let checked = h.validate();
-    Ok((at, checked.map(|()| h)))
+    Ok((at, start, checked.map(|()| h)))
 }
 
 pub(crate) fn span(

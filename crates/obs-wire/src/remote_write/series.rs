@@ -22,6 +22,8 @@ pub struct SeriesView<'v> {
     /// Owned by nobody yet: what the visitor leaves is dropped.
     pub histograms: &'v mut Vec<(TimestampMs, Arc<NativeHistogram>)>,
     pub exemplars: &'v mut Vec<Exemplar>,
+    /// Times of samples and histograms with their start timestamps, where these are known.
+    pub start_timestamps: &'v [(TimestampMs, TimestampMs)],
 }
 
 impl SeriesView<'_> {
@@ -32,6 +34,7 @@ impl SeriesView<'_> {
             samples: self.samples.to_vec(),
             histograms: std::mem::take(self.histograms),
             exemplars: std::mem::take(self.exemplars),
+            start_timestamps: self.start_timestamps.to_vec(),
         }
     }
 }
@@ -82,6 +85,7 @@ pub(super) struct Reader<'b> {
     samples: Vec<(TimestampMs, f64)>,
     histograms: Vec<(TimestampMs, Arc<NativeHistogram>)>,
     exemplars: Vec<Exemplar>,
+    starts: Vec<(TimestampMs, TimestampMs)>,
     bad_histograms: Option<(u64, String)>,
     bad_exemplars: Option<(u64, RejectReason)>,
     pub(super) rest: Rest,
@@ -98,6 +102,7 @@ impl<'b> Reader<'b> {
             samples: Vec::new(),
             histograms: Vec::new(),
             exemplars: Vec::new(),
+            starts: Vec::new(),
             bad_histograms: None,
             bad_exemplars: None,
             rest: Rest::default(),
@@ -116,26 +121,46 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    pub(super) fn start(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.pairs.clear();
         self.samples.clear();
         self.histograms.clear();
         self.exemplars.clear();
+        self.starts.clear();
         (self.bad_histograms, self.bad_exemplars) = (None, None);
     }
 
     pub(super) fn sample(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.budget.spend(size_of::<(TimestampMs, f64)>())?;
-        let sample = read_sample(self.what, bytes)?;
-        self.samples.push(sample);
+        let (at, value, _) = read_sample(self.what, bytes)?;
+        self.samples.push((at, value));
+        Ok(())
+    }
+
+    /// A sample of version 2, which may say when it started.
+    pub(super) fn started_sample(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        self.budget.spend(size_of::<(TimestampMs, f64)>())?;
+        let (at, value, start) = read_sample(self.what, bytes)?;
+        self.samples.push((at, value));
+        self.start(at, start)
+    }
+
+    fn start(&mut self, at: TimestampMs, start: i64) -> Result<(), WireError> {
+        if start != 0 && start <= at.0 {
+            self.budget.spend(size_of::<(TimestampMs, TimestampMs)>())?;
+            self.starts.push((at, TimestampMs(start)));
+        }
         Ok(())
     }
 
     pub(super) fn histogram(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.spend()?;
-        let (at, read) = histogram::read(self.what, bytes, &mut self.budget)?;
+        let (at, start, read) = histogram::read(self.what, bytes, &mut self.budget)?;
         match read {
-            Ok(histogram) => self.histograms.push((at, Arc::new(histogram))),
+            Ok(histogram) => {
+                self.histograms.push((at, Arc::new(histogram)));
+                self.start(at, start)?;
+            }
             Err(why) => self.bad_histograms.get_or_insert((0, why)).0 += 1,
         }
         Ok(())
@@ -202,6 +227,7 @@ impl<'b> Reader<'b> {
             samples: &self.samples,
             histograms: &mut self.histograms,
             exemplars: &mut self.exemplars,
+            start_timestamps: &self.starts,
         });
         Ok(())
     }
@@ -210,32 +236,52 @@ impl<'b> Reader<'b> {
 /// A sample as every sender writes it: value, then a time of 6 bytes.
 #[inline]
 pub(super) fn usual_sample(bytes: &[u8]) -> Option<(TimestampMs, f64)> {
-    let (&[9, a, b, c, d, e, f, g, h, 16], time) = bytes.split_first_chunk::<10>()? else {
+    usual_started(bytes).filter(|_| bytes.len() == USUAL_BYTES).map(|(at, value, _)| (at, value))
+}
+
+const USUAL_BYTES: usize = 16;
+
+/// As [`usual_sample`], or with a start timestamp of 6 bytes behind that; 0 without one.
+#[inline]
+pub(super) fn usual_started(bytes: &[u8]) -> Option<(TimestampMs, f64, i64)> {
+    let (&[9, a, b, c, d, e, f, g, h, 16], times) = bytes.split_first_chunk::<10>()? else {
         return None;
     };
-    let [x0, x1, x2, x3, x4, x5] = *time else { return None };
+    let value = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let (time, more) = times.split_first_chunk::<6>()?;
+    let at = TimestampMs(usual_time(time)?);
+    match more {
+        [] => Some((at, value, 0)),
+        [24, start @ ..] => Some((at, value, usual_time(start.try_into().ok()?)?)),
+        _ => None,
+    }
+}
+
+#[inline]
+fn usual_time([x0, x1, x2, x3, x4, x5]: &[u8; 6]) -> Option<i64> {
     if x0 & x1 & x2 & x3 & x4 & 0x80 == 0 || x5 & 0x80 != 0 {
         return None;
     }
-    let bits = |byte: u8, place: u32| i64::from(byte & 0x7f) << (7 * place);
-    let at = bits(x0, 0) | bits(x1, 1) | bits(x2, 2) | bits(x3, 3) | bits(x4, 4) | bits(x5, 5);
-    Some((TimestampMs(at), f64::from_le_bytes([a, b, c, d, e, f, g, h])))
+    let bits = |byte: &u8, place: u32| i64::from(byte & 0x7f) << (7 * place);
+    Some(bits(x0, 0) | bits(x1, 1) | bits(x2, 2) | bits(x3, 3) | bits(x4, 4) | bits(x5, 5))
 }
 
-fn read_sample(what: &'static str, bytes: &[u8]) -> Result<(TimestampMs, f64), WireError> {
-    if let Some(sample) = usual_sample(bytes) {
+/// Time, value and start timestamp, 0 without one.
+fn read_sample(what: &'static str, bytes: &[u8]) -> Result<(TimestampMs, f64, i64), WireError> {
+    if let Some(sample) = usual_started(bytes) {
         return Ok(sample);
     }
-    let (mut timestamp, mut value) = (0_i64, 0.0);
+    let (mut timestamp, mut value, mut start) = (0_i64, 0.0, 0_i64);
     for field in Fields::new(bytes) {
         match field.map_err(|left| broken(what, left))? {
             (1, Value::Fixed64(bits)) => value = f64::from_bits(bits),
             // A protobuf int64 is its two's complement.
             (2, Value::Varint(n)) => timestamp = n as i64,
+            (3, Value::Varint(n)) => start = n as i64,
             _ => {}
         }
     }
-    Ok((TimestampMs(timestamp), value))
+    Ok((TimestampMs(timestamp), value, start))
 }
 
 /// Sorts the pairs, leaves out empty values and says what is wrong.

@@ -23,13 +23,23 @@ struct TimeSeriesV2 {
     #[prost(uint32, repeated, tag = "1")]
     labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<messages::Sample>,
+    samples: Vec<SampleV2>,
     #[prost(message, repeated, tag = "3")]
     histograms: Vec<messages::Histogram>,
     #[prost(message, repeated, tag = "4")]
     exemplars: Vec<ExemplarV2>,
     #[prost(message, optional, tag = "5")]
     metadata: Option<MetadataV2>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct SampleV2 {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+    #[prost(int64, tag = "3")]
+    start_timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,6 +87,7 @@ fn batch() -> MetricBatch {
                 0.5,
                 TimestampMs(11),
             )],
+            ..SeriesSamples::default()
         }],
         metadata: vec![MetricMetadata {
             family: "x".into(),
@@ -140,7 +151,7 @@ fn integer_histograms_become_absolute() {
         ..Default::default()
     };
     let mut budget = crate::caps::Budget::new("test", &WireCaps::default());
-    let got = histogram::read("test", &wire.encode_to_vec(), &mut budget).unwrap().1.unwrap();
+    let got = histogram::read("test", &wire.encode_to_vec(), &mut budget).unwrap().2.unwrap();
     assert_eq!(got.positive_buckets, [2.0, 3.0]);
     assert_eq!((got.count, got.zero_count), (6.0, 1.0));
 }
@@ -153,7 +164,7 @@ fn version_2_resolves_symbols() {
         timeseries: vec![
             TimeSeriesV2 {
                 labels_refs: vec![1, 2, 3, 4],
-                samples: vec![messages::Sample { value: 7.0, timestamp: 9 }],
+                samples: vec![SampleV2 { value: 7.0, timestamp: 9, start_timestamp: 3 }],
                 metadata: Some(MetadataV2 { kind: 1, help_ref: 5, unit_ref: 0 }),
                 ..Default::default()
             },
@@ -165,6 +176,7 @@ fn version_2_resolves_symbols() {
     assert_eq!(got.batch.series.len(), 1);
     assert_eq!(got.batch.series[0].labels.to_string(), "x_total{job=\"a\"}");
     assert_eq!(got.batch.metadata[0].help, "help text");
+    assert_eq!(got.batch.series[0].start_timestamps, [(TimestampMs(9), TimestampMs(3))]);
     assert_eq!(got.outcome.rejected_count(), 2);
 }
 
@@ -223,8 +235,32 @@ fn version_2_carries_custom_buckets_exemplars_and_metadata() {
 }
 
 #[test]
+fn version_2_tells_when_samples_started() {
+    // As senders write them, with all fields of their usual length, and otherwise.
+    let (at, start) = (1_700_000_000_000, 1_690_000_000_000);
+    let sample = |timestamp, start_timestamp| SampleV2 { value: 1.5, timestamp, start_timestamp };
+    let mut request = request_v2();
+    request.timeseries[0].histograms.clear();
+    request.timeseries[0].samples =
+        vec![sample(at, start), sample(at + 1, 0), sample(at + 2, at + 3), sample(5, -7)];
+    let got = decode_v2(&request.encode_to_vec(), &WireCaps::default()).unwrap();
+    let series = &got.batch.series[0];
+    assert_eq!(series.samples.len(), 4);
+    let want = [(at, start), (5, -7)].map(|(t, start)| (TimestampMs(t), TimestampMs(start)));
+    assert_eq!(series.start_timestamps, want);
+    // A histogram's is field 17, which the message of version 1 does not have.
+    let mut body = Vec::new();
+    prost::encoding::encode_varint(17 << 3, &mut body);
+    prost::encoding::encode_varint(4, &mut body);
+    let histogram = [request_v2().timeseries[0].histograms[0].encode_to_vec(), body].concat();
+    let mut budget = crate::caps::Budget::new("test", &WireCaps::default());
+    let (at, start, read) = histogram::read("test", &histogram, &mut budget).unwrap();
+    assert_eq!((at.0, start, read.is_ok()), (9, 4, true));
+}
+
+#[test]
 fn version_2_counts_what_it_refuses() {
-    let sample = messages::Sample { value: 1.0, timestamp: 1 };
+    let sample = SampleV2 { value: 1.0, timestamp: 1, start_timestamp: 0 };
     let good = request_v2().timeseries.remove(0);
     let refused = |change: &dyn Fn(&mut RequestV2)| {
         let mut request = request_v2();

@@ -38,7 +38,7 @@ pub(super) fn read_series<'b>(
     visit: &mut dyn FnMut(SeriesView<'_>),
 ) -> Result<(), WireError> {
     reader.spend()?;
-    reader.start();
+    reader.begin();
     let mut labels = Ok(());
     for field in Fields::new(bytes) {
         match field.map_err(|left| broken(WHAT, left))? {

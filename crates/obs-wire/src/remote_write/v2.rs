@@ -9,7 +9,7 @@ const WHAT: &str = "remote write 2.0 request";
 
 /// Reads an `io.prometheus.write.v2.Request`. Series with bad references, labels or histograms are
 /// dropped and counted; broken protobuf and a symbols table without the empty string in front
-/// refuse the whole body. Start timestamps are not kept.
+/// refuse the whole body.
 pub fn decode_v2(body: &[u8], caps: &WireCaps) -> Result<Decoded<MetricBatch>, WireError> {
     collect(|visit| read_v2(body, caps, visit))
 }
@@ -58,13 +58,13 @@ fn read_series<'b>(
     visit: &mut dyn FnMut(SeriesView<'_>),
 ) -> Result<(), WireError> {
     reader.spend()?;
-    reader.start();
+    reader.begin();
     references.clear();
     let mut metadata = None;
     for field in Fields::new(bytes) {
         match field.map_err(|left| broken(WHAT, left))? {
             (1, value) => varints(WHAT, value, &mut reader.budget, references)?,
-            (2, Value::Bytes(sample)) => reader.sample(sample)?,
+            (2, Value::Bytes(sample)) => reader.started_sample(sample)?,
             (3, Value::Bytes(histogram)) => reader.histogram(histogram)?,
             (4, Value::Bytes(exemplar)) => read_exemplar(reader, symbols, exemplar)?,
             (5, Value::Bytes(bytes)) => {

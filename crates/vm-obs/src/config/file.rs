@@ -97,6 +97,9 @@ pub(crate) struct FileForm {
     /// Language of metric queries that name none: promql or metricsql. Rules are PromQL.
     /// Example: `promql_dialect: metricsql`
     promql_dialect: Option<String>,
+    /// Parts of PromQL that are off unless switched on, by the names of Prometheus' feature flags.
+    /// Example: `enable_features: [promql-experimental-functions, use-start-timestamps]`
+    enable_features: Vec<String>,
     /// Queries watched for anomalies, beside those of the packs.
     anomalies: Vec<WatchForm>,
     /// Who may use the MCP server at `/mcp`, and for what.
@@ -239,6 +242,11 @@ impl FileForm {
             Some(text) => obs_query::Dialect::from_text(text)
                 .with_context(|| format!("promql_dialect: {text:?} is not promql or metricsql"))?,
         };
+        let mut promql_options = obs_promql::EngineOptions::default();
+        for name in &self.enable_features {
+            obs_query::enable_feature(&mut promql_options, name)
+                .map_err(|e| anyhow::anyhow!("enable_features: {e}"))?;
+        }
         let tail = self
             .tail
             .into_iter()
@@ -308,6 +316,7 @@ impl FileForm {
             heartbeat: self.heartbeat.map(|h| h.check(folder)).transpose()?,
             reports: self.reports.check()?,
             promql_dialect,
+            promql_options,
             watches: self.anomalies.into_iter().map(WatchForm::check).collect(),
             mcp: McpAccess {
                 token_file: self.mcp.token_file.map(here),
@@ -353,6 +362,7 @@ mod tests {
             ("ledger: {witness_interval: 0s}\n", ["ledger.witness_interval", "longer"]),
             ("query_concurrency_max: 0\n", ["query_concurrency_max", "1 to 1000"]),
             ("aggregate_retention: never\n", ["aggregate_retention", "a duration such as"]),
+            ("enable_features: [warp]\n", ["enable_features", "use-start-timestamps"]),
             ("heartbeat: {every: 1m}\n", ["heartbeat", "url_file"]),
             ("heartbeat: {url: 'ftp://x'}\n", ["heartbeat", "http"]),
             ("query_timeout: 0s\n", ["query_timeout", "longer than 0"]),

@@ -54,6 +54,7 @@ pub(crate) struct Config {
     pub query_concurrency_max: usize,
     pub query_timeout: DurationMs,
     pub promql_dialect: obs_query::Dialect,
+    pub promql_options: obs_promql::EngineOptions,
     pub watches: Vec<obs_ops::Watch>,
     pub mcp: McpAccess,
     pub heartbeat: Option<Heartbeat>,

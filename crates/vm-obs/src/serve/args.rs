@@ -37,6 +37,9 @@ pub(crate) struct ServeArgs {
     /// Existing Prometheus configuration to scrape by
     #[arg(long, value_name = "FILE")]
     prometheus_config: Option<PathBuf>,
+    /// Switch a part of PromQL on, by the name of Prometheus' feature flag; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    enable_feature: Vec<String>,
     /// Name of this node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -66,6 +69,10 @@ impl ServeArgs {
         }
         if let Some(file) = &self.prometheus_config {
             config.prometheus = Some(file.clone());
+        }
+        for name in &self.enable_feature {
+            obs_query::enable_feature(&mut config.promql_options, name)
+                .map_err(|e| anyhow::anyhow!("--enable-feature: {e}"))?;
         }
         config.packs.extend(self.pack.iter().cloned());
         if self.demo && config.packs.iter().all(|p| p == "host") {

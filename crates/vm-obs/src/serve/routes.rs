@@ -45,7 +45,10 @@ pub(super) fn state(parts: &Parts<'_>, loaded: &mut Loaded) -> anyhow::Result<Ar
         ..QueryLimits::STANDARD
     };
     Ok(Arc::new(ApiState {
-        front: engines.front(&store.clock, limits).with_dialect(config.promql_dialect),
+        front: engines
+            .front(&store.clock, limits)
+            .with_options(config.promql_options.clone())
+            .with_dialect(config.promql_dialect),
         clock: Arc::clone(&store.clock),
         disk: Arc::clone(&store.disk),
         metrics: engines.metrics.clone(),

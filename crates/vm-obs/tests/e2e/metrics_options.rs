@@ -26,6 +26,7 @@ fn query(server: &Server, text: &str) -> Vec<(Value, String)> {
 const CONFIG: &str = r#"
 admin_api: true
 host_metrics: off
+enable_features: [use-start-timestamps, promql-experimental-functions]
 metrics:
   series_limits: [{label: tenant, series_max: 2}, {label: tenant, value: large, series_max: 3}]
   dedup: {replica_labels: [replica], interval: 30s}
@@ -79,6 +80,22 @@ fn limits_replicas_streams_and_copies() {
     server.eventually(path, "the aggregate", |j| j["data"]["result"][0]["value"][1] == "8");
     assert!(query(&server, "hits").is_empty());
 
+    // Since when a counter counts is stored with it.
+    let nanos = |ms: i64| (ms * 1_000_000).to_string();
+    let point = serde_json::json!({
+        "startTimeUnixNano": nanos(now - 90_000), "timeUnixNano": nanos(now), "asInt": "7",
+    });
+    let counter_of = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{
+        "name": "begun",
+        "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [point]},
+    }]}]}]});
+    let reply = server.otlp().post_json("/v1/metrics", &counter_of).unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let begun = |server: &Server| query(server, "start_timestamp(begun_total) * 1000")[0].1.clone();
+    assert_eq!(begun(&server), (now - 90_000).to_string());
+    let features = server.client().get("/api/v1/features").unwrap().json();
+    assert_eq!(features["data"]["tsdb"]["st_storage"], true);
+
     // Which metrics nobody asks for.
     let unused = server.verb_ok(&["metrics", "cardinality", "--unused"]);
     assert!(unused.contains("vmobs_") && unused.contains("never"), "{unused}");
@@ -98,6 +115,7 @@ fn limits_replicas_streams_and_copies() {
     let mut other = Server::start(&copy, &["--config", &config]);
     assert_eq!(query(&other, "count(limited)")[0].1, "3");
     assert!(query(&other, "later").is_empty());
+    assert_eq!(begun(&other), begun(&server));
     assert_eq!(query(&server, "count(later)")[0].1, "1");
     other.stop();
     server.stop();

@@ -63,6 +63,7 @@ struct Metric<'b> {
     name: &'b str,
     labels: Vec<(&'b str, &'b str)>,
     timestamp: Option<TimestampMs>,
+    start: Option<TimestampMs>,
 }
 
 impl Parser {
@@ -104,7 +105,8 @@ impl Parser {
     }
 
     fn metric(&mut self, name: &str, kind: MetricKind, bytes: &[u8]) -> Result<(), WireError> {
-        let mut metric = Metric { name, labels: Vec::with_capacity(8), timestamp: None };
+        let mut metric =
+            Metric { name, labels: Vec::with_capacity(8), timestamp: None, start: None };
         let mut payload = None;
         for field in Fields::new(bytes) {
             match field.map_err(|left| broken(WHAT, left))? {
@@ -122,9 +124,16 @@ impl Parser {
             }
         }
         match payload {
-            Some((4, b)) => self.summary(&metric, b),
-            Some((7, b)) => self.histogram(&metric, kind == MetricKind::GaugeHistogram, b),
+            Some((4, b)) => {
+                metric.start = start(b, 4)?;
+                self.summary(&metric, b)
+            }
+            Some((7, b)) => {
+                metric.start = start(b, 15)?;
+                self.histogram(&metric, kind == MetricKind::GaugeHistogram, b)
+            }
             Some((3, b)) => {
+                metric.start = start(b, 3)?;
                 let (value, exemplar) = self.number(b)?;
                 self.sample(&metric, "", None, value, exemplar)
             }
@@ -242,6 +251,7 @@ impl Parser {
             histogram: h,
             timestamp: metric.timestamp,
             exemplars,
+            start: metric.start,
         });
         Ok(())
     }
@@ -309,8 +319,8 @@ impl Parser {
         exemplar: Option<ExpositionExemplar>,
     ) -> Result<(), WireError> {
         let labels = self.labels(metric, suffix, bound)?;
-        let timestamp = metric.timestamp;
-        self.out.series.push(ExpositionSample { labels, value, timestamp, exemplar });
+        let Metric { timestamp, start, .. } = *metric;
+        self.out.series.push(ExpositionSample { labels, value, timestamp, exemplar, start });
         Ok(())
     }
 
@@ -358,6 +368,17 @@ fn label_pair(bytes: &[u8]) -> Result<(&str, &str), WireError> {
         }
     }
     Ok(pair)
+}
+
+/// The start timestamp of a counter, summary or histogram, which is that field of it.
+fn start(bytes: &[u8], number: u64) -> Result<Option<TimestampMs>, WireError> {
+    for field in Fields::new(bytes) {
+        match field.map_err(|left| broken(WHAT, left))? {
+            (n, Value::Bytes(b)) if u64::from(n) == number => return time(b).map(Some),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A `google.protobuf.Timestamp`.

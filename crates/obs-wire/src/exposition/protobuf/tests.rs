@@ -155,3 +155,28 @@ proptest! {
         drop(parse_protobuf(&bytes, options, ParseCaps::default()));
     }
 }
+
+#[test]
+fn start_timestamps_are_read_of_what_counts() {
+    let at = |field_number| field(field_number, &[number(1, 5), number(2, 6_000_000)].concat());
+    let bucket = [number(1, 2), double(2, 1.0)].concat();
+    let histogram = [number(1, 2), double(2, 7.5), field(3, &bucket), at(15)].concat();
+    let native = [number(1, 1), double(6, 0.5), number(7, 1), at(15)].concat();
+    let summary = [number(1, 4), double(2, 2.0), at(4)].concat();
+    let body = [
+        family("c", 0, &[field(3, &[double(1, 1.0), at(3)].concat())]),
+        family("g", 1, &[field(2, &[double(1, 1.0), at(3)].concat())]),
+        family("s", 2, &[field(4, &summary)]),
+        family("h", 4, &[field(7, &histogram)]),
+        family("n", 4, &[field(7, &native)]),
+    ]
+    .concat();
+    let options = ProtobufOptions { native: true, classic_with_native: false };
+    let got = parse_protobuf(&body, options, ParseCaps::default()).unwrap();
+    for s in &got.series {
+        let want = (s.labels.metric_name() != "g").then_some(TimestampMs(5_006));
+        assert_eq!(s.start, want, "{}", s.labels);
+    }
+    assert_eq!(got.series.len(), 1 + 1 + 2 + 4);
+    assert_eq!(got.histograms[0].start, Some(TimestampMs(5_006)));
+}

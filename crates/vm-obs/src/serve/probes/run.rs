@@ -127,8 +127,7 @@ fn batch(
     let series = |labels: LabelSet, value: f64| SeriesSamples {
         labels,
         samples: vec![(now, value)],
-        histograms: Vec::new(),
-        exemplars: Vec::new(),
+        ..SeriesSamples::default()
     };
     let mut out = Vec::new();
     for (name, labels, value) in result.samples() {
