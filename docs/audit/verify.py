@@ -327,7 +327,9 @@ def period_of(r):
     return (a, b) if a is not None and b is not None and a < b else None
 
 class Seals:
-    def __init__(self): self.files, self.streams, self.known, self.gone, self.gaps, self.moved = [], {}, {}, set(), {}, set()
+    def __init__(self):
+        self.files, self.streams, self.known, self.gone, self.gaps, self.moved = [], {}, {}, set(), {}, set()
+        self.trees = {}  # of each sealed file, by content hash: stream, period, record tree, redacted records
     def cover(self, stream, start, end, seq):
         s = self.streams.setdefault(stream, {"from": start, "until": start, "holes": [], "first": seq})
         if start > s["until"]: s["holes"].append((s["until"], start))
@@ -360,8 +362,24 @@ class Seals:
                 if not linked or not r.get("reason"): find("SEAL_LINK_BROKEN", path)
                 elif r.get("supersedes"): self.gone.add(named)
             self.known[key] = digest
-            size = r.get("content_bytes")
-            self.files.append((path, digest, int(size) if isinstance(size, str) and size.isdecimal() else None, period))
+            self.add(r, path, digest, period, stream, 0)
+        elif kind == "obs_reseal":
+            path, digest, rev, redacted = r.get("storage_path"), r.get("content_hash"), r.get("rev"), r.get("redacted")
+            texts = all(isinstance(x, str) and x for x in (stream, path, digest, redacted))
+            if not (texts and period) or type(rev) is not int or rev < 1 or not re.fullmatch(r"0|[1-9]\d*", redacted, re.A):
+                return find("SEAL_INCOMPLETE", str(r.get("seq")))
+            key, replaces = (stream, period, rev), r.get("replaces")
+            if key in self.known: return find("DUPLICATE_SEAL", path)
+            named = replaces.get("content_hash") if isinstance(replaces, dict) else None
+            old = self.trees.get(named) if isinstance(named, str) else None
+            if not old or old[:2] != (stream, period) or not isinstance(r.get("reason"), str) or not r["reason"]: find("SEAL_LINK_BROKEN", path)
+            else:
+                count = old[2][0]
+                if old[2] != self.tree(r) or not old[3] <= int(redacted) <= int(count or 0): find("RECORDS_MISMATCH", path)
+                elif int(redacted) > old[3]: find("REDACTED", f"{int(redacted) - old[3]} in {path}: {r['reason']}")
+                self.gone.add(named)
+            self.known[key] = digest
+            self.add(r, path, digest, period, stream, int(redacted))
         elif kind == "obs_gap":
             if not (isinstance(stream, str) and stream and period): return find("SEAL_INCOMPLETE", "gap")
             find("DECLARED_GAP", stream); self.cover(stream, *period, r.get("seq"))
@@ -375,6 +393,16 @@ class Seals:
             path = r.get("report_path", r.get("proof_path"))
             if isinstance(path, str) and isinstance(r.get("content_hash"), str):
                 self.files.append((path, r["content_hash"], None, period))
+    def tree(self, r):
+        """Count, root and leaf kind of the record tree, None where the receipt does not say."""
+        t = r.get("records") if isinstance(r.get("records"), dict) else {}
+        count, root, leaf = (t.get(n) if isinstance(t.get(n), str) else None for n in ("count", "root", "leaf"))
+        return (count if count and count.isdecimal() else None,
+                root if root and re.fullmatch("sha256:[0-9a-f]{64}", root) else None, leaf)
+    def add(self, r, path, digest, period, stream, redacted):
+        size = r.get("content_bytes")
+        self.files.append((path, digest, int(size) if isinstance(size, str) and size.isdecimal() else None, period))
+        self.trees[digest] = stream, period, self.tree(r), redacted
     def check_hours(self, start, end, expect):
         for name, s in sorted(self.streams.items()):
             for a, b in s["holes"]:
@@ -465,7 +493,7 @@ def verify_proof(o):
         elif r is not None and record:
             kind, stream, hour, i, count, leaf, steps = record
             records, period = r.get("records"), r.get("period")
-            if r.get("type") not in ("obs_metric_snapshot", "obs_log_batch", "obs_trace_batch") or not (
+            if r.get("type") not in ("obs_metric_snapshot", "obs_log_batch", "obs_trace_batch", "obs_reseal") or not (
                     isinstance(records, dict) and period_of(r)): find("PROOF_MALFORMED", "the receipt seals no hour")
             elif (r.get("stream"), when(period["end"]), records.get("leaf"), records.get("count")) != (
                     stream, when(hour), kind, str(count)): find("PROOF_MISMATCH")

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_disk::{Disk, write_durable};
-use obs_types::{LabelSet, LogSource, QueryContext, SeriesSource, TraceSource};
+use obs_types::{ContentHash, LabelSet, LogSource, QueryContext, SeriesSource, TraceSource};
 
 use crate::logs_file::LogsFile;
 use crate::metrics_read::MetricsFile;
@@ -219,13 +219,10 @@ impl Archive {
     /// do not see it before [`Archive::replace`]. `Err` if any of the files cannot be read whole,
     /// or if they are metrics, of which nothing is kept longer.
     pub fn extract_errors(&self, files: &[SealName]) -> Result<Seal, ArchiveError> {
-        let (Some(first), Some(last)) = (files.first(), self.last_revision(files)) else {
+        let Some(first) = files.first() else {
             return Err(ArchiveError::NotASeal { path: String::new() });
         };
-        let name = SealName::new(first.signal, first.hour, last.saturating_add(1));
-        if self.disk.exists(&self.data_dir.join(name.storage_path())) {
-            return Err(ArchiveError::AlreadySealed { path: name.storage_path() });
-        }
+        let name = self.next_name(*first)?;
         let built = match first.signal {
             Signal::Metrics => {
                 return Err(ArchiveError::NotASeal { path: first.storage_path() });
@@ -234,6 +231,33 @@ impl Archive {
             Signal::Traces => seal_traces::extract(self, name, files)?,
         };
         self.write_seal(name, built)
+    }
+
+    /// The next revision of a file's hour, which must be free.
+    pub(crate) fn next_name(&self, of: SealName) -> Result<SealName, ArchiveError> {
+        let last = self.last_revision(&[of]).unwrap_or(of.revision);
+        let name = SealName::new(of.signal, of.hour, last.saturating_add(1));
+        match self.disk.exists(&self.path_of(name)) {
+            true => Err(ArchiveError::AlreadySealed { path: name.storage_path() }),
+            false => Ok(name),
+        }
+    }
+
+    /// Removes the files of a name that never got a receipt.
+    pub fn discard(&self, name: SealName) -> Result<(), ArchiveError> {
+        for file in [name.storage_path(), name.tree_path()] {
+            let path = self.data_dir.join(file);
+            if self.disk.exists(&path) {
+                let failed =
+                    |source| ArchiveError::Disk { action: "remove", path: path.clone(), source };
+                self.disk.remove(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path_of(&self, name: SealName) -> PathBuf {
+        self.data_dir.join(name.storage_path())
     }
 
     /// The highest revision of the files' hour, retired ones included.
@@ -457,38 +481,44 @@ impl Archive {
         Ok(seal)
     }
 
+    fn write_seal(&self, name: SealName, built: Built) -> Result<Seal, ArchiveError> {
+        let (content_hash, content_bytes) = self.write_files(name, &built.bytes, &built.tree)?;
+        let path = name.storage_path();
+        tracing::info!(path, bytes = content_bytes, records = built.records.count, "sealed");
+        Ok(Seal {
+            name,
+            storage_path: path,
+            content_hash,
+            content_bytes,
+            records: built.records,
+            details: built.details,
+        })
+    }
+
     /// 1. The side file, so that a sealed file never lacks it. 2. The sealed file: temporary name,
     ///    sync, rename, sync of the folder. 3. Read back and compare, so that no receipt is
-    ///    written for bytes that are not there.
-    fn write_seal(&self, name: SealName, built: Built) -> Result<Seal, ArchiveError> {
+    ///    written for bytes that are not there. Gives hash and size.
+    pub(crate) fn write_files(
+        &self,
+        name: SealName,
+        bytes: &[u8],
+        tree: &[u8],
+    ) -> Result<(ContentHash, u64), ArchiveError> {
         let storage_path = name.storage_path();
         let path = self.data_dir.join(&storage_path);
         self.make_folder(&name.folder())?;
-        self.write(&self.data_dir.join(name.tree_path()), &built.tree)?;
-        self.write(&path, &built.bytes)?;
+        self.write(&self.data_dir.join(name.tree_path()), tree)?;
+        self.write(&path, bytes)?;
         let back = self.disk.read(&path).map_err(|source| ArchiveError::Disk {
             action: "read back",
             path: path.clone(),
             source,
         })?;
         let hash = content_hash(&back);
-        if hash != content_hash(&built.bytes) {
+        if hash != content_hash(bytes) {
             return Err(ArchiveError::ReadBack { path: storage_path });
         }
-        tracing::info!(
-            path = storage_path,
-            bytes = back.len(),
-            records = built.records.count,
-            "sealed"
-        );
-        Ok(Seal {
-            name,
-            storage_path,
-            content_hash: hash,
-            content_bytes: back.len() as u64,
-            records: built.records,
-            details: built.details,
-        })
+        Ok((hash, back.len() as u64))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {

@@ -25,6 +25,9 @@ pub enum ArchiveError {
     ReadBack { path: String },
     #[error("cannot encode {path}: {reason}")]
     Encode { path: String, reason: String },
+    /// Its content was removed on record; its place in the tree is all that is left.
+    #[error("record {index} of {path} is redacted")]
+    Redacted { path: String, index: u64 },
     #[error("receipt in line {line} is not a JSON object: {reason}")]
     BadReceipt { line: usize, reason: String },
     #[error("cannot {action} {path}")]
@@ -47,6 +50,7 @@ impl ArchiveError {
             Self::Corrupt { .. } | Self::UnknownFormat { .. } | Self::ReadBack { .. } => {
                 ErrorKind::Corrupt
             }
+            Self::Redacted { .. } => ErrorKind::NotFound,
             Self::Encode { .. } => ErrorKind::Bug,
             Self::Store { source, .. } => source.kind(),
             Self::Disk { .. } | Self::NoColdStore { .. } => ErrorKind::Unavailable,

@@ -14,10 +14,17 @@ use flate2::write::DeflateEncoder;
 use obs_disk::Disk;
 
 use crate::ArchiveError;
+use crate::parquet_file::Effort;
 
 /// Raw bytes after which a member is closed: small enough to read one line cheaply, large enough
-/// to cost less than 1 % of size.
-pub(crate) const MEMBER_BYTES: usize = 256 << 10;
+/// to cost less than 1 % of size; larger in files that were made small.
+pub(crate) fn member_bytes(effort: Effort) -> usize {
+    match effort {
+        Effort::Standard => 256 << 10,
+        Effort::High => 1 << 20,
+    }
+}
+
 /// A member ends behind the line that fills it, so one is never larger than this plus a line.
 const RAW_BYTES_MAX: u64 = 256 << 20;
 
@@ -48,8 +55,13 @@ pub(crate) fn append_member(
     raw: &[u8],
     (first, last, lines): (i64, i64, u32),
     comment: Option<&str>,
+    effort: Effort,
 ) -> std::io::Result<()> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    let level = match effort {
+        Effort::Standard => Compression::default(),
+        Effort::High => Compression::best(),
+    };
+    let mut encoder = DeflateEncoder::new(Vec::new(), level);
     encoder.write_all(raw)?;
     let body = encoder.finish()?;
     let comment_bytes = comment.map_or(0, |c| c.len() + 1);

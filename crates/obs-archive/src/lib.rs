@@ -25,6 +25,8 @@ mod otlp_json;
 mod parquet_file;
 mod receipts;
 mod records;
+mod redactions;
+mod reseal;
 mod seal;
 mod seal_logs;
 mod seal_metrics;
@@ -41,8 +43,9 @@ pub use error::ArchiveError;
 pub use folder_store::FolderStore;
 pub use hour::{Hour, SealName, Signal};
 pub use metrics_export::MetricsExport;
-pub use parquet_file::column_bytes;
+pub use parquet_file::{Effort, column_bytes};
 pub use receipts::receipts_to_parquet;
+pub use reseal::{Resealed, SealedItem};
 pub use seal::{
     Aggregates, LogCounts, LogsSummary, MetricsSummary, Records, Seal, SealDetails, Significance,
     SignificantTrace, TracesSummary,

@@ -5,18 +5,51 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use obs_disk::Disk;
+use obs_proof::Hash;
 use obs_types::{LabelSet, LogEntry, TimestampNs};
 
-use crate::gzip::{MEMBER_BYTES, Member, append_member, read_member, read_members};
+use crate::gzip::{Member, append_member, member_bytes, read_member, read_members};
 use crate::log_line::{Level, decode, encode, service_of};
+use crate::parquet_file::Effort;
+use crate::records::hex;
 use crate::seal::LogsSummary;
-use crate::{ArchiveError, Hour};
+use crate::{ArchiveError, SealName};
 
-pub(crate) const FORMAT: &str = "vmobs-logs/1";
+/// Without and with redacted records.
+pub(crate) const FORMATS: [&str; 2] = ["vmobs-logs/1", "vmobs-logs/2"];
+/// What stands for a line whose content was removed: this, the leaf hash in hex, and [`GONE_END`].
+const GONE_BEGIN: &str = "{\"redacted\":\"sha256:";
+const GONE_END: &str = "\"}";
 
-/// The comment of the first member: `vmobs-logs/1 hour=2025-12-06T14 revision=0 hour_key=<hex>`.
-pub(crate) fn comment(hour: Hour, revision: u32, hour_key: &str) -> String {
-    format!("{FORMAT} hour={hour} revision={revision} hour_key={hour_key}")
+/// The comment of the first member: `vmobs-logs/1 hour=2025-12-06T14 revision=0 hour_key=<hex>`,
+/// or `vmobs-logs/2 … redacted=3`.
+pub(crate) fn comment(name: SealName, hour_key: &str, redacted: u64) -> String {
+    let [whole, with_redacted] = FORMATS;
+    let (hour, revision) = (name.hour, name.revision);
+    match redacted {
+        0 => format!("{whole} hour={hour} revision={revision} hour_key={hour_key}"),
+        n => format!(
+            "{with_redacted} hour={hour} revision={revision} hour_key={hour_key} redacted={n}"
+        ),
+    }
+}
+
+/// One line of a sealed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line<'a> {
+    Record(&'a str),
+    /// The leaf hash of a line that is gone.
+    Redacted(Hash),
+}
+
+impl<'a> Line<'a> {
+    /// In a file that has redacted lines; in others every line is a record.
+    fn read(text: &'a str) -> Self {
+        text.strip_prefix(GONE_BEGIN)
+            .and_then(|rest| rest.strip_suffix(GONE_END))
+            .and_then(|hash| obs_proof::hash::hash_from_text("leaf hash", "", hash).ok())
+            .map_or(Self::Record(text), Self::Redacted)
+    }
 }
 
 /// Takes entries in canonical order.
@@ -25,7 +58,9 @@ pub(crate) struct LogsWriter {
     comment: Option<String>,
     out: Vec<u8>,
     raw: Vec<u8>,
-    first: i64,
+    effort: Effort,
+    /// First and last time in the member.
+    times: Option<(i64, i64)>,
     last: i64,
     lines: u32,
     /// Lines per service at the time of the last entry, for unique ids.
@@ -34,13 +69,14 @@ pub(crate) struct LogsWriter {
 }
 
 impl LogsWriter {
-    pub(crate) fn new(path: &str, comment: String) -> Self {
+    pub(crate) fn new(path: &str, comment: String, effort: Effort) -> Self {
         Self {
             path: path.to_owned(),
             comment: Some(comment),
             out: Vec::new(),
             raw: Vec::new(),
-            first: 0,
+            effort,
+            times: None,
             last: 0,
             lines: 0,
             repeats: BTreeMap::new(),
@@ -62,27 +98,45 @@ impl LogsWriter {
         let repeat = self.repeats.entry(service.clone()).or_insert(0);
         let line = encode(stream, entry, &service, *repeat);
         *repeat += 1;
-        if self.lines == 0 {
-            self.first = time;
-        }
         self.last = time;
-        self.lines += 1;
-        self.raw.extend_from_slice(line.as_bytes());
-        self.raw.push(b'\n');
         Level::of(stream, entry).count_in(&mut self.summary.log_counts);
         if let Err(at) = self.summary.services_reporting.binary_search(&service) {
             self.summary.services_reporting.insert(at, service);
         }
-        if self.raw.len() >= MEMBER_BYTES {
+        self.push_text(&line, Some(time))?;
+        Ok(line)
+    }
+
+    /// A line as it is in another file, at that time.
+    pub(crate) fn push_line(&mut self, line: &str, time: TimestampNs) -> Result<(), ArchiveError> {
+        self.push_text(line, Some(time.0))
+    }
+
+    /// What is left of a line without its content.
+    pub(crate) fn push_redacted(&mut self, leaf: &Hash) -> Result<(), ArchiveError> {
+        self.push_text(&format!("{GONE_BEGIN}{}{GONE_END}", hex(leaf)), None)
+    }
+
+    fn push_text(&mut self, line: &str, time: Option<i64>) -> Result<(), ArchiveError> {
+        if let Some(time) = time {
+            self.times = Some((self.times.map_or(time, |(first, _last)| first), time));
+        }
+        self.lines += 1;
+        self.raw.extend_from_slice(line.as_bytes());
+        self.raw.push(b'\n');
+        if self.raw.len() >= member_bytes(self.effort) {
             self.close_member()?;
         }
-        Ok(line)
+        Ok(())
     }
 
     fn close_member(&mut self) -> Result<(), ArchiveError> {
         let comment = self.comment.take();
-        let times = (self.first, self.last, self.lines);
-        append_member(&mut self.out, &self.raw, times, comment.as_deref())
+        // Nothing of a member whose lines are all gone lies in any range.
+        let none = if self.lines == 0 { (0, 0) } else { (i64::MAX, i64::MIN) };
+        let (first, last) = self.times.take().unwrap_or(none);
+        let times = (first, last, self.lines);
+        append_member(&mut self.out, &self.raw, times, comment.as_deref(), self.effort)
             .map_err(|e| ArchiveError::encode(&self.path, e))?;
         self.raw.clear();
         self.lines = 0;
@@ -105,6 +159,8 @@ pub(crate) struct LogsFile {
     disk: Arc<dyn Disk>,
     members: Vec<Member>,
     hour_key: String,
+    /// Lines without their content; what the file says of itself.
+    redacted: u64,
 }
 
 impl LogsFile {
@@ -115,21 +171,26 @@ impl LogsFile {
     ) -> Result<Self, ArchiveError> {
         let (members, comment) = read_members(disk.as_ref(), &full_path, path)?;
         let mut words = comment.split(' ');
-        match words.next() {
-            Some(FORMAT) => {}
-            found => {
-                return Err(ArchiveError::UnknownFormat {
-                    path: path.to_owned(),
-                    found: found.unwrap_or("none").to_owned(),
-                    supported: FORMAT,
-                });
-            }
+        let [whole, with_redacted] = FORMATS;
+        let format = words.next().unwrap_or("none");
+        if format != whole && format != with_redacted {
+            return Err(ArchiveError::UnknownFormat {
+                path: path.to_owned(),
+                found: format.to_owned(),
+                supported: with_redacted,
+            });
         }
-        let hour_key = words
-            .find_map(|w| w.strip_prefix("hour_key="))
-            .ok_or_else(|| ArchiveError::corrupt(path, "the comment has no hour_key"))?
-            .to_owned();
-        Ok(Self { path: path.to_owned(), full_path, disk: Arc::clone(disk), members, hour_key })
+        let word = |name: &str| {
+            let missing = || ArchiveError::corrupt(path, format!("the comment has no {name}"));
+            comment.split(' ').find_map(|w| w.strip_prefix(name)).ok_or_else(missing)
+        };
+        let hour_key = word("hour_key=")?.to_owned();
+        let redacted = match format == with_redacted {
+            true => word("redacted=")?.parse().map_err(|e| ArchiveError::corrupt(path, e))?,
+            false => 0,
+        };
+        let disk = Arc::clone(disk);
+        Ok(Self { path: path.to_owned(), full_path, disk, members, hour_key, redacted })
     }
 
     /// Hex.
@@ -145,28 +206,53 @@ impl LogsFile {
         read_member(self.disk.as_ref(), &self.full_path, &self.path, member)
     }
 
-    /// The entries of one member in file order.
+    /// Lines of which the leaf hash alone is left.
+    pub(crate) fn redacted(&self) -> u64 {
+        self.redacted
+    }
+
+    /// The lines of a text that [`LogsFile::member_text`] gave.
+    pub(crate) fn lines<'a>(&self, text: &'a str) -> impl Iterator<Item = Line<'a>> + use<'a> {
+        let whole = self.redacted == 0;
+        text.lines().map(move |line| if whole { Line::Record(line) } else { Line::read(line) })
+    }
+
+    /// The entries of one member in file order, each with the number of its line in the member;
+    /// lines that are redacted are left out.
     pub(crate) fn entries(
         &self,
         member: &Member,
-    ) -> Result<Vec<(LabelSet, LogEntry)>, ArchiveError> {
+    ) -> Result<Vec<(u64, LabelSet, LogEntry)>, ArchiveError> {
         let text = self.member_text(member)?;
         let mut entries = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            entries.push(decode(line).map_err(|e| {
-                ArchiveError::corrupt(
-                    &self.path,
-                    format!("line {} of the gzip member at byte {}: {e}", i + 1, member.offset),
-                )
-            })?);
+        let mut count = 0;
+        for line in self.lines(&text) {
+            if let Line::Record(line) = line {
+                let (stream, entry) = self.decode(member, count, line)?;
+                entries.push((count, stream, entry));
+            }
+            count += 1;
         }
-        if entries.len() != member.lines as usize {
+        if count != u64::from(member.lines) {
             return Err(ArchiveError::corrupt(
                 &self.path,
-                format!("{} lines where {} were written", entries.len(), member.lines),
+                format!("{count} lines where {} were written", member.lines),
             ));
         }
         Ok(entries)
+    }
+
+    /// Line `number` of a member, from 0.
+    pub(crate) fn decode(
+        &self,
+        member: &Member,
+        number: u64,
+        line: &str,
+    ) -> Result<(LabelSet, LogEntry), ArchiveError> {
+        decode(line).map_err(|e| {
+            let place = format!("line {} of the gzip member at byte {}", number + 1, member.offset);
+            ArchiveError::corrupt(&self.path, format!("{place}: {e}"))
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use obs_types::{MetricKind, SeriesData};
 
 use crate::ArchiveError;
 use crate::metrics_write::{MetricsWriter, series_order};
+use crate::parquet_file::Effort;
 
 const NAME: &str = "metrics.parquet";
 
@@ -16,7 +17,7 @@ pub struct MetricsExport {
 
 impl MetricsExport {
     pub fn new() -> Result<Self, ArchiveError> {
-        Ok(Self { writer: MetricsWriter::new(NAME)? })
+        Ok(Self { writer: MetricsWriter::new(NAME, Effort::Standard)? })
     }
 
     /// The series of one metric, in any order; metrics come in order of their names.

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use crate::ArchiveError;
 use crate::metrics_write::{
-    FORMAT, HISTOGRAM_COLUMNS, KEY_HISTOGRAMS, KEY_METADATA, KEY_SERIES_ROWS, KEY_STARTS,
+    FORMATS, HISTOGRAM_COLUMNS, KEY_HISTOGRAMS, KEY_METADATA, KEY_SERIES_ROWS, KEY_STARTS,
     reset_text,
 };
 use crate::parquet_file::{Batches, SealReader};
@@ -44,7 +44,7 @@ impl MetricsFile {
         path: &str,
         intern: &mut dyn FnMut(LabelSet) -> LabelSet,
     ) -> Result<Self, ArchiveError> {
-        let reader = SealReader::open(disk, full_path, path, FORMAT)?;
+        let reader = SealReader::open(disk, full_path, path, FORMATS)?;
         let has_histograms = reader.number::<u64>(KEY_HISTOGRAMS)? > 0;
         let has_starts = reader.number::<u64>(KEY_STARTS)? > 0;
         let series = read_index(&reader, path, intern)?;

@@ -16,9 +16,10 @@ use obs_types::{
 use parquet::basic::Encoding;
 
 use crate::ArchiveError;
-use crate::parquet_file::{BATCH_ROWS, SealWriter, encode_columns, writer_properties};
+use crate::parquet_file::{BATCH_ROWS, Effort, SealWriter, encode_columns, writer_properties};
 
-pub(crate) const FORMAT: &str = "vmobs-metrics/1";
+/// Without and with redacted records.
+pub(crate) const FORMATS: [&str; 2] = ["vmobs-metrics/1", "vmobs-metrics/2"];
 /// Rows of each series in file order, as `240,240,12`: a reader finds a series without decoding
 /// the label columns of every row.
 pub(crate) const KEY_SERIES_ROWS: &str = "vmobs.series_rows";
@@ -166,8 +167,8 @@ impl TextColumn {
 }
 
 impl MetricsWriter {
-    pub(crate) fn new(path: &str) -> Result<Self, ArchiveError> {
-        let mut properties = writer_properties();
+    pub(crate) fn new(path: &str, effort: Effort) -> Result<Self, ArchiveError> {
+        let mut properties = writer_properties(effort);
         properties = encode_columns(
             properties,
             Encoding::DELTA_BINARY_PACKED,

@@ -25,6 +25,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
 
 use crate::ArchiveError;
+use crate::redactions::Redactions;
 
 /// Key-value metadata of every Parquet seal; the page `docs/format/seal-metrics.md` lists them.
 pub(crate) const KEY_FORMAT: &str = "vmobs.format";
@@ -34,6 +35,8 @@ pub(crate) const KEY_HOUR_KEY: &str = "vmobs.hour_key";
 pub(crate) const KEY_LEAF: &str = "vmobs.records.leaf";
 pub(crate) const KEY_COUNT: &str = "vmobs.records.count";
 pub(crate) const KEY_ROOT: &str = "vmobs.records.root";
+/// Only in files of a format's second version.
+pub(crate) const KEY_REDACTED: &str = "vmobs.records.redacted";
 
 /// Rows of one write; also bounds what the builders hold.
 pub(crate) const BATCH_ROWS: usize = 32_768;
@@ -43,12 +46,25 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// soon for them.
 const DICTIONARY_BYTES: usize = 16 << 20;
 
+/// How much work goes into making a file small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// When an hour is sealed.
+    Standard,
+    /// When an old one is written anew.
+    High,
+}
+
 /// Settings that do not depend on the machine, the time or the library's version, so that equal
 /// rows give equal bytes.
-pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
+pub(crate) fn writer_properties(effort: Effort) -> WriterPropertiesBuilder {
+    let level = match effort {
+        Effort::Standard => ZstdLevel::default(),
+        Effort::High => ZstdLevel::try_new(15).unwrap_or_default(),
+    };
     WriterProperties::builder()
         .set_created_by("vm-obs seal 1".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(Compression::ZSTD(level))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
 }
@@ -136,15 +152,16 @@ pub(crate) struct SealReader {
     pages: DiskPages,
     metadata: ArrowReaderMetadata,
     keys: BTreeMap<String, String>,
+    redactions: Redactions,
 }
 
 impl SealReader {
-    /// Checks that the file says `format` of itself.
+    /// Checks that the file says one of `formats` of itself: the second has redacted records.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         full_path: PathBuf,
         path: &str,
-        format: &'static str,
+        formats: [&'static str; 2],
     ) -> Result<Self, ArchiveError> {
         let len = disk.len(&full_path).map_err(|source| ArchiveError::Disk {
             action: "open",
@@ -152,13 +169,13 @@ impl SealReader {
             source,
         })?;
         let pages = DiskPages { disk: Arc::clone(disk), path: full_path, len };
-        Self::from_pages(pages, path, format)
+        Self::from_pages(pages, path, formats)
     }
 
     fn from_pages(
         pages: DiskPages,
         path: &str,
-        format: &'static str,
+        formats: [&'static str; 2],
     ) -> Result<Self, ArchiveError> {
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
@@ -172,15 +189,28 @@ impl SealReader {
             .flatten()
             .filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?)))
             .collect();
-        let reader = Self { path: path.to_owned(), pages, metadata, keys };
-        match reader.keys.get(KEY_FORMAT) {
-            Some(found) if found == format => Ok(reader),
-            found => Err(ArchiveError::UnknownFormat {
-                path: path.to_owned(),
-                found: found.cloned().unwrap_or_else(|| "none".to_owned()),
-                supported: format,
-            }),
+        let [whole, redacted] = formats;
+        let mut redactions = Redactions::default();
+        match keys.get(KEY_FORMAT) {
+            Some(found) if found == whole => {}
+            Some(found) if found == redacted => {
+                let text = keys.get(KEY_REDACTED).map_or("", String::as_str);
+                redactions = Redactions::parse(path, text)?;
+            }
+            found => {
+                return Err(ArchiveError::UnknownFormat {
+                    path: path.to_owned(),
+                    found: found.cloned().unwrap_or_else(|| "none".to_owned()),
+                    supported: redacted,
+                });
+            }
         }
+        Ok(Self { path: path.to_owned(), pages, metadata, keys, redactions })
+    }
+
+    /// Records that have no row any more.
+    pub(crate) fn redactions(&self) -> &Redactions {
+        &self.redactions
     }
 
     pub(crate) fn key(&self, name: &str) -> Result<&str, ArchiveError> {

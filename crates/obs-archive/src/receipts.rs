@@ -12,7 +12,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use serde_json::{Map, Value};
 
 use crate::ArchiveError;
-use crate::parquet_file::writer_properties;
+use crate::parquet_file::{Effort, writer_properties};
 
 const NAME: &str = "receipts.parquet";
 
@@ -69,7 +69,7 @@ pub fn receipts_to_parquet<S: AsRef<str>>(
     let encode = |e: &dyn std::fmt::Display| ArchiveError::encode(NAME, e);
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|e| encode(&e))?;
     let options = ArrowWriterOptions::new()
-        .with_properties(writer_properties().build())
+        .with_properties(writer_properties(Effort::Standard).build())
         .with_skip_arrow_metadata(true);
     let mut writer =
         ArrowWriter::try_new_with_options(out, schema, options).map_err(|e| encode(&e))?;

@@ -1,15 +1,17 @@
 //! The record tree of a seal: which bytes are a leaf, and the keys that salt them.
 
+use obs_proof::Hash;
 use obs_proof::record::{
-    LEAF_LOG, LEAF_SERIES, LEAF_SPAN, RecordScope, RecordTreeBuilder, hour_key,
+    LEAF_LOG, LEAF_SERIES, LEAF_SPAN, RecordScope, RecordTreeBuilder, hour_key, salt,
 };
 use obs_types::{ContentHash, LabelSet, NativeHistogram, SeriesData, SpanRecord};
 
 use crate::metrics_write::{Sample, merged, reset_text};
 use crate::otlp_json::span_record_json;
 use crate::parquet_file::{
-    KEY_COUNT, KEY_FORMAT, KEY_HOUR, KEY_HOUR_KEY, KEY_LEAF, KEY_REVISION, KEY_ROOT,
+    KEY_COUNT, KEY_FORMAT, KEY_HOUR, KEY_HOUR_KEY, KEY_LEAF, KEY_REDACTED, KEY_REVISION, KEY_ROOT,
 };
+use crate::redactions::Redactions;
 use crate::seal::Records;
 use crate::{ArchiveError, SealName, Signal, logs_file, metrics_write, traces_file};
 
@@ -52,6 +54,8 @@ pub(crate) fn leaf_kind(signal: Signal) -> &'static str {
 /// Adds records in file order.
 pub(crate) struct RecordTree {
     kind: &'static str,
+    key: HourKey,
+    scope: RecordScope,
     builder: RecordTreeBuilder,
 }
 
@@ -59,7 +63,22 @@ impl RecordTree {
     pub(crate) fn new(key: &HourKey, name: SealName) -> Self {
         let kind = leaf_kind(name.signal);
         let scope = RecordScope::new(kind, name.signal.as_str(), name.hour.end_text());
-        Self { kind, builder: RecordTreeBuilder::new(scope, key.0) }
+        let builder = RecordTreeBuilder::new(scope.clone(), key.0);
+        Self { kind, key: *key, scope, builder }
+    }
+
+    /// The leaf hash of a record that would come next.
+    pub(crate) fn leaf_of_next(&self, record: &[u8]) -> Hash {
+        self.scope.leaf(&salt(&self.key.0, self.builder.count()), record)
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.builder.count()
+    }
+
+    /// Adds a record of which the leaf hash alone is left.
+    pub(crate) fn push_leaf(&mut self, leaf: Hash) {
+        self.builder.push_leaf(leaf);
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {
@@ -79,21 +98,26 @@ pub(crate) fn seal_metadata(
     key: &HourKey,
     name: SealName,
     records: &Records,
+    redactions: &Redactions,
 ) -> Vec<(&'static str, String)> {
-    let format = match name.signal {
-        Signal::Metrics => metrics_write::FORMAT,
-        Signal::Logs => logs_file::FORMAT,
-        Signal::Traces => traces_file::FORMAT,
+    let [whole, redacted] = match name.signal {
+        Signal::Metrics => metrics_write::FORMATS,
+        Signal::Logs => logs_file::FORMATS,
+        Signal::Traces => traces_file::FORMATS,
     };
-    vec![
-        (KEY_FORMAT, format.to_owned()),
+    let mut metadata = vec![
+        (KEY_FORMAT, if redactions.is_empty() { whole } else { redacted }.to_owned()),
         (KEY_HOUR, name.hour.end_text()),
         (KEY_REVISION, name.revision.to_string()),
         (KEY_HOUR_KEY, key.text()),
         (KEY_LEAF, records.leaf.to_owned()),
         (KEY_COUNT, records.count.to_string()),
         (KEY_ROOT, records.root_text()),
-    ]
+    ];
+    if !redactions.is_empty() {
+        metadata.push((KEY_REDACTED, redactions.text()));
+    }
+    metadata
 }
 
 /// `vmobs-series-hour/1`: labels by name as (u32 length, bytes) pairs behind their count, then

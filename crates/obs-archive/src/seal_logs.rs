@@ -10,6 +10,7 @@ use obs_types::{
 use crate::archive::{Archive, Built};
 use crate::log_line::Level;
 use crate::logs_file::{LogsFile, LogsWriter, comment};
+use crate::parquet_file::Effort;
 use crate::records::RecordTree;
 use crate::seal::SealDetails;
 use crate::{ArchiveError, SealName};
@@ -29,8 +30,8 @@ pub(crate) fn build(
     }
     let key = archive.hour_key(name);
     let mut records = RecordTree::new(&key, name);
-    let text = comment(name.hour, name.revision, &key.text());
-    let mut writer = LogsWriter::new(&name.storage_path(), text);
+    let text = comment(name, &key.text(), 0);
+    let mut writer = LogsWriter::new(&name.storage_path(), text, Effort::Standard);
     let hour = name.hour.range_ns();
     let mut start = hour.start;
     while start < hour.end {
@@ -64,15 +65,15 @@ pub(crate) fn extract(
     for file in files {
         let file = archive.open_logs(*file)?;
         for member in file.members() {
-            let kept = file.entries(member)?.into_iter();
+            let kept = file.entries(member)?.into_iter().map(|(_line, s, e)| (s, e));
             entries.extend(kept.filter(|(s, e)| Level::of(s, e).is_error()));
         }
     }
     sort(&mut entries);
     let key = archive.hour_key(name);
     let mut records = RecordTree::new(&key, name);
-    let text = comment(name.hour, name.revision, &key.text());
-    let mut writer = LogsWriter::new(&name.storage_path(), text);
+    let text = comment(name, &key.text(), 0);
+    let mut writer = LogsWriter::new(&name.storage_path(), text, Effort::Standard);
     for (stream, entry) in &entries {
         records.push(writer.push(stream, entry)?.as_bytes());
     }
@@ -122,7 +123,7 @@ fn subtract(
     let mut sealed: BTreeMap<_, u64> = BTreeMap::new();
     for file in earlier {
         for member in file.members().iter().filter(|m| m.overlaps(range.start, range.end)) {
-            for (stream, entry) in file.entries(member)? {
+            for (_line, stream, entry) in file.entries(member)? {
                 if range.contains(entry.timestamp) {
                     *sealed.entry(key(&stream, &entry)).or_insert(0) += 1;
                 }

@@ -10,7 +10,9 @@ use obs_types::{
 use crate::archive::{Archive, Built};
 use crate::metrics_read::FamilyJson;
 use crate::metrics_write::{KEY_METADATA, MetricsWriter, kind_of, series_order};
+use crate::parquet_file::Effort;
 use crate::records::{RecordTree, series_leaf};
+use crate::redactions::Redactions;
 use crate::seal::{Aggregates, MetricsSummary, SealDetails};
 use crate::{ArchiveError, SealName};
 
@@ -53,7 +55,7 @@ pub(crate) fn build(
 
     let key = archive.hour_key(name);
     let mut records = RecordTree::new(&key, name);
-    let mut writer = MetricsWriter::new(&path)?;
+    let mut writer = MetricsWriter::new(&path, Effort::Standard)?;
     let mut summary = Summary::default();
     let mut used = BTreeSet::new();
     let names = source.label_values(METRIC_NAME, &[], range, &context).map_err(failed)?;
@@ -94,7 +96,7 @@ pub(crate) fn build(
             unit: m.unit.clone(),
         })
         .collect();
-    let mut metadata = crate::records::seal_metadata(&key, name, &records);
+    let mut metadata = crate::records::seal_metadata(&key, name, &records, &Redactions::default());
     metadata.extend(writer.metadata());
     let families = serde_json::to_string(&used).map_err(|e| ArchiveError::encode(&path, e))?;
     metadata.push((KEY_METADATA, families));

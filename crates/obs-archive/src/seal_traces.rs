@@ -9,7 +9,9 @@ use obs_types::{
 use serde_json::Value;
 
 use crate::archive::{Archive, Built};
+use crate::parquet_file::Effort;
 use crate::records::{RecordTree, span_leaf};
+use crate::redactions::Redactions;
 use crate::seal::{SealDetails, Significance, SignificantTrace, TracesSummary};
 use crate::traces_file::TracesWriter;
 use crate::{ArchiveError, SealName};
@@ -132,13 +134,13 @@ fn write(
     summary.spans = spans.len() as u64;
     let key = archive.hour_key(name);
     let mut records = RecordTree::new(&key, name);
-    let mut writer = TracesWriter::new(&path)?;
+    let mut writer = TracesWriter::new(&path, Effort::Standard)?;
     for span in &spans {
         records.push(&span_leaf(&path, span)?);
         writer.push(span)?;
     }
     let (records, tree) = records.finish();
-    let mut metadata = crate::records::seal_metadata(&key, name, &records);
+    let mut metadata = crate::records::seal_metadata(&key, name, &records, &Redactions::default());
     metadata.extend(writer.metadata());
     let bytes = writer.finish(&metadata)?;
     Ok(Built { bytes, tree, records, details: SealDetails::Traces(summary) })

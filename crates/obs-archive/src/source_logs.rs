@@ -37,7 +37,7 @@ impl Archive {
                 let Some(entries) = self.or_skip(context, name, file.entries(member)) else {
                     continue;
                 };
-                for (stream, entry) in entries {
+                for (_line, stream, entry) in entries {
                     if range.contains(entry.timestamp) {
                         each(stream, entry);
                     }
@@ -180,7 +180,7 @@ impl Runs<'_> {
             return Vec::new();
         };
         let mut runs: BTreeMap<LabelSet, Vec<LogEntry>> = BTreeMap::new();
-        for (stream, entry) in entries {
+        for (_line, stream, entry) in entries {
             if self.wanted(&stream, &entry) {
                 self.taken += 1;
                 runs.entry(stream).or_default().push(entry);

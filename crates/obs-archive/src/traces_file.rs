@@ -24,10 +24,11 @@ use crate::otlp_json::{
     parse_resource, parse_scope, scope_json,
 };
 use crate::parquet_file::{
-    BATCH_ROWS, Batches, SealReader, SealWriter, encode_columns, writer_properties,
+    BATCH_ROWS, Batches, Effort, SealReader, SealWriter, encode_columns, writer_properties,
 };
 
-pub(crate) const FORMAT: &str = "vmobs-traces/1";
+/// Without and with redacted records.
+pub(crate) const FORMATS: [&str; 2] = ["vmobs-traces/1", "vmobs-traces/2"];
 /// Spans of each trace in file order, as `4,1,12`.
 pub(crate) const KEY_TRACE_ROWS: &str = "vmobs.trace_rows";
 /// The earliest start of a span in the file, nanoseconds: a span lies in the file of the hour in
@@ -79,9 +80,9 @@ pub(crate) struct TracesWriter {
 }
 
 impl TracesWriter {
-    pub(crate) fn new(path: &str) -> Result<Self, ArchiveError> {
+    pub(crate) fn new(path: &str, effort: Effort) -> Result<Self, ArchiveError> {
         let properties = encode_columns(
-            writer_properties(),
+            writer_properties(effort),
             Encoding::DELTA_BINARY_PACKED,
             &["start_time_unix_nano", "end_time_unix_nano", "duration_ns", "start_time"],
         );
@@ -191,7 +192,7 @@ impl TracesFile {
         full_path: PathBuf,
         path: &str,
     ) -> Result<Self, ArchiveError> {
-        let reader = SealReader::open(disk, full_path, path, FORMAT)?;
+        let reader = SealReader::open(disk, full_path, path, FORMATS)?;
         let start_min = TimestampNs(reader.number(KEY_START_MIN)?);
         let traces = read_index(&reader, path)?;
         Ok(Self { path: path.to_owned(), reader, traces, start_min })

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use obs_disk::Disk;
 use obs_types::{ContentHash, LabelSet};
 
-use crate::logs_file::LogsFile;
+use crate::logs_file::{Line, LogsFile};
 use crate::metrics_read::MetricsFile;
 use crate::parquet_file::{KEY_COUNT, KEY_HOUR, KEY_HOUR_KEY, KEY_REVISION, KEY_ROOT, SealReader};
 use crate::records::{HourKey, RecordTree, content_hash, series_leaf, span_leaf};
+use crate::redactions::Redactions;
 use crate::seal::Records;
 use crate::traces_file::TracesFile;
 use crate::{ArchiveError, SealName, Signal};
@@ -22,6 +23,8 @@ pub struct VerifiedSeal {
     pub content_bytes: u64,
     /// Recomputed from the rows, not read from the file's metadata.
     pub records: Records,
+    /// Of them without their content: their leaf hashes were taken from the file.
+    pub redacted: u64,
 }
 
 /// Hashes the file and recomputes its record tree from the decoded rows. `Err(Corrupt)` if the
@@ -41,7 +44,7 @@ pub fn verify_seal(
         path: full_path.clone(),
         source,
     })?;
-    let (records, side) = match name.signal {
+    let Read { records, side, redacted } = match name.signal {
         Signal::Metrics => metrics(disk, data_dir, name)?,
         Signal::Logs => logs(disk, data_dir, name)?,
         Signal::Traces => traces(disk, data_dir, name)?,
@@ -65,14 +68,18 @@ pub fn verify_seal(
         content_hash: content_hash(&bytes),
         content_bytes: bytes.len() as u64,
         records,
+        redacted,
     })
 }
 
-fn metrics(
-    disk: &Arc<dyn Disk>,
-    data_dir: &Path,
-    name: SealName,
-) -> Result<(Records, Vec<u8>), ArchiveError> {
+/// What the rows of a file give.
+struct Read {
+    records: Records,
+    side: Vec<u8>,
+    redacted: u64,
+}
+
+fn metrics(disk: &Arc<dyn Disk>, data_dir: &Path, name: SealName) -> Result<Read, ArchiveError> {
     let path = name.storage_path();
     let mut keep = |labels: LabelSet| labels;
     let file = Arc::new(MetricsFile::open(disk, data_dir.join(&path), &path, &mut keep)?);
@@ -81,31 +88,35 @@ fn metrics(
     tree_of_rows(leaves, file.reader(), name)
 }
 
-fn traces(
-    disk: &Arc<dyn Disk>,
-    data_dir: &Path,
-    name: SealName,
-) -> Result<(Records, Vec<u8>), ArchiveError> {
+fn traces(disk: &Arc<dyn Disk>, data_dir: &Path, name: SealName) -> Result<Read, ArchiveError> {
     let path = name.storage_path();
     let file = TracesFile::open(disk, data_dir.join(&path), &path)?;
     let leaves = file.read(None)?.map(|span| span_leaf(&path, &span?));
     tree_of_rows(leaves, file.reader(), name)
 }
 
-fn logs(
-    disk: &Arc<dyn Disk>,
-    data_dir: &Path,
-    name: SealName,
-) -> Result<(Records, Vec<u8>), ArchiveError> {
+fn logs(disk: &Arc<dyn Disk>, data_dir: &Path, name: SealName) -> Result<Read, ArchiveError> {
     let path = name.storage_path();
     let file = LogsFile::open(disk, data_dir.join(&path), &path)?;
     let mut tree = RecordTree::new(&HourKey::from_text(&path, file.hour_key())?, name);
+    let mut redacted = 0;
     for member in file.members() {
-        for line in file.member_text(member)?.lines() {
-            tree.push(line.as_bytes());
+        for line in file.lines(&file.member_text(member)?) {
+            match line {
+                Line::Record(line) => tree.push(line.as_bytes()),
+                Line::Redacted(leaf) => {
+                    redacted += 1;
+                    tree.push_leaf(leaf);
+                }
+            }
         }
     }
-    Ok(tree.finish())
+    if redacted != file.redacted() {
+        let reason = format!("{redacted} lines are redacted, it says {}", file.redacted());
+        return Err(ArchiveError::corrupt(&path, reason));
+    }
+    let (records, side) = tree.finish();
+    Ok(Read { records, side, redacted })
 }
 
 /// The rows must lead to what the footer says of them, and the footer must be of this hour: a
@@ -114,12 +125,16 @@ fn tree_of_rows(
     leaves: impl Iterator<Item = Result<Vec<u8>, ArchiveError>>,
     reader: &SealReader,
     name: SealName,
-) -> Result<(Records, Vec<u8>), ArchiveError> {
+) -> Result<Read, ArchiveError> {
     let key = HourKey::from_text(&name.storage_path(), reader.key(KEY_HOUR_KEY)?)?;
     let mut tree = RecordTree::new(&key, name);
-    for leaf in leaves {
+    let redactions = reader.redactions();
+    for (row, leaf) in leaves.enumerate() {
+        let record = redactions.record_in(row as u64);
+        push_gone(&mut tree, redactions, record);
         tree.push(&leaf?);
     }
+    push_gone(&mut tree, redactions, u64::MAX);
     let (records, side) = tree.finish();
     for (key, want) in [
         (KEY_HOUR, name.hour.end_text()),
@@ -135,5 +150,14 @@ fn tree_of_rows(
             ));
         }
     }
-    Ok((records, side))
+    Ok(Read { records, side, redacted: redactions.len() })
+}
+
+/// Adds the redacted records that come next, up to `record`.
+fn push_gone(tree: &mut RecordTree, redactions: &Redactions, record: u64) {
+    while tree.count() < record
+        && let Some(leaf) = redactions.leaf(tree.count())
+    {
+        tree.push_leaf(leaf);
+    }
 }

@@ -30,8 +30,8 @@ pub use receipt::{
     AlertAck, AlertFired, AlertResolved, AnchorReceipt, AnomalyDetected, Collection, CollectionGap,
     ConfigChange, DeletedFile, Exercise, FiledReport, Gap, LedgerRecovered, LogBatch, LogCounts,
     MetricSnapshot, MissedScrapes, MovedFile, OutsideChain, Receipt, ReceiptType, Records,
-    ReportKind, Retention, SealFields, SealLink, SealRelation, Silence, SloDefinition, SloReport,
-    SloResult, TierMove, TraceBatch, TraceComplete,
+    ReportKind, Reseal, ResealCause, Retention, SealFields, SealLink, SealRelation, Silence,
+    SloDefinition, SloReport, SloResult, TierMove, TraceBatch, TraceComplete,
 };
 pub use tiles::TilesWritten;
 pub use transport::Transport;

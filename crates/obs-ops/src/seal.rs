@@ -186,20 +186,22 @@ impl SealService {
         Ok(done)
     }
 
-    /// Declares the hours that have ended since each stream's last record a gap, because what they
+    /// Declares the hours of a stream that have ended since its last record a gap, because what they
     /// held is gone. A stream without a record has lost nothing that was promised.
-    pub fn declare_lost(&self, now: TimestampMs, reason: &str) -> Result<Vec<u64>, OpsError> {
+    pub fn declare_lost(
+        &self,
+        signal: Signal,
+        now: TimestampMs,
+        reason: &str,
+    ) -> Result<Vec<u64>, OpsError> {
         let _sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut done = Vec::new();
-        for signal in Signal::ALL {
-            let next = self.recorded_until(signal).map(|t| Hour::ending_at(TimestampMs(t)));
-            if let (Some(Some(last)), Some(current)) = (next, Hour::containing(now))
-                && last.next() < current
-            {
-                done.extend(self.declare_gap(signal, last.next(), current, reason)?);
+        let last = self.recorded_until(signal).and_then(|t| Hour::ending_at(TimestampMs(t)));
+        match (last.map(Hour::next), Hour::containing(now)) {
+            (Some(next), Some(current)) if next < current => {
+                self.declare_gap(signal, next, current, reason)
             }
+            _ => Ok(Vec::new()),
         }
-        Ok(done)
     }
 
     /// What could not be sealed, and how often.

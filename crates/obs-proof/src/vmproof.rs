@@ -188,7 +188,10 @@ struct SealOf<'a> {
 impl<'a> SealOf<'a> {
     fn read(receipt: &'a Map<String, Value>) -> Result<Self, ProofError> {
         let kind = receipt.get("type").and_then(Value::as_str).unwrap_or_default();
-        if !matches!(kind, "obs_metric_snapshot" | "obs_log_batch" | "obs_trace_batch") {
+        if !matches!(
+            kind,
+            "obs_metric_snapshot" | "obs_log_batch" | "obs_trace_batch" | "obs_reseal"
+        ) {
             return Err(malformed("the receipt seals no hour"));
         }
         let text = |object: Option<&'a Value>, name: &str| {

@@ -14,10 +14,11 @@ use obs_proof::record::{RecordScope, RecordTree, RecordTreeBuilder, salt};
 use obs_proof::vmproof::ProvenRecord;
 use obs_types::{LabelSet, LogEntry, SpanId, TimestampNs, TraceId};
 
-use crate::logs_file::LogsFile;
+use crate::logs_file::{Line, LogsFile};
 use crate::metrics_read::MetricsFile;
 use crate::parquet_file::KEY_HOUR_KEY;
 use crate::records::{leaf_kind, series_leaf, span_leaf};
+use crate::redactions::Redactions;
 use crate::traces_file::TracesFile;
 use crate::{Archive, ArchiveError, Hour, SealName, Signal};
 
@@ -45,9 +46,9 @@ impl Archive {
             let until = TimestampNs(at.0.saturating_add(1));
             for member in file.members() {
                 if member.overlaps(at, until) {
-                    for (i, (stream, entry)) in file.entries(member)?.iter().enumerate() {
+                    for (line, stream, entry) in &file.entries(member)? {
                         if entry.timestamp == at && is_it(stream, entry) {
-                            return self.prove(name, first + i as u64).map(Some);
+                            return self.prove(name, first + line).map(Some);
                         }
                     }
                 }
@@ -70,8 +71,9 @@ impl Archive {
             return Ok(None);
         }
         let file = self.open_metrics(name)?;
-        let index = file.series().iter().position(|s| s.labels == *labels);
-        index.map(|index| self.prove(name, index as u64)).transpose()
+        let row = file.series().iter().position(|s| s.labels == *labels);
+        let redactions = file.reader().redactions();
+        row.map(|row| self.prove(name, redactions.record_in(row as u64))).transpose()
     }
 
     /// One span, in whichever sealed hour it ended; looks at every hour unless one is given.
@@ -87,7 +89,8 @@ impl Archive {
             let before = rows_before(&file, name, trace)?;
             for (i, record) in file.read(Some(&[found]))?.enumerate() {
                 if record?.span.span_id == span {
-                    return self.prove(name, before + i as u64).map(Some);
+                    let record = file.reader().redactions().record_in(before + i as u64);
+                    return self.prove(name, record).map(Some);
                 }
             }
         }
@@ -108,11 +111,12 @@ impl Archive {
             None => file.tree(&scope, hour_key)?,
         };
         let range = tree.block_range(index).map_err(corrupt)?;
-        let leaves = |records: &[Vec<u8>]| -> Vec<Hash> {
-            range.clone().zip(records).map(|(i, r)| scope.leaf(&salt(&hour_key, i), r)).collect()
-        };
         let records = file.records(range.clone())?;
-        let block = leaves(&records);
+        let leaves = range.clone().zip(&records).map(|(i, record)| match record {
+            Stored::Record(bytes) => scope.leaf(&salt(&hour_key, i), bytes),
+            Stored::Redacted(leaf) => *leaf,
+        });
+        let block: Vec<Hash> = leaves.collect();
         let proof = match tree.prove(index, &hour_key, &block) {
             Ok(proof) => proof,
             // A side file of other records is as good as none.
@@ -121,11 +125,13 @@ impl Archive {
             }
         };
         let at = usize::try_from(index - range.start).unwrap_or(usize::MAX);
-        let record = records
-            .into_iter()
-            .nth(at)
-            .ok_or_else(|| ArchiveError::corrupt(&path, format!("record {index} is missing")))?;
-        Ok(SealedRecord { name, proven: ProvenRecord { scope, proof, record } })
+        match records.into_iter().nth(at) {
+            Some(Stored::Record(record)) => {
+                Ok(SealedRecord { name, proven: ProvenRecord { scope, proof, record } })
+            }
+            Some(Stored::Redacted(_leaf)) => Err(ArchiveError::Redacted { path, index }),
+            None => Err(ArchiveError::corrupt(&path, format!("record {index} is missing"))),
+        }
     }
 
     fn side_file(&self, name: SealName) -> Option<RecordTree> {
@@ -140,6 +146,14 @@ impl Archive {
             Signal::Traces => SealedFile::Traces(self.open_traces(name)?, name),
         })
     }
+}
+
+/// A record as the file has it.
+enum Stored {
+    /// The bytes of its leaf.
+    Record(Vec<u8>),
+    /// Its content was removed.
+    Redacted(Hash),
 }
 
 /// The records of any sealed file by number.
@@ -159,38 +173,68 @@ impl SealedFile {
     }
 
     fn count(&self) -> u64 {
-        match self {
+        let gone = self.redactions().map_or(0, Redactions::len);
+        gone + match self {
             Self::Metrics(file, _) => file.series().len() as u64,
             Self::Logs(file) => file.members().iter().map(|m| u64::from(m.lines)).sum(),
             Self::Traces(file, _) => file.reader().row_count() as u64,
         }
     }
 
-    /// The leaves' bytes of the records in `range`; fewer if the file ends before.
-    fn records(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, ArchiveError> {
+    /// Of a Parquet file; a line that is gone has its place among the others.
+    fn redactions(&self) -> Option<&Redactions> {
+        match self {
+            Self::Metrics(file, _) => Some(file.reader().redactions()),
+            Self::Logs(_) => None,
+            Self::Traces(file, _) => Some(file.reader().redactions()),
+        }
+    }
+
+    /// The records in `range`; fewer if the file ends before.
+    fn records(&self, range: Range<u64>) -> Result<Vec<Stored>, ArchiveError> {
+        let range = range.start..range.end.min(self.count());
+        let Some(redactions) = self.redactions() else { return self.lines(range) };
+        let rows = redactions.rows_before(range.start)..redactions.rows_before(range.end);
+        let mut rows = self.rows(rows)?.into_iter();
+        let stored = range.filter_map(|record| match redactions.leaf(record) {
+            Some(leaf) => Some(Stored::Redacted(leaf)),
+            None => rows.next().map(Stored::Record),
+        });
+        Ok(stored.collect())
+    }
+
+    fn lines(&self, range: Range<u64>) -> Result<Vec<Stored>, ArchiveError> {
+        let Self::Logs(file) = self else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        let mut first = 0_u64;
+        for member in file.members() {
+            let lines = u64::from(member.lines);
+            if first < range.end && first + lines > range.start {
+                for (i, line) in file.lines(&file.member_text(member)?).enumerate() {
+                    if range.contains(&(first + i as u64)) {
+                        out.push(match line {
+                            Line::Record(text) => Stored::Record(text.as_bytes().to_vec()),
+                            Line::Redacted(leaf) => Stored::Redacted(leaf),
+                        });
+                    }
+                }
+            }
+            first += lines;
+        }
+        Ok(out)
+    }
+
+    /// The leaves' bytes of some rows of a Parquet file.
+    fn rows(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, ArchiveError> {
         let mut out = Vec::new();
         match self {
             Self::Metrics(file, name) => {
-                let last = range.end.min(self.count()) as usize;
-                let chosen = (range.start as usize..last).collect();
+                let chosen = (range.start as usize..range.end as usize).collect();
                 for series in file.read(chosen, name.hour.range_ms())? {
                     out.push(series_leaf(&series?));
                 }
             }
-            Self::Logs(file) => {
-                let mut first = 0_u64;
-                for member in file.members() {
-                    let lines = u64::from(member.lines);
-                    if first < range.end && first + lines > range.start {
-                        for (i, line) in file.member_text(member)?.lines().enumerate() {
-                            if range.contains(&(first + i as u64)) {
-                                out.push(line.as_bytes().to_vec());
-                            }
-                        }
-                    }
-                    first += lines;
-                }
-            }
+            Self::Logs(_) => {}
             Self::Traces(file, name) => {
                 let (traces, before) = traces_around(file, *name, &range)?;
                 let path = name.storage_path();
@@ -212,7 +256,10 @@ impl SealedFile {
         let mut at = 0;
         while at < count {
             for record in self.records(at..(at + STEP).min(count))? {
-                builder.push(&record);
+                match record {
+                    Stored::Record(bytes) => builder.push(&bytes),
+                    Stored::Redacted(leaf) => builder.push_leaf(leaf),
+                }
             }
             at += STEP;
         }

@@ -10,6 +10,7 @@ mod exercise;
 mod fields;
 mod operations;
 mod report;
+mod reseal;
 mod seal;
 mod slo;
 mod tier;
@@ -24,6 +25,7 @@ pub use operations::{
     AlertAck, ConfigChange, DeletedFile, Gap, LedgerRecovered, Retention, Silence, SloDefinition,
 };
 pub use report::{FiledReport, ReportKind};
+pub use reseal::{Reseal, ResealCause};
 pub use seal::{
     Collection, CollectionGap, LogBatch, LogCounts, MetricSnapshot, MissedScrapes, OutsideChain,
     Records, SealFields, SealLink, SealRelation, TraceBatch,

@@ -17,6 +17,7 @@ pub enum ReceiptType {
     AnomalyDetected,
     ConfigChange,
     Retention,
+    Reseal,
     Gap,
     LedgerRecovered,
     Anchor,
@@ -30,7 +31,7 @@ pub enum ReceiptType {
 }
 
 impl ReceiptType {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MetricSnapshot,
         Self::LogBatch,
         Self::TraceBatch,
@@ -44,6 +45,7 @@ impl ReceiptType {
         Self::AnomalyDetected,
         Self::ConfigChange,
         Self::Retention,
+        Self::Reseal,
         Self::Gap,
         Self::LedgerRecovered,
         Self::Anchor,
@@ -71,6 +73,7 @@ impl ReceiptType {
             Self::AnomalyDetected => "obs_anomaly_detected",
             Self::ConfigChange => "obs_config_change",
             Self::Retention => "obs_retention",
+            Self::Reseal => "obs_reseal",
             Self::Gap => "obs_gap",
             Self::LedgerRecovered => "obs_ledger_recovered",
             Self::Anchor => "obs_anchor",
@@ -132,6 +135,7 @@ impl ReceiptType {
                 include_str!("../../../../docs/format/schemas/obs_config_change.json")
             }
             Self::Retention => include_str!("../../../../docs/format/schemas/obs_retention.json"),
+            Self::Reseal => include_str!("../../../../docs/format/schemas/obs_reseal.json"),
             Self::Gap => include_str!("../../../../docs/format/schemas/obs_gap.json"),
             Self::LedgerRecovered => {
                 include_str!("../../../../docs/format/schemas/obs_ledger_recovered.json")

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use obs_disk::FakeDisk;
 use obs_ledger::{
     AlertAck, AlertResolved, AnchorReceipt, AnomalyDetected, ConfigChange, DeletedFile, Exercise,
-    FiledReport, Gap, Ledger, LedgerRecovered, MovedFile, Receipt, ReceiptType, ReportKind,
-    Retention, SealLink, SealRelation, Silence, SloDefinition, SloReport, SloResult, TierMove,
-    TraceBatch, TraceComplete,
+    FiledReport, Gap, Ledger, LedgerRecovered, MovedFile, Receipt, ReceiptType, Records,
+    ReportKind, Reseal, ResealCause, Retention, SealLink, SealRelation, Silence, SloDefinition,
+    SloReport, SloResult, TierMove, TraceBatch, TraceComplete,
 };
 use obs_types::{TimestampMs, TimestampNs, TraceId};
 use serde_json::{Map, Value, json};
@@ -220,6 +220,23 @@ fn samples() -> Vec<Receipt> {
                 content_bytes: 4,
                 parts_hash: hash(b"logs"),
             }],
+        }),
+        Receipt::reseal(Reseal {
+            operation_id: "obs-op-6".into(),
+            cause: ResealCause::Redaction,
+            initiated_by: "did:vm:user:sovereign".into(),
+            reason: "a password in two lines".into(),
+            stream: "logs".into(),
+            period_start: TimestampMs(HOUR_13),
+            period_end: TimestampMs(HOUR_13 + HOUR),
+            rev: 2,
+            storage_path: "telemetry/logs/2025-12-06/hour-14.r2.jsonl.gz".into(),
+            content_hash: hash(b"logs without two lines"),
+            content_bytes: 22,
+            records: Records { count: 3, root: [7; 32], leaf: "vmobs-log/1".into() },
+            redacted: 2,
+            replaced_path: "telemetry/logs/2025-12-06/hour-14.jsonl.gz".into(),
+            replaced_hash: hash(b"logs"),
         }),
         Receipt::gap(Gap {
             stream: "metrics".into(),

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use obs_disk::RealDisk;
 use obs_ledger::{
-    DeletedFile, Gap, Ledger, OutsideChain, Receipt, Retention, SealLink, SealRelation,
+    DeletedFile, Gap, Ledger, OutsideChain, Receipt, Reseal, ResealCause, Retention, SealLink,
+    SealRelation,
 };
 use obs_proof::verify::{
-    Code, Depth, Parsed, RecordReader, RecordSink, RecordsRead, SealedFile, VerifyOptions, verify,
-    verify_with,
+    Class, Code, Depth, Parsed, RecordReader, RecordSink, RecordsRead, SealedFile, VerifyOptions,
+    VerifyReport, verify, verify_with,
 };
 use obs_types::TimestampMs;
 
+use crate::second_verifier::{python, second};
 use crate::support::{
     HOUR, HOUR_13, alert, clock, config, hash, log_batch, metric_snapshot, seal, verify_dir,
 };
@@ -57,6 +59,27 @@ fn options(dir: &Path, more: &[&str]) -> VerifyOptions {
         Parsed::Run(o) => *o,
         Parsed::Help => panic!("help"),
     }
+}
+
+fn checked(dir: &Path) -> VerifyReport {
+    asked(dir, &[])
+}
+
+/// What the verifier says; the one in Python must say the same, where there is Python.
+fn asked(dir: &Path, args: &[&str]) -> VerifyReport {
+    let words: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+    // It writes nothing, so a state file must be there; and it goes first, because ours writes it.
+    let state = args.iter().skip_while(|a| **a != "--state").nth(1);
+    let asks_both = python() && state.is_none_or(|file| Path::new(file).exists());
+    let theirs = asks_both.then(|| second(dir, &words));
+    let report = verify(&options(dir, args)).unwrap();
+    let bad = report.findings.iter().filter(|f| f.class != Class::Note);
+    let ours = (report.exit_code(), bad.map(|f| f.code.to_string()).collect());
+    match theirs {
+        Some(theirs) => assert_eq!(theirs, ours, "{args:?}: {report}"),
+        None => println!("skipped: no python3, or no state file yet"),
+    }
+    report
 }
 
 #[test]
@@ -112,20 +135,19 @@ fn the_first_bad_receipt_is_named() {
 fn missing_files_hours_and_everything() {
     let dir = small_store();
     fs::remove_file(dir.path().join(path_of("logs", 0))).unwrap();
-    let report = verify_dir(dir.path());
+    let report = checked(dir.path());
     assert_eq!(report.exit_code(), 2);
     assert!(report.has(Code::FileMissing), "{report}");
-    let receipts_only = verify(&options(dir.path(), &["--receipts-only"])).unwrap();
+    let receipts_only = asked(dir.path(), &["--receipts-only"]);
     assert_eq!(receipts_only.exit_code(), 0);
     assert!(receipts_only.has(Code::FilesNotChecked), "said aloud: {receipts_only}");
 
     let gap = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 2)]);
-    let report = verify_dir(gap.path());
+    let report = checked(gap.path());
     assert_eq!(report.exit_code(), 2);
     assert!(report.has(Code::PeriodGap), "{report}");
     // Asked only about hours before the hole, all is well.
-    let early = options(gap.path(), &["--to", "2025-12-06T14:00:00Z"]);
-    assert_eq!(verify(&early).unwrap().exit_code(), 0);
+    assert_eq!(asked(gap.path(), &["--to", "2025-12-06T14:00:00Z"]).exit_code(), 0);
     for (flag, time, exit) in [
         ("--expect-until", "2025-12-06T14:00:00Z", 0),
         ("--expect-until", "2025-12-06T15:00:00Z", 2),
@@ -133,12 +155,12 @@ fn missing_files_hours_and_everything() {
         ("--from", "2025-12-06T12:00:00Z", 2),
     ] {
         let dir = store(|d| vec![hour(d, "logs", 0)]);
-        let report = verify(&options(dir.path(), &[flag, time])).unwrap();
+        let report = asked(dir.path(), &[flag, time]);
         assert_eq!(report.exit_code(), exit, "{flag} {time}: {report}");
     }
 
     let empty = store(|_d| Vec::new());
-    let report = verify_dir(empty.path());
+    let report = checked(empty.path());
     assert_eq!(report.exit_code(), 2);
     assert!(report.has(Code::NothingVerified), "{report}");
 }
@@ -169,7 +191,7 @@ fn gaps_and_deletions_that_are_declared_are_fine() {
             }),
         ]
     });
-    let report = verify_dir(dir.path());
+    let report = checked(dir.path());
     assert_eq!(report.exit_code(), 0, "{report}");
     assert!(report.has(Code::DeclaredGap) && report.has(Code::DeclaredDeletion), "{report}");
 }
@@ -196,23 +218,23 @@ fn resealing_must_say_what_it_follows() {
         (None, false),
     ] {
         let dir = store(|d| vec![hour(d, "logs", 0), revision(d, link.clone())]);
-        let report = verify_dir(dir.path());
+        let report = checked(dir.path());
         assert_eq!(report.exit_code() == 0, good, "{link:?}: {report}");
         assert_eq!(report.has(Code::SealLinkBroken), !good, "{report}");
     }
     let again = store(|d| vec![hour(d, "logs", 0), hour(d, "logs", 0)]);
-    let report = verify_dir(again.path());
+    let report = checked(again.path());
     assert!(report.has(Code::RepeatedSeal) && report.exit_code() == 0, "{report}");
     let other = |d: &Path| {
         sealed(d, &path_of("logs", 1), b"other");
         log_batch(seal("logs", 0, 0, &path_of("logs", 1), b"other"))
     };
     let twice = store(|d| vec![hour(d, "logs", 0), other(d)]);
-    assert!(verify_dir(twice.path()).has(Code::DuplicateSeal));
+    assert!(checked(twice.path()).has(Code::DuplicateSeal));
     let early = store(|d| vec![hour(d, "logs", 30)]);
-    assert!(verify_dir(early.path()).has(Code::SealedTooEarly));
+    assert!(checked(early.path()).has(Code::SealedTooEarly));
     let outside = store(|_d| vec![log_batch(seal("logs", 0, 0, "../secret", b"x"))]);
-    assert!(verify_dir(outside.path()).has(Code::BadPath));
+    assert!(checked(outside.path()).has(Code::BadPath));
 }
 
 /// An hour before the record names the receipt with which that begins, and lies before it.
@@ -235,14 +257,14 @@ fn hours_before_the_record_say_so() {
         (1, precedes(1), false),
     ] {
         let dir = store(|d| vec![hour(d, "logs", 0), earlier(d, hour_of, outside)]);
-        let report = verify_dir(dir.path());
+        let report = checked(dir.path());
         assert_eq!(report.exit_code() == 0, good, "{hour_of} {outside:?}: {report}");
         assert_eq!(report.has(Code::SealLinkBroken), !good, "{report}");
     }
     let chained = store(|d| vec![hour(d, "logs", 0), earlier(d, -1, None)]);
-    assert!(verify_dir(chained.path()).has(Code::DuplicateSeal));
+    assert!(checked(chained.path()).has(Code::DuplicateSeal));
     let first = store(|d| vec![earlier(d, -1, precedes(0)), hour(d, "logs", 0)]);
-    assert!(verify_dir(first.path()).has(Code::SealLinkBroken), "nothing begins before it");
+    assert!(checked(first.path()).has(Code::SealLinkBroken), "nothing begins before it");
     let twice = store(|d| {
         vec![hour(d, "logs", 0), earlier(d, -1, precedes(0)), {
             let other = "telemetry/logs/2025-12-06/hour-13.jsonl.gz";
@@ -251,43 +273,128 @@ fn hours_before_the_record_say_so() {
             log_batch(seal)
         }]
     });
-    assert!(verify_dir(twice.path()).has(Code::DuplicateSeal));
+    assert!(checked(twice.path()).has(Code::DuplicateSeal));
+}
+
+/// Another file with the same records takes a seal's place; one with other records does not.
+#[test]
+fn a_reseal_keeps_the_records_of_what_it_replaces() {
+    let replacement = "telemetry/logs/2025-12-06/hour-14.r1.bin";
+    let good = |d: &Path| {
+        sealed(d, replacement, b"smaller");
+        let seal = seal("logs", 0, 1, replacement, b"smaller");
+        Reseal {
+            operation_id: "obs-op-1".into(),
+            cause: ResealCause::Redaction,
+            initiated_by: "did:vm:user:sovereign".into(),
+            reason: "a password".into(),
+            stream: "logs".into(),
+            period_start: seal.period_start,
+            period_end: seal.period_end,
+            rev: 1,
+            storage_path: seal.storage_path,
+            content_hash: seal.content_hash,
+            content_bytes: seal.content_bytes,
+            records: seal.records,
+            redacted: 2,
+            replaced_path: path_of("logs", 0),
+            replaced_hash: hash(b"logs of hour 0"),
+        }
+    };
+    type Change = fn(&mut Reseal);
+    let cases: [(&str, Change, Option<Code>); 9] = [
+        ("good", |_r| {}, None),
+        ("compaction", |r| r.redacted = 0, None),
+        ("another root", |r| r.records.root = [8; 32], Some(Code::RecordsMismatch)),
+        ("a record more", |r| r.records.count = 4, Some(Code::RecordsMismatch)),
+        ("all and one more", |r| r.redacted = 4, Some(Code::RecordsMismatch)),
+        ("of nothing", |r| r.replaced_hash = hash(b"other"), Some(Code::SealLinkBroken)),
+        ("no reason", |r| r.reason.clear(), Some(Code::SealLinkBroken)),
+        ("another stream", |r| r.stream = "metrics".into(), Some(Code::SealLinkBroken)),
+        ("no revision", |r| r.rev = 0, Some(Code::SealIncomplete)),
+    ];
+    for (name, change, wrong) in cases {
+        let dir = store(|d| {
+            let mut reseal = good(d);
+            change(&mut reseal);
+            vec![hour(d, "metrics", 0), hour(d, "logs", 0), Receipt::reseal(reseal)]
+        });
+        let report = checked(dir.path());
+        match wrong {
+            Some(code) => assert!(report.has(code) && report.exit_code() > 0, "{name}: {report}"),
+            None => assert_eq!(report.exit_code(), 0, "{name}: {report}"),
+        }
+        let told = report.findings.iter().any(|f| f.name() == "REDACTED:2");
+        assert_eq!(told, name == "good", "{name}: {report}");
+        // The old file may go where it was replaced, and only there.
+        fs::remove_file(dir.path().join(path_of("logs", 0))).unwrap();
+        let report = checked(dir.path());
+        assert_eq!(report.has(Code::DeclaredDeletion), !report.has(Code::FileMissing), "{name}");
+        assert!(wrong.is_some() || report.exit_code() == 0, "{name}: {report}");
+    }
+    let once_more = |redacted: u64| {
+        store(|d| {
+            let path = "telemetry/logs/2025-12-06/hour-14.r2.bin";
+            sealed(d, path, b"smallest");
+            let again = Reseal {
+                rev: 2,
+                storage_path: path.into(),
+                content_hash: hash(b"smallest"),
+                content_bytes: 8,
+                redacted,
+                replaced_path: replacement.into(),
+                replaced_hash: hash(b"smaller"),
+                ..good(d)
+            };
+            vec![hour(d, "logs", 0), Receipt::reseal(good(d)), Receipt::reseal(again)]
+        })
+    };
+    let report = checked(once_more(3).path());
+    assert!(report.findings.iter().any(|f| f.name() == "REDACTED:1"), "{report}");
+    assert_eq!(report.exit_code(), 0, "{report}");
+    let back = checked(once_more(1).path());
+    assert!(back.has(Code::RecordsMismatch), "content does not come back: {back}");
+    let twice = store(|d| {
+        let reseal = Receipt::reseal(good(d));
+        vec![hour(d, "logs", 0), reseal.clone(), reseal]
+    });
+    assert!(checked(twice.path()).has(Code::DuplicateSeal));
 }
 
 #[test]
 fn keys_witnesses_and_remembered_state() {
     let dir = small_store();
-    let (mine, other) = (verify_dir(dir.path()), small_store());
+    let (mine, other) = (checked(dir.path()), small_store());
     assert!(mine.has(Code::KeyFromData) && mine.has(Code::Unwitnessed), "{mine}");
     let keys = |d: &Path| {
         let entry = fs::read_dir(d.join("receipts/observability/keys")).unwrap().next().unwrap();
         entry.unwrap().path().display().to_string()
     };
-    let trusted = verify(&options(dir.path(), &["--log-key", &keys(dir.path())])).unwrap();
+    let trusted = asked(dir.path(), &["--log-key", &keys(dir.path())]);
     assert_eq!(trusted.exit_code(), 0);
     assert!(!trusted.has(Code::KeyFromData));
-    let foreign = verify(&options(dir.path(), &["--log-key", &keys(other.path())])).unwrap();
+    let foreign = asked(dir.path(), &["--log-key", &keys(other.path())]);
     assert!(foreign.exit_code() == 1 && foreign.has(Code::BadLogSignature), "{foreign}");
-    let witness = verify(&options(dir.path(), &["--require-witness"])).unwrap();
+    let witness = asked(dir.path(), &["--require-witness"]);
     assert_eq!(witness.exit_code(), 3, "{witness}");
 
     let state = tempfile::tempdir().unwrap();
     let file = state.path().join("state");
-    let with_state = options(dir.path(), &["--state", file.to_str().unwrap()]);
-    assert_eq!(verify(&with_state).unwrap().exit_code(), 0);
+    let with_state = ["--state", file.to_str().unwrap()];
+    assert_eq!(asked(dir.path(), &with_state).exit_code(), 0);
     let small = fs::read(dir.path().join(LOG)).unwrap();
     let small_checkpoint = fs::read(dir.path().join(CHECKPOINT)).unwrap();
     assert_eq!(fs::read(&file).unwrap(), small_checkpoint);
     let ledger = Ledger::open(config(Arc::new(RealDisk), clock(), dir.path())).unwrap();
     ledger.append(vec![alert(2)]).unwrap();
-    assert_eq!(verify(&with_state).unwrap().exit_code(), 0);
+    assert_eq!(asked(dir.path(), &with_state).exit_code(), 0);
     fs::write(dir.path().join(LOG), small).unwrap();
     fs::write(dir.path().join(CHECKPOINT), small_checkpoint).unwrap();
-    let rolled = verify(&with_state).unwrap();
+    let rolled = asked(dir.path(), &with_state);
     assert!(rolled.has(Code::Rollback) && rolled.exit_code() == 1, "{rolled}");
     assert!(!rolled.has(Code::StateRemembered));
     fs::write(&file, "nonsense").unwrap();
-    assert!(verify(&with_state).is_err());
+    assert!(verify(&options(dir.path(), &with_state)).is_err());
 }
 
 /// The tail behind the checkpoint is reported, never taken as proven.
@@ -298,11 +405,11 @@ fn a_live_folder() {
     let mut bytes = fs::read(&path).unwrap();
     bytes.extend(b"{\"unsigned\":1}\n{\"torn\":");
     fs::write(&path, bytes).unwrap();
-    let report = verify_dir(dir.path());
+    let report = checked(dir.path());
     assert_eq!((report.exit_code(), report.tail_receipts), (0, 1), "{report}");
     assert!(report.has(Code::UnsignedTail) && report.has(Code::TornTailUnsigned), "{report}");
     sealed(dir.path(), "telemetry/logs/2025-12-06/hour-16.bin", b"just sealed");
-    assert!(verify_dir(dir.path()).has(Code::UnreceiptedFile));
+    assert!(checked(dir.path()).has(Code::UnreceiptedFile));
 }
 
 /// Lines as records; the first is the key.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obs_archive::{Archive, ColdFile, Kept, RetentionPolicy, SealName, SealedFile, Step, Tier};
 use obs_ledger::Ledger;
+use obs_proof::hash::hash_from_text;
 use obs_types::{ContentHash, TimestampMs};
 use serde_json::Value;
 
@@ -20,6 +21,10 @@ pub struct Entry {
     pub content_bytes: u64,
     /// Log lines, spans or series.
     pub records: u64,
+    /// Root of the record tree; `None` where the receipt names none.
+    pub root: Option<[u8; 32]>,
+    /// Records that have lost their content.
+    pub redacted: u64,
     pub tier: Tier,
     pub kept: Kept,
     /// What retention kept of it is sealed, and its deletion is not on record yet.
@@ -35,10 +40,12 @@ pub struct Catalog {
     pub(super) cold: BTreeMap<String, ColdFile>,
     /// Addresses of the stores that files were moved to.
     pub(super) stores: BTreeSet<String>,
-    /// Deleted by policy.
+    /// Deleted by policy, or replaced by a file with the same records.
     pub(super) gone: BTreeSet<String>,
     /// Local files that are cold or gone and were not looked for since.
     pub(super) to_remove: BTreeSet<String>,
+    /// Of `gone`, what was replaced.
+    replaced: u64,
 }
 
 impl Catalog {
@@ -90,7 +97,7 @@ impl Catalog {
 
     /// Files that were deleted by policy since the ledger began.
     pub fn deleted_count(&self) -> u64 {
-        self.gone.len() as u64
+        self.gone.len() as u64 - self.replaced
     }
 
     /// What a policy asks for at `now`; `has_cold` says whether files can be moved.
@@ -114,22 +121,22 @@ impl Catalog {
         let text = |name: &str| receipt.get(name).and_then(Value::as_str);
         match text("type").unwrap_or_default() {
             "obs_metric_snapshot" | "obs_log_batch" | "obs_trace_batch" => {
-                let path = text("storage_path").unwrap_or_default();
-                let hash = text("content_hash").and_then(|h| h.parse().ok());
-                if let (Some(name), Some(content_hash)) = (SealName::from_storage_path(path), hash)
-                {
-                    let number = |v: Option<&Value>| v?.as_str()?.parse().ok();
-                    let errors =
-                        text("supersedes").is_some() && text("reason") == Some(KEPT_REASON);
-                    self.sealed(Entry {
-                        name,
-                        content_hash,
-                        content_bytes: number(receipt.get("content_bytes")).unwrap_or(0),
-                        records: number(receipt.pointer("/records/count")).unwrap_or(0),
-                        tier: Tier::Warm,
-                        kept: if errors { Kept::Errors } else { Kept::All },
-                        reduced: false,
-                    });
+                let errors = text("supersedes").is_some() && text("reason") == Some(KEPT_REASON);
+                let kept = if errors { Kept::Errors } else { Kept::All };
+                if let Some(entry) = entry_of(receipt, kept) {
+                    self.sealed(entry);
+                }
+            }
+            "obs_reseal" => {
+                let path = receipt.pointer("/replaces/path").and_then(Value::as_str);
+                let old = path.and_then(|path| self.entries.remove(path));
+                let (kept, reduced) = old.map_or((Kept::All, false), |e| (e.kept, e.reduced));
+                if let Some(entry) = entry_of(receipt, kept) {
+                    let entry = Entry { reduced, ..entry };
+                    self.entries.insert(entry.name.storage_path(), entry);
+                }
+                if let Some(path) = path {
+                    self.replaced += u64::from(self.let_go(path));
                 }
             }
             "obs_tier_move" => {
@@ -142,12 +149,17 @@ impl Catalog {
                 for item in receipt.get("deleted").and_then(Value::as_array).into_iter().flatten() {
                     let path = item.get("path").and_then(Value::as_str).unwrap_or_default();
                     self.entries.remove(path);
-                    self.to_remove.extend([path.to_owned(), format!("{path}.mt")]);
-                    self.gone.insert(path.to_owned());
+                    self.let_go(path);
                 }
             }
             _ => {}
         }
+    }
+
+    /// The file is looked for no more, and removed where it still is.
+    fn let_go(&mut self, path: &str) -> bool {
+        self.to_remove.extend([path.to_owned(), format!("{path}.mt")]);
+        self.gone.insert(path.to_owned())
     }
 
     fn sealed(&mut self, entry: Entry) {
@@ -179,4 +191,22 @@ impl Catalog {
             entry.tier = Tier::Cold;
         }
     }
+}
+
+/// The file of which a seal or a reseal speaks, on the local disk.
+fn entry_of(receipt: &Value, kept: Kept) -> Option<Entry> {
+    let text = |pointer: &str| receipt.pointer(pointer).and_then(Value::as_str);
+    let number = |pointer: &str| text(pointer)?.parse::<u64>().ok();
+    let root = text("/records/root");
+    Some(Entry {
+        name: SealName::from_storage_path(text("/storage_path")?)?,
+        content_hash: text("/content_hash")?.parse().ok()?,
+        content_bytes: number("/content_bytes").unwrap_or(0),
+        records: number("/records/count").unwrap_or(0),
+        root: root.and_then(|r| hash_from_text("records root", "sha256:", r).ok()),
+        redacted: number("/redacted").unwrap_or(0),
+        tier: Tier::Warm,
+        kept,
+        reduced: false,
+    })
 }

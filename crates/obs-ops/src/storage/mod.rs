@@ -11,13 +11,16 @@
 
 mod backup;
 mod catalog;
+mod deletion;
 mod mirror;
+mod reseal;
 mod restore;
 mod service;
 mod status;
 
 pub use backup::{BackupReport, backup, backups};
 pub use catalog::Catalog;
+pub use reseal::{ResealReport, ResealRequest};
 pub use restore::{BackupFacts, ProbeReport, RestoreReport, newest, probe, restore};
 pub use service::{Done, StorageService, StorageSettings, WhenHigh};
 pub use status::{StorageStatus, TierRow};

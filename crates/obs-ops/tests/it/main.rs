@@ -4,6 +4,7 @@
 
 mod alerts;
 mod faults;
+mod reseal;
 mod seals;
 mod slos_and_anomalies;
 mod storage;

@@ -27,6 +27,8 @@ pub struct SealedFile {
     pub leaf: Option<String>,
     pub record_count: Option<u64>,
     pub record_root: Option<Hash>,
+    /// Records of which the file has the leaf hash alone.
+    pub redacted: u64,
     /// Half-open, milliseconds.
     pub(super) period: Option<(i64, i64)>,
 }
@@ -37,6 +39,8 @@ pub trait RecordSink {
     fn begin(&mut self, hour_key: Hash);
     /// The bytes of the record's leaf.
     fn record(&mut self, record: &[u8]);
+    /// The leaf hash of a record whose content was removed.
+    fn redacted(&mut self, leaf: Hash);
 }
 
 /// What a reader made of a sealed file.
@@ -47,7 +51,12 @@ pub enum RecordsRead {
     /// The sink has got all records.
     Streamed,
     /// It built the record tree itself.
-    Tree { count: u64, root: Hash },
+    Tree {
+        count: u64,
+        root: Hash,
+        /// Of them without their content.
+        redacted: u64,
+    },
 }
 
 /// Decodes sealed files, so that their records can be checked and not only their bytes. This
@@ -211,6 +220,7 @@ fn check_content(file: &SealedFile, hash: &Hash, bytes: u64, report: &mut Verify
 struct TreeSink {
     scope: RecordScope,
     builder: Option<RecordTreeBuilder>,
+    redacted: u64,
 }
 
 impl RecordSink for TreeSink {
@@ -221,6 +231,13 @@ impl RecordSink for TreeSink {
     fn record(&mut self, record: &[u8]) {
         if let Some(builder) = &mut self.builder {
             builder.push(record);
+        }
+    }
+
+    fn redacted(&mut self, leaf: Hash) {
+        self.redacted += 1;
+        if let Some(builder) = &mut self.builder {
+            builder.push_leaf(leaf);
         }
     }
 }
@@ -234,13 +251,13 @@ fn check_records(
 ) {
     let part = |p: &Option<String>| p.clone().unwrap_or_default();
     let scope = RecordScope::new(part(&file.leaf), part(&file.stream), part(&file.hour));
-    let mut sink = TreeSink { scope, builder: None };
+    let mut sink = TreeSink { scope, builder: None, redacted: 0 };
     let unreadable = |reason: String| Finding::new(Code::RecordsUnreadable, reason);
     let outcome = match (reader.read(path, file, &mut sink), sink.builder) {
-        (Ok(RecordsRead::Tree { count, root }), _) => Ok((count, root)),
+        (Ok(RecordsRead::Tree { count, root, redacted }), _) => Ok((count, root, redacted)),
         (Ok(RecordsRead::Streamed), Some(builder)) => {
             let tree = builder.finish();
-            Ok((tree.count, tree.root))
+            Ok((tree.count, tree.root, sink.redacted))
         }
         (Ok(RecordsRead::Streamed), None) => Err(unreadable("holds no hour key".to_owned())),
         (Ok(RecordsRead::Unknown), _) if required => {
@@ -250,13 +267,20 @@ fn check_records(
         (Err(reason), _) => Err(unreadable(reason)),
     };
     let finding = match outcome {
-        Ok((count, root)) => {
-            report.records += count;
-            if Some(count) == file.record_count && Some(root) == file.record_root {
-                return;
-            }
-            let found = sha256_text(&root);
-            let detail = format!("its {count} records give {found}, which is not the sealed root");
+        Ok((count, root, redacted)) => {
+            // A leaf hash says where a record was; it is no record that was checked.
+            report.records += count.saturating_sub(redacted);
+            let same = Some(count) == file.record_count && Some(root) == file.record_root;
+            let detail = match (same, redacted == file.redacted) {
+                (true, true) => return,
+                (true, false) => {
+                    format!("{redacted} of its records are redacted, {} on record", file.redacted)
+                }
+                (false, _) => format!(
+                    "its {count} records give {}, which is not the sealed root",
+                    sha256_text(&root)
+                ),
+            };
             Finding::new(Code::RecordsMismatch, detail)
         }
         Err(finding) => finding,

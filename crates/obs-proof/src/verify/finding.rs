@@ -120,6 +120,8 @@ codes! {
     UnreceiptedFile Note "UNRECEIPTED_FILE",
     /// A seal that says again what an earlier one said of the same file.
     RepeatedSeal Note "REPEATED_SEAL",
+    /// Records whose content was removed on record; their leaf hashes are still in the tree.
+    Redacted Note "REDACTED",
     DeclaredGap Note "DECLARED_GAP",
     DeclaredDeletion Note "DECLARED_DELETION",
     StateRemembered Note "STATE_REMEMBERED",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{Code, Finding, SealedFile, SealedHours, VerifyOptions, VerifyReport};
+use crate::checkpoint::parse_decimal;
 use crate::hash::hash_from_text;
 use crate::members::Members;
 use crate::time::{format_rfc3339, parse_rfc3339};
@@ -16,6 +17,8 @@ pub(super) struct Seals {
     streams: BTreeMap<String, Stream>,
     /// Stream, period and revision of every seal, with its content hash.
     known: BTreeMap<(String, i64, i64, u64), String>,
+    /// The place in `files` of what has a record tree, by content hash.
+    by_hash: BTreeMap<String, usize>,
     /// Number, stream and period of the declared gaps.
     gaps: BTreeMap<u64, (String, (i64, i64))>,
     /// Path and hash of what retention says it deleted, or a newer seal replaced.
@@ -64,6 +67,7 @@ impl Seals {
             "obs_metric_snapshot"
                 | "obs_log_batch"
                 | "obs_trace_batch"
+                | "obs_reseal"
                 | "obs_gap"
                 | "obs_retention"
                 | "obs_tier_move"
@@ -82,6 +86,7 @@ impl Seals {
             "obs_metric_snapshot" | "obs_log_batch" | "obs_trace_batch" => {
                 self.seal(object, seq, timestamp, report);
             }
+            "obs_reseal" => self.reseal(object, seq, report),
             "obs_gap" => {
                 let stream = text(object, "stream").unwrap_or_default();
                 match period_of(object) {
@@ -139,6 +144,7 @@ impl Seals {
                         leaf: None,
                         record_count: None,
                         record_root: None,
+                        redacted: 0,
                         period: period_of(object),
                     });
                 }
@@ -200,21 +206,65 @@ impl Seals {
             self.check_link(object, &key, seq, report);
         }
         self.known.insert(key, hash.to_owned());
-        let records = object.get("records").and_then(Value::as_object);
-        let record_text = |name| records.and_then(|r| text(r, name));
-        self.files.push(SealedFile {
-            seq,
-            path: path.to_owned(),
-            content_hash: hash.to_owned(),
-            content_bytes: text(object, "content_bytes").and_then(|n| n.parse().ok()),
-            stream: Some(stream.to_owned()),
-            hour: Some(format_rfc3339(period.1)),
-            leaf: record_text("leaf").map(str::to_owned),
-            record_count: record_text("count").and_then(|n| n.parse().ok()),
-            record_root: record_text("root")
-                .and_then(|r| hash_from_text("records root", "sha256:", r).ok()),
-            period: Some(period),
-        });
+        self.add(sealed_file(object, seq, stream, period, path, hash));
+    }
+
+    fn add(&mut self, file: SealedFile) {
+        self.by_hash.insert(file.content_hash.clone(), self.files.len());
+        self.files.push(file);
+    }
+
+    /// Another file with the record tree of an earlier one: the same records encoded anew, some of
+    /// them perhaps without their content. It takes the earlier one's place.
+    fn reseal(&mut self, object: &Map<String, Value>, seq: u64, report: &mut VerifyReport) {
+        let rev = object.get("rev").and_then(Value::as_u64).filter(|rev| *rev > 0);
+        let (Some(stream), Some(period), Some(rev), Some(path), Some(hash), Some(redacted)) = (
+            text(object, "stream"),
+            period_of(object),
+            rev,
+            text(object, "storage_path"),
+            text(object, "content_hash"),
+            text(object, "redacted").and_then(parse_decimal),
+        ) else {
+            let detail =
+                "a reseal without stream, period, rev, storage_path, content_hash or redacted";
+            return report.add(incomplete(seq, detail));
+        };
+        let key = (stream.to_owned(), period.0, period.1, rev);
+        if self.known.contains_key(&key) {
+            let detail = format!("{stream} revision {rev} is there already");
+            return report.add(Finding::new(Code::DuplicateSeal, detail).seq(seq).path(path));
+        }
+        let file = SealedFile { redacted, ..sealed_file(object, seq, stream, period, path, hash) };
+        let replaced = object.get("replaces").and_then(Value::as_object);
+        let replaced = replaced.and_then(|r| text(r, "content_hash"));
+        let old = replaced.and_then(|h| self.by_hash.get(h)).and_then(|at| self.files.get(*at));
+        let old = old.filter(|f| (f.stream.as_deref(), f.period) == (Some(stream), Some(period)));
+        let reason = text(object, "reason").filter(|r| !r.is_empty());
+        match (old, reason) {
+            (Some(old), Some(reason)) => {
+                let of = |f: &SealedFile| (f.record_count, f.record_root, f.leaf.clone());
+                let count = file.record_count.unwrap_or(0);
+                if of(old) != of(&file) || redacted < old.redacted || redacted > count {
+                    let detail = "its records are not those of the seal that it replaces";
+                    let finding = Finding::new(Code::RecordsMismatch, detail);
+                    report.add(finding.seq(seq).path(path));
+                } else if redacted > old.redacted {
+                    let n = redacted - old.redacted;
+                    let finding = Finding::new(Code::Redacted, reason).count(n);
+                    report.add(finding.seq(seq).path(path));
+                }
+                let old = old.content_hash.clone();
+                self.superseded.insert(old);
+            }
+            _ => {
+                let detail =
+                    format!("{stream} revision {rev} replaces no seal of its hour, or no reason");
+                report.add(Finding::new(Code::SealLinkBroken, detail).seq(seq));
+            }
+        }
+        self.known.insert(key, hash.to_owned());
+        self.add(file);
     }
 
     /// The seal of an hour in a declared gap must name that gap, and say why.
@@ -372,6 +422,33 @@ impl Seals {
     /// Whether any receipt speaks for a file.
     pub(super) fn has_files(&self) -> bool {
         !self.files.is_empty()
+    }
+}
+
+/// The file of a seal or a reseal, as its receipt describes it.
+fn sealed_file(
+    object: &Map<String, Value>,
+    seq: u64,
+    stream: &str,
+    period: (i64, i64),
+    path: &str,
+    hash: &str,
+) -> SealedFile {
+    let records = object.get("records").and_then(Value::as_object);
+    let record_text = |name| records.and_then(|r| text(r, name));
+    SealedFile {
+        seq,
+        path: path.to_owned(),
+        content_hash: hash.to_owned(),
+        content_bytes: text(object, "content_bytes").and_then(|n| n.parse().ok()),
+        stream: Some(stream.to_owned()),
+        hour: Some(format_rfc3339(period.1)),
+        leaf: record_text("leaf").map(str::to_owned),
+        record_count: record_text("count").and_then(|n| n.parse().ok()),
+        record_root: record_text("root")
+            .and_then(|r| hash_from_text("records root", "sha256:", r).ok()),
+        redacted: 0,
+        period: Some(period),
     }
 }
 

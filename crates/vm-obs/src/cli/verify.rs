@@ -144,7 +144,11 @@ impl RecordReader for Seals {
     ) -> Result<RecordsRead, String> {
         let disk = self.archive.as_ref().map_or(&self.disk, |a| a.disk());
         let found = verify_seal(disk, &self.data, &file.path).map_err(|e| e.to_string())?;
-        Ok(RecordsRead::Tree { count: found.records.count, root: found.records.root })
+        Ok(RecordsRead::Tree {
+            count: found.records.count,
+            root: found.records.root,
+            redacted: found.redacted,
+        })
     }
 
     fn cold(&mut self, file: &SealedFile) -> Option<io::Result<Box<dyn Read>>> {
