@@ -19,6 +19,7 @@ mod matcher;
 mod metrics;
 mod node;
 mod pattern;
+mod recent;
 mod retention;
 mod time;
 mod traces;
@@ -43,7 +44,7 @@ pub use metrics::{
     SeriesSelect, SeriesSource, SeriesStream, is_stale, stale_nan, started,
 };
 pub use node::NodeName;
-pub use pattern::{Glob, Pattern};
+pub use pattern::{Glob, Pattern, capturing};
 pub use retention::{RetentionRules, SeriesRetention};
 pub use time::{DurationMs, TimeRangeMs, TimeRangeNs, TimestampMs, TimestampNs};
 pub use traces::{

@@ -41,13 +41,9 @@ impl Matcher {
         let (name, value) = (name.into(), value.into());
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => {
-                Some(Arc::new(Pattern::new(&value).map_err(|e| MatcherError {
-                    name: name.clone(),
-                    value: value.clone(),
-                    reason: e.to_string(),
-                })?))
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::shared(&value).map_err(|e| {
+                MatcherError { name: name.clone(), value: value.clone(), reason: e.to_string() }
+            })?),
         };
         Ok(Self { name, op, value, pattern })
     }

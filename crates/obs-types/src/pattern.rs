@@ -2,10 +2,43 @@
 //! selectors are lists of texts or texts with gaps, and compiling one takes longer than a short
 //! query.
 
-use regex::Regex;
+use std::sync::{Arc, LazyLock};
+
+use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+
+use crate::recent::Recent;
+
+/// Most bytes that compiled expressions take between queries, those of each kind.
+const COMPILED_BYTES_MAX: usize = 32 << 20;
+/// An expression that is kept takes at most so many bytes as a program, and as many for each of
+/// two automata that grow while it runs. Larger ones are compiled for every query.
+const PROGRAM_BYTES_MAX: usize = 256 << 10;
+const REGEX_BYTES: usize = 3 * PROGRAM_BYTES_MAX;
+
+/// Compiles an expression for whole values; tells how many bytes it takes at most, `None` if it is
+/// too large to be kept.
+fn compile(pattern: &str) -> Result<(Regex, Option<usize>), regex::Error> {
+    let anchored = format!("^(?s:{pattern})$");
+    let small = RegexBuilder::new(&anchored)
+        .size_limit(PROGRAM_BYTES_MAX)
+        .dfa_size_limit(PROGRAM_BYTES_MAX)
+        .build();
+    match small {
+        Ok(regex) => Ok((regex, Some(REGEX_BYTES))),
+        Err(regex::Error::CompiledTooBig(_)) => Ok((Regex::new(&anchored)?, None)),
+        Err(e) => Err(e),
+    }
+}
+
+/// An expression that matches whole values, `.` a newline as well, for its captures; those of
+/// recent calls are shared. `Err` if it does not compile.
+pub fn capturing(pattern: &str) -> Result<Arc<Regex>, regex::Error> {
+    static COMPILED: LazyLock<Recent<Regex>> = LazyLock::new(|| Recent::new(COMPILED_BYTES_MAX));
+    COMPILED.get_or_make(pattern, || compile(pattern))
+}
 
 /// An expression that matches whole values; `.` matches a newline.
 #[derive(Clone, Debug)]
@@ -84,16 +117,48 @@ fn find_from(value: &str, mut from: usize, text: &str) -> Option<usize> {
 }
 
 impl Pattern {
-    /// `Err` if the expression does not compile.
-    pub(crate) fn new(pattern: &str) -> Result<Self, regex::Error> {
-        let regex = || Regex::new(&format!("^(?s:{pattern})$"));
-        // Most lists of texts have nothing to read in them.
-        if !pattern.contains(|c| r"\.+*?()[]{}^$".contains(c)) {
-            let mut all: Vec<String> = pattern.split('|').map(str::to_owned).collect();
-            all.sort_unstable();
-            all.dedup();
-            return Ok(Self::Literals(all));
+    /// That of a recent call with the same text, or a new one. `Err` if it does not compile.
+    pub(crate) fn shared(pattern: &str) -> Result<Arc<Self>, regex::Error> {
+        static COMPILED: LazyLock<Recent<Pattern>> =
+            LazyLock::new(|| Recent::new(COMPILED_BYTES_MAX));
+        match Self::plain(pattern) {
+            // Quicker than looking it up.
+            Some(plain) => Ok(Arc::new(plain)),
+            None => COMPILED.get_or_make(pattern, || Self::read(pattern)),
         }
+    }
+
+    /// A list of texts that has nothing to read in it, as most have.
+    fn plain(pattern: &str) -> Option<Self> {
+        if pattern.contains(|c| r"\.+*?()[]{}^$".contains(c)) {
+            return None;
+        }
+        let mut all: Vec<String> = pattern.split('|').map(str::to_owned).collect();
+        all.sort_unstable();
+        all.dedup();
+        Some(Self::Literals(all))
+    }
+
+    /// With the bytes to count for it, `None` if it is too large to be kept.
+    fn read(pattern: &str) -> Result<(Self, Option<usize>), regex::Error> {
+        let mut bytes = Some(0);
+        let read = Self::parse(pattern, || {
+            let (regex, size) = compile(pattern)?;
+            bytes = size;
+            Ok(regex)
+        })?;
+        let texts = match &read {
+            Self::Literals(all) => all.iter().map(|l| l.len() + size_of::<String>()).sum(),
+            // No longer than the pattern.
+            Self::Glob(_) | Self::Everything(_) | Self::Ends(..) => 2 * pattern.len(),
+        };
+        Ok((read, bytes.map(|b| b + texts)))
+    }
+
+    fn parse(
+        pattern: &str,
+        mut regex: impl FnMut() -> Result<Regex, regex::Error>,
+    ) -> Result<Self, regex::Error> {
         let Ok(hir) = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern) else {
             return Ok(Self::Ends(String::new(), String::new(), regex()?));
         };
@@ -149,7 +214,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn seen(pattern: &str) -> String {
-        match Pattern::new(pattern) {
+        match Pattern::shared(pattern).as_deref() {
             Ok(Pattern::Literals(all)) => all.join(","),
             Ok(Pattern::Glob(g)) => format!("{:?} {:?}", g.prefix, g.rest),
             Ok(Pattern::Everything(min)) => format!("from {min}"),
@@ -185,6 +250,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn expressions_are_compiled_once_unless_they_are_large() {
+        let same = |p: &str| {
+            let all = [(); 2].map(|()| Pattern::shared(p).unwrap());
+            Arc::ptr_eq(&all[0], &all[1])
+        };
+        assert!(same("once.*[0-4]$") && same(".*"));
+        assert!(!same("\\w{40}[0-9]"));
+        assert!(Pattern::shared("\\w{40}[0-9]").unwrap().matches(&"7".repeat(41)));
+        let twice = [(); 2].map(|()| capturing("(once)-(.*)").unwrap());
+        assert!(Arc::ptr_eq(&twice[0], &twice[1]));
+        assert!(Pattern::shared("(").is_err() && capturing("(").is_err());
+    }
+
     proptest! {
         #[test]
         fn a_pattern_matches_what_its_expression_does(
@@ -197,10 +276,24 @@ mod tests {
             values in proptest::collection::vec("[aAbé.\n]{0,7}", 1..12),
         ) {
             let pattern = parts.concat();
-            let ours = Pattern::new(&pattern).unwrap();
+            // Made for this call, made or kept, and kept.
+            let ours = [
+                Arc::new(Pattern::read(&pattern).unwrap().0),
+                Pattern::shared(&pattern).unwrap(),
+                Pattern::shared(&pattern).unwrap(),
+            ];
+            let captures = capturing(&pattern).unwrap();
             let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();
             for value in values.iter().map(String::as_str).chain([""]) {
-                prop_assert_eq!(ours.matches(value), regex.is_match(value), "{} {:?}", pattern, value);
+                for ours in &ours {
+                    let is_match = regex.is_match(value);
+                    prop_assert_eq!(ours.matches(value), is_match, "{} {:?}", pattern, value);
+                }
+                let places = |r: &Regex| {
+                    let found = r.captures(value)?;
+                    Some(found.iter().map(|m| m.map(|m| m.range())).collect::<Vec<_>>())
+                };
+                prop_assert_eq!(places(&captures), places(&regex));
             }
         }
     }

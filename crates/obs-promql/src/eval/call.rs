@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher, NativeHistogram};
+use obs_types::{LabelSet, METRIC_NAME, MatchOp, NativeHistogram};
 
 use super::selector::{Found, Lookup, data_time, fixed_at, look_up_floats};
 use super::transform::names_survive;
-use super::{Evaluator, Matrix, Sample, Series, Steps, failed, merge_same};
+use super::{Evaluator, Matrix, Sample, Series, Steps, failed};
 use crate::ast::*;
 use crate::functions::histogram::{take_apart, variance};
 use crate::functions::{elementwise, labels::natural, metricsql::keeps_name};
 use crate::histogram::{
     ClassicBucket, bucket_fraction, bucket_quantile, native_fraction, native_quantile,
 };
-use crate::text::{float_g, is_label_name};
+use crate::text::float_g;
 use crate::{EngineError, SampleValue};
 
 pub(super) fn text(e: Option<&Expr>) -> &str {
@@ -428,64 +428,6 @@ impl Evaluator<'_> {
             }
         }
         self.names_dropped(matrix)
-    }
-
-    fn label_replace(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
-        let [dst, replacement, src, pattern] = [1, 2, 3, 4].map(|i| text(c.args.get(i)));
-        type Replaced<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
-        let replaced: Option<Replaced<'_>> = if replacement.contains('$') {
-            let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).ok();
-            regex.map(|regex| {
-                Box::new(move |from: &str| {
-                    let mut value = String::new();
-                    regex.captures(from)?.expand(replacement, &mut value);
-                    Some(value)
-                }) as Replaced<'_>
-            })
-        } else {
-            // Nothing is captured: all that counts is whether it matches.
-            let matcher = Matcher::new(src, MatchOp::Regex, pattern).ok();
-            matcher.map(|m| {
-                Box::new(move |from: &str| m.matches(from).then(|| replacement.to_owned())) as _
-            })
-        };
-        let Some(replaced) = replaced else {
-            return failed(format!("invalid regular expression in label_replace(): {pattern}"));
-        };
-        if !is_label_name(dst) {
-            return failed(format!("invalid destination label name in label_replace(): {dst}"));
-        }
-        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
-        let mut matrix = self.eval(arg, steps)?;
-        for s in &mut matrix {
-            let Some(value) = replaced(s.labels.get(src).unwrap_or("")) else { continue };
-            s.labels = s.labels.with(dst, &value);
-            if dst == METRIC_NAME {
-                s.drop_name = false;
-            }
-        }
-        merge_same(matrix)
-    }
-
-    fn label_join(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
-        let (dst, separator) = (text(c.args.get(1)), text(c.args.get(2)));
-        let sources: Vec<&str> = c.args.iter().skip(3).map(|a| text(Some(a))).collect();
-        if let Some(bad) = sources.iter().find(|s| !is_label_name(s)) {
-            return failed(format!("invalid source label name in label_join(): {bad}"));
-        }
-        if !is_label_name(dst) {
-            return failed(format!("invalid destination label name in label_join(): {dst}"));
-        }
-        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
-        let mut matrix = self.eval(arg, steps)?;
-        for s in &mut matrix {
-            let values: Vec<&str> = sources.iter().map(|n| s.labels.get(n).unwrap_or("")).collect();
-            s.labels = s.labels.with(dst, &values.join(separator));
-            if dst == METRIC_NAME {
-                s.drop_name = false;
-            }
-        }
-        merge_same(matrix)
     }
 }
 

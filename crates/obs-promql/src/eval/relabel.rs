@@ -1,6 +1,8 @@
-//! MetricsQL's functions that change or look at labels.
+//! Functions that change or look at labels: PromQL's, then MetricsQL's.
 
-use obs_types::{LabelSet, METRIC_NAME};
+use std::collections::HashMap;
+
+use obs_types::{LabelSet, METRIC_NAME, MatchOp, Matcher, capturing};
 use regex::Regex;
 
 use super::call::text;
@@ -9,6 +11,7 @@ use super::transform::{in_groups, texts};
 use super::{Evaluator, Matrix, Steps, failed, merge_same};
 use crate::EngineError;
 use crate::ast::*;
+use crate::text::is_label_name;
 
 fn pattern(text: &str, anchored: bool) -> Result<Regex, EngineError> {
     let full = if anchored { format!("^(?s:{text})$") } else { text.to_owned() };
@@ -17,6 +20,74 @@ fn pattern(text: &str, anchored: bool) -> Result<Regex, EngineError> {
 
 fn value<'a>(l: &'a LabelSet, name: &str) -> &'a str {
     l.get(name).unwrap_or("")
+}
+
+impl Evaluator<'_> {
+    pub(super) fn label_replace(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let [dst, replacement, src, pattern] = [1, 2, 3, 4].map(|i| text(c.args.get(i)));
+        type Replaced<'a> = Box<dyn FnMut(&str) -> Option<String> + 'a>;
+        let replaced: Option<Replaced<'_>> = if replacement.contains('$') {
+            capturing(pattern).ok().map(|regex| {
+                // Series of one instance, or one path, have the same value.
+                let mut known: HashMap<String, Option<String>> = HashMap::new();
+                Box::new(move |from: &str| {
+                    if let Some(value) = known.get(from) {
+                        return value.clone();
+                    }
+                    let value = regex.captures(from).map(|found| {
+                        let mut value = String::new();
+                        found.expand(replacement, &mut value);
+                        value
+                    });
+                    known.insert(from.to_owned(), value.clone());
+                    value
+                }) as Replaced<'_>
+            })
+        } else {
+            // Nothing is captured: all that counts is whether it matches.
+            let matcher = Matcher::new(src, MatchOp::Regex, pattern).ok();
+            matcher.map(|m| {
+                Box::new(move |from: &str| m.matches(from).then(|| replacement.to_owned())) as _
+            })
+        };
+        let Some(mut replaced) = replaced else {
+            return failed(format!("invalid regular expression in label_replace(): {pattern}"));
+        };
+        if !is_label_name(dst) {
+            return failed(format!("invalid destination label name in label_replace(): {dst}"));
+        }
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(arg, steps)?;
+        for s in &mut matrix {
+            let Some(value) = replaced(s.labels.get(src).unwrap_or("")) else { continue };
+            s.labels = s.labels.with(dst, &value);
+            if dst == METRIC_NAME {
+                s.drop_name = false;
+            }
+        }
+        merge_same(matrix)
+    }
+
+    pub(super) fn label_join(&mut self, c: &Call, steps: Steps) -> Result<Matrix, EngineError> {
+        let (dst, separator) = (text(c.args.get(1)), text(c.args.get(2)));
+        let sources: Vec<&str> = c.args.iter().skip(3).map(|a| text(Some(a))).collect();
+        if let Some(bad) = sources.iter().find(|s| !is_label_name(s)) {
+            return failed(format!("invalid source label name in label_join(): {bad}"));
+        }
+        if !is_label_name(dst) {
+            return failed(format!("invalid destination label name in label_join(): {dst}"));
+        }
+        let Some(arg) = c.args.first() else { return Ok(Vec::new()) };
+        let mut matrix = self.eval(arg, steps)?;
+        for s in &mut matrix {
+            let values: Vec<&str> = sources.iter().map(|n| s.labels.get(n).unwrap_or("")).collect();
+            s.labels = s.labels.with(dst, &values.join(separator));
+            if dst == METRIC_NAME {
+                s.drop_name = false;
+            }
+        }
+        merge_same(matrix)
+    }
 }
 
 impl Evaluator<'_> {
