@@ -23,6 +23,8 @@ const REDIRECTS_MAX: u32 = 10;
 const BODY_BYTES_MAX: usize = 256 << 20;
 const DURATION: (&str, &str) =
     ("probe_http_duration_seconds", "Duration of http request by phase, summed over all redirects");
+const CEL: (&str, &str) =
+    ("probe_failed_due_to_cel", "Indicates if probe failed due to CEL expression");
 const REGEX: (&str, &str) = ("probe_failed_due_to_regex", "Indicates if probe failed due to regex");
 
 /// One answer, not yet judged.
@@ -336,6 +338,10 @@ fn judge(module: &Http, answer: Answer, followed: bool, result: &mut ProbeResult
         success = followed && body_matches(module, &body, result);
         result.set(REGEX.0, REGEX.1, f64::from(u8::from(!success)));
     }
+    if success && (module.json_matches.is_some() || module.json_not_matches.is_some()) {
+        success = followed && json_fits(module, &body, result);
+        result.set(CEL.0, CEL.1, f64::from(u8::from(!success)));
+    }
     let modified = answer.headers.get(LAST_MODIFIED).and_then(|v| v.to_str().ok());
     if let Some(time) = modified.and_then(|t| jiff::fmt::rfc2822::parse(t).ok()) {
         result.set(
@@ -379,6 +385,26 @@ fn judge(module: &Http, answer: Answer, followed: bool, result: &mut ProbeResult
     let help = "Length of uncompressed response body";
     result.set("probe_http_uncompressed_body_length", help, length);
     success
+}
+
+/// A body that is no JSON, and a condition without an answer, fail the probe.
+fn json_fits(module: &Http, body: &[u8], result: &mut ProbeResult) -> bool {
+    let body = match super::cel::json(body) {
+        Ok(body) => body,
+        Err(e) => {
+            result.say(format!("level=error msg=\"Error parsing JSON body\" err={e:?}"));
+            return false;
+        }
+    };
+    for (condition, good) in [(&module.json_matches, false), (&module.json_not_matches, true)] {
+        let Some(condition) = condition else { continue };
+        let (text, holds) = (condition.text(), condition.holds(&body));
+        if holds != Ok(good) {
+            result.say(format!("level=error msg=\"CEL expression\" cel={text:?} holds={holds:?}"));
+            return false;
+        }
+    }
+    true
 }
 
 /// The body, unpacked and cut as the module says; what is wrong with it clears `success`.

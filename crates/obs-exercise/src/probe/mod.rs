@@ -6,6 +6,7 @@
 //! Source: blackbox exporter 0.28; what differs is in `docs/exercises.md`.
 
 mod addresses;
+mod cel;
 mod certificate;
 mod config;
 mod dialogue;

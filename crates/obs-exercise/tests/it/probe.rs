@@ -144,6 +144,39 @@ async fn a_domain_says_when_its_registration_ends() {
     assert!(!elsewhere.success && format!("{:?}", elsewhere.log()).contains("--allow-host"));
 }
 
+#[tokio::test]
+async fn a_json_body_is_judged_by_conditions() {
+    let server = Server::start(|asked| async move {
+        match asked.path() {
+            "/health" => reply("200 OK", "", r#"{"status": "ok", "queue": {"depth": 7}}"#),
+            _ => reply("200 OK", "", "<html>"),
+        }
+    })
+    .await;
+    let asked = |matches: &str, not: &str| {
+        format!(
+            "{{prober: http, http: {{fail_if_body_json_matches_cel: \"{matches}\", fail_if_body_json_not_matches_cel: \"{not}\"}}}}"
+        )
+    };
+    let good = asked("body.queue.depth > 100", "body.status == 'ok'");
+    let url = format!("{}/health", server.url());
+    let result = ask(&good, &url).await;
+    assert!(result.success, "{:?}", result.log());
+    assert_eq!(result.value("probe_failed_due_to_cel"), Some(0.0));
+    for module in [
+        asked("body.queue.depth > 5", "body.status == 'ok'"),
+        asked("body.queue.depth > 100", "body.status == 'down'"),
+        asked("body.queue.depth > 100", "body.missing == 1"),
+    ] {
+        let result = ask(&module, &url).await;
+        let seen = (result.success, result.value("probe_failed_due_to_cel"));
+        assert_eq!(seen, (false, Some(1.0)), "{module}: {:?}", result.log());
+    }
+    let page = ask(&good, &server.url()).await;
+    assert!(page.log().iter().any(|l| l.contains("no JSON")), "{:?}", page.log());
+    assert_eq!(ask("{prober: http}", &url).await.value("probe_failed_due_to_cel"), None);
+}
+
 /// Greets, echoes in capitals, and ends after `bye`.
 async fn web_socket_server() -> String {
     use axum::extract::ws::{Message, WebSocketUpgrade};

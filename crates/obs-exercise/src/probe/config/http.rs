@@ -6,6 +6,7 @@ use regex::bytes::Regex;
 
 use super::{HeaderMatch, Http, family, regexes};
 use crate::exchange::StepError;
+use crate::probe::cel::Condition;
 use crate::probe::forms::{AuthorizationForm, BasicAuthForm, HeaderForm, HttpForm};
 
 /// How a caller says who it is.
@@ -107,6 +108,9 @@ impl HttpForm {
                 })
                 .collect()
         };
+        let condition = |text: &Option<String>, field: &str| {
+            text.as_deref().map(|text| Condition::parse(text, &at(field))).transpose()
+        };
         let method = if self.method.is_empty() { "GET" } else { &self.method };
         Ok(Http {
             valid_statuses: self.valid_status_codes,
@@ -125,6 +129,14 @@ impl HttpForm {
             body_not_matches: regexes(
                 &self.fail_if_body_not_matches_regexp,
                 &at("fail_if_body_not_matches_regexp"),
+            )?,
+            json_matches: condition(
+                &self.fail_if_body_json_matches_cel,
+                "fail_if_body_json_matches_cel",
+            )?,
+            json_not_matches: condition(
+                &self.fail_if_body_json_not_matches_cel,
+                "fail_if_body_json_not_matches_cel",
             )?,
             header_matches: header_matches(&self.fail_if_header_matches, "fail_if_header_matches")?,
             header_not_matches: header_matches(

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::cel::Condition;
 use super::forms::{DomainForm, FileForm, GrpcForm, IcmpForm, ModuleForm};
 pub(super) use http::base64;
 
@@ -71,6 +72,8 @@ pub(super) struct Http {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body_matches: Vec<Regex>,
     pub(super) body_not_matches: Vec<Regex>,
+    pub(super) json_matches: Option<Condition>,
+    pub(super) json_not_matches: Option<Condition>,
     pub(super) header_matches: Vec<HeaderMatch>,
     pub(super) header_not_matches: Vec<HeaderMatch>,
     pub(super) body: String,

@@ -34,6 +34,10 @@ fn mistakes_say_where() {
         ),
         ("modules: {a: {prober: http, http: {bodyy: 1}}}", "bodyy"),
         (
+            "modules: {a: {prober: http, http: {fail_if_body_json_matches_cel: 'body.a =='}}}",
+            "modules.a.http.fail_if_body_json_matches_cel",
+        ),
+        (
             "modules: {a: {prober: websocket, websocket: {query_response: [{starttls: true}]}}}",
             "modules.a.websocket.query_response[0].starttls",
         ),
