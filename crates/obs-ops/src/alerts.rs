@@ -6,15 +6,16 @@
 //! comparing the book with the ledger, and written before anything newer. A notification does not
 //! wait for that: an alert about a full disk must get out.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod receipts;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_disk::Disk;
-use obs_ledger::{AlertAck, AlertFired, AlertResolved, Ledger, Receipt};
+use obs_ledger::{Ledger, Receipt};
 use obs_rules::{
-    AckContract, AlertBook, AlertRecord, AlertStatus, BookChange, Effect, GroupOptions,
-    InhibitRule, RuleFile, RuleHealth, RuleKind, RuleSet, RulesError, Silence, StepContext,
+    AlertBook, AlertRecord, AlertStatus, BookChange, Effect, GroupOptions, InhibitRule, RuleFile,
+    RuleHealth, RuleKind, RuleSet, RulesError, Silence, StepContext,
 };
 use obs_types::{MetricBatch, NodeName, SeriesSource, TimestampMs};
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ use crate::OpsError;
 use crate::contracts::Contracts;
 use crate::ids::DayIds;
 use crate::rule_json::{active_json, evaluated, rule_json};
+use receipts::{ack_receipt, receipt, silence_receipt, unrecorded};
 
 /// What a step brought.
 #[derive(Clone, Debug, Default)]
@@ -464,111 +466,10 @@ impl AlertService {
     }
 }
 
-/// Receipts that the book says must exist and the ledger does not hold, oldest first.
-fn unrecorded(book: &AlertBook, ledger: &Ledger) -> Result<Vec<Receipt>, OpsError> {
-    let mut known: BTreeSet<(bool, String)> = BTreeSet::new();
-    ledger.read(0, &mut |_seq, line| {
-        for (fired, kind) in [(true, "obs_alert_fired"), (false, "obs_alert_resolved")] {
-            if line.contains(kind)
-                && let Ok(receipt) = serde_json::from_str::<Value>(line)
-                && receipt.get("type").and_then(Value::as_str) == Some(kind)
-                && let Some(id) = receipt.get("alert_id").and_then(Value::as_str)
-            {
-                known.insert((fired, id.to_owned()));
-            }
-        }
-        true
-    })?;
-    let notified = |a: &AlertRecord| a.notified.clone();
-    let mut all = book.list(&AlertFilter::default());
-    all.reverse();
-    let mut missing: Vec<(TimestampMs, Receipt)> = Vec::new();
-    for alert in all {
-        if let Some(at) = alert.fired_at
-            && !known.contains(&(true, alert.id.clone()))
-        {
-            missing.push((at, receipt(&BookChange::Fired(alert.clone()), &notified)));
-        }
-        if let Some(at) = alert.resolved_at
-            && !known.contains(&(false, alert.id.clone()))
-        {
-            missing.push((at, receipt(&BookChange::Resolved(alert), &notified)));
-        }
-    }
-    missing.sort_by_key(|(at, _)| *at);
-    Ok(missing.into_iter().map(|(_, receipt)| receipt).collect())
-}
-
-fn ack_receipt(contract: &AckContract) -> Receipt {
-    Receipt::alert_ack(AlertAck {
-        operation_id: contract.operation_id.clone(),
-        alert_id: contract.alert_id.clone(),
-        acknowledged_by: contract.acknowledged_by.clone(),
-        acknowledged_at: contract.acknowledged_at,
-        comment: contract.comment.clone(),
-        escalation_suppressed: contract.escalation_suppressed,
-        follow_up_required: contract.follow_up_required,
-        follow_up_deadline: contract.follow_up_deadline,
-    })
-}
-
-fn silence_receipt(silence: &Silence, operation_type: &str, by: &str, id: String) -> Receipt {
-    let matchers = &silence.matchers;
-    Receipt::silence(obs_ledger::Silence {
-        operation_id: id,
-        operation_type: operation_type.to_owned(),
-        silence_id: silence.id.clone(),
-        initiated_by: by.to_owned(),
-        matchers: matchers.iter().map(|m| format!("{}{}{:?}", m.name, m.op, m.value)).collect(),
-        starts_at: silence.starts_at,
-        ends_at: silence.ends_at,
-        reason: silence.reason.clone(),
-    })
-}
-
 fn first(sequence: &[u64]) -> u64 {
     sequence.first().copied().unwrap_or(0)
 }
 
 fn is_silenced(book: &AlertBook, alert: &AlertRecord, now: TimestampMs) -> bool {
     alert.status != AlertStatus::Resolved && !book.silenced_by(alert, now).is_empty()
-}
-
-fn receipt(change: &BookChange, route: Route<'_>) -> Receipt {
-    let finite = |v: f64| if v.is_finite() { v } else { 0.0 };
-    match change {
-        BookChange::Fired(a) => Receipt::alert_fired(AlertFired {
-            alert_id: a.id.clone(),
-            name: a.name.clone(),
-            severity: a.severity.clone(),
-            node: a.node.did(),
-            rule_expression: obs_rules::show_expression(
-                &a.rule.expression,
-                obs_types::DurationMs(0),
-            ),
-            current_value: finite(a.current_value),
-            threshold: a.rule.threshold.filter(|t| t.is_finite()),
-            notifications_sent: route(a),
-            fired_at: a.fired_at.unwrap_or(a.active_at),
-            labels: a
-                .labels
-                .iter()
-                .map(|(n, v)| (n.to_owned(), v.to_owned()))
-                .collect::<BTreeMap<_, _>>(),
-            tags: Vec::new(),
-        }),
-        BookChange::Resolved(a) => Receipt::alert_resolved(AlertResolved {
-            alert_id: a.id.clone(),
-            name: a.name.clone(),
-            node: a.node.did(),
-            fired_at: a.fired_at.unwrap_or(a.active_at),
-            resolved_at: a.resolved_at.unwrap_or(a.active_at),
-            resolved_by: "automatic".to_owned(),
-            resolution_value: Some(a.current_value).filter(|v| v.is_finite()),
-            acknowledged: a.acknowledged.is_some(),
-            acknowledged_by: a.acknowledged.as_ref().map(|k| k.by.clone()),
-            root_cause: None,
-            tags: Vec::new(),
-        }),
-    }
 }
