@@ -1,33 +1,102 @@
-//! What attestation costs: leaves, record tree, file hash, receipts, against the ingest of the
-//! same log lines.
+//! What attestation costs: leaves, record trees, file hashes, receipts, against the ingest of the
+//! same log lines and samples.
 //!
 //! `cargo run --release -p obs-ops --example attestation_cost [LINES]`, by default 1,000,000 lines
-//! of about 110 bytes. Ingest is what a server does with a line: it reads Loki's JSON, finds the
-//! level, logs and holds the line, and writes the block (HTTP itself comes on top and makes the
-//! share smaller). The encoding of the open format is shown apart, because whoever archives has it
-//! anyway. Expected: two hashes and a salt a line, 0.5 µs. Then one line is proven, and the proof
-//! checked.
+//! of about 110 bytes and, with them, one series for each hundred lines with a sample every 15 s.
+//! Ingest is what a server does with both: it reads Loki's JSON and finds the level, or reads a
+//! remote write; it logs, holds, and writes blocks (HTTP itself comes on top and makes the share
+//! smaller). The encoding of the open format is shown apart, because whoever archives has it anyway.
+//! Expected: two hashes and a salt a line, 0.5 µs. Then one line is proven, and the proof checked.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring program")]
 
 use std::path::Path;
 use std::sync::Arc;
 
-use obs_archive::{Archive, Hour};
+use obs_archive::{Archive, Hour, Seal};
 use obs_disk::{Clock, Disk, ManualClock, RealDisk, SystemClock};
 use obs_ledger::{
-    Collection, Ledger, LedgerConfig, LedgerMode, LogBatch, LogCounts, Receipt, Records, SealFields,
+    Collection, Ledger, LedgerConfig, LedgerMode, LogBatch, LogCounts, MetricSnapshot, Receipt,
+    Records, SealFields,
 };
-use obs_logs::{Limits, LogsConfig, LogsEngine, OpenMode, enrich};
+use obs_logs::{LogsConfig, LogsEngine, enrich};
+use obs_metrics::{MetricsConfig, MetricsEngine};
 use obs_proof::note::VerifierKey;
-use obs_proof::record::{LEAF_LOG, RecordScope, RecordTreeBuilder};
+use obs_proof::record::{RecordScope, RecordTreeBuilder, hour_key};
 use obs_proof::verify::{VerifyOptions, verify};
-use obs_types::{ContentHash, LogSink, TimestampMs};
+use obs_types::{
+    ContentHash, LogSink, MetricSink, QueryContext, SeriesData, SeriesSelect, SeriesSource,
+    TimestampMs,
+};
+use obs_wire::compression::{Encoding, decompress};
+use obs_wire::remote_write::read_sent_v1;
 use obs_wire::{LokiFormat, WireCaps, decode_loki_push};
 
 /// 2025-12-06T14:00:00Z
 const END_MS: i64 = 1_765_029_600_000;
+const HOUR_MS: i64 = 3_600_000;
 const BATCH: i64 = 5_000;
+/// Lines for each series.
+const LINES_PER_SERIES: i64 = 100;
+const SCRAPE_MS: i64 = 15_000;
+/// Bodies, or scrapes, of one measurement: processor time is counted in hundredths of a second.
+const CHUNK: usize = 20;
+/// Series of one remote write, as senders bundle them.
+const SERIES_PER_WRITE: i64 = 2_000;
+const KEY: [u8; 32] = [7; 32];
+
+/// Seconds of processor time.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    reading: f64,
+    storing: f64,
+    blocks: f64,
+    /// Sealing without what is attestation.
+    encoding: f64,
+    attesting: f64,
+    /// Bytes that attestation adds, of those sealed.
+    added: u64,
+    sealed: u64,
+}
+
+impl Cost {
+    fn ingest(&self) -> f64 {
+        self.reading + self.storing + self.blocks
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            reading: self.reading + other.reading,
+            storing: self.storing + other.storing,
+            blocks: self.blocks + other.blocks,
+            encoding: self.encoding + other.encoding,
+            attesting: self.attesting + other.attesting,
+            added: self.added + other.added,
+            sealed: self.sealed + other.sealed,
+        }
+    }
+
+    fn print(&self, what: &str) {
+        let Self { reading, storing, blocks, encoding, attesting, added, sealed } = self;
+        let ingest = self.ingest();
+        println!(
+            "{what}: ingest {ingest:.2} s of CPU (reading {reading:.2}, storing {storing:.2}, blocks {blocks:.2}), encoding the open format {encoding:.2} s, attestation {attesting:.2} s = {:.1} % of ingest, {:.1} % of ingest and encoding; {added} bytes = {:.3} % of the {sealed} sealed",
+            100.0 * attesting / ingest,
+            100.0 * attesting / (ingest + encoding),
+            100.0 * *added as f64 / *sealed as f64,
+        );
+    }
+}
+
+/// What both signals are measured with.
+struct Bench {
+    dir: tempfile::TempDir,
+    disk: Arc<dyn Disk>,
+    manual: Arc<ManualClock>,
+    archive: Archive,
+    ledger: Ledger,
+    hour: Hour,
+}
 
 fn main() {
     let lines = std::env::args().nth(1).map_or(1_000_000, |a| a.parse::<i64>().unwrap());
@@ -35,56 +104,237 @@ fn main() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let manual = Arc::new(ManualClock::new(TimestampMs(END_MS)));
     let clock: Arc<dyn Clock> = manual.clone();
-    let logs = LogsEngine::open(LogsConfig {
-        dir: dir.path().join("logs"),
-        wal_dir: dir.path().join("wal/logs"),
-        disk: Arc::clone(&disk),
-        clock: Arc::clone(&clock),
-        mode: OpenMode::ReadWrite,
-        limits: Limits::standard(),
-    })
+    let origin = "vm-obs.cost/node/observability";
+    let ledger = Ledger::open(LedgerConfig::in_data_dir(
+        dir.path(),
+        Arc::clone(&disk),
+        clock,
+        origin,
+        LedgerMode::ReadWrite,
+    ))
     .unwrap();
-    let bodies: Vec<String> = (0..lines / BATCH).map(|b| body(b, lines)).collect();
-    let raw: usize = bodies.iter().map(String::len).sum();
-    let (mut decoding, mut storing) = (0.0, 0.0);
-    for body in bodies {
-        let mut batch = Vec::new();
-        decoding += cpu(|| {
-            let caps = WireCaps::default();
-            let decoded = decode_loki_push(body.as_bytes(), LokiFormat::Json, &caps).unwrap();
-            batch = decoded.batch;
-            batch.iter_mut().for_each(enrich);
-        });
-        storing += cpu(|| assert_eq!(logs.append(batch).unwrap().accepted, BATCH as u64));
-    }
-    let blocks = cpu(|| {
-        manual.advance(std::time::Duration::from_secs(3_600));
-        logs.maintain(manual.now()).unwrap();
-    });
-    let ingest = decoding + storing + blocks;
-
-    let archive = Archive::open(dir.path(), Arc::clone(&disk), [7; 32]).unwrap();
+    let archive = Archive::open(dir.path(), Arc::clone(&disk), KEY).unwrap();
     let hour = Hour::ending_at(TimestampMs(END_MS)).unwrap();
-    let mut seal = None;
-    let sealing = cpu(|| seal = Some(archive.seal_logs(hour, 0, logs.as_ref()).unwrap()));
-    let seal = seal.unwrap();
-    let (attesting, receipt_bytes, ledger) = attest(dir.path(), &disk, &clock, &seal);
-    let sidecar = std::fs::metadata(dir.path().join(format!("{}.mt", seal.storage_path)))
-        .map_or(0, |m| m.len());
-    println!(
-        "{lines} lines, {:.0} MB of bodies: ingest {ingest:.2} s of CPU (reading {decoding:.2}, storing {storing:.2}, blocks {blocks:.2}), encoding the open format {:.2} s, attestation {attesting:.2} s = {:.1} % of ingest, {:.1} % of ingest and encoding",
-        raw as f64 / 1e6,
-        sealing - attesting,
-        100.0 * attesting / ingest,
-        100.0 * attesting / (ingest + sealing - attesting)
-    );
-    let added = sidecar + receipt_bytes;
-    println!(
-        "bytes: {added} (side file {sidecar}, receipt {receipt_bytes}) = {:.3} % of the {} sealed",
-        100.0 * added as f64 / seal.content_bytes as f64,
-        seal.content_bytes
-    );
-    prove(dir.path(), &archive, &ledger, &seal);
+    let bench = Bench { dir, disk, manual, archive, ledger, hour };
+    let (logs, seal) = bench.logs(lines);
+    logs.print(&format!("{lines} lines"));
+    let series = (lines / LINES_PER_SERIES).max(1);
+    let metrics = bench.metrics(series);
+    metrics.print(&format!("{} samples of {series} series", series * (HOUR_MS / SCRAPE_MS)));
+    logs.plus(metrics).print("together");
+    prove(bench.dir.path(), &bench.archive, &bench.ledger, &seal);
+}
+
+impl Bench {
+    fn logs(&self, lines: i64) -> (Cost, Seal) {
+        let logs = LogsEngine::open(LogsConfig {
+            dir: self.dir.path().join("logs"),
+            wal_dir: self.dir.path().join("wal/logs"),
+            disk: Arc::clone(&self.disk),
+            clock: self.manual.clone(),
+            mode: obs_logs::OpenMode::ReadWrite,
+            limits: obs_logs::Limits::standard(),
+        })
+        .unwrap();
+        let mut cost = Cost::default();
+        let numbers: Vec<i64> = (0..lines / BATCH).collect();
+        for numbers in numbers.chunks(CHUNK) {
+            let bodies: Vec<String> = numbers.iter().map(|n| body(*n, lines)).collect();
+            let mut batches = Vec::new();
+            cost.reading += cpu(|| {
+                for body in &bodies {
+                    let caps = WireCaps::default();
+                    let read = decode_loki_push(body.as_bytes(), LokiFormat::Json, &caps);
+                    let mut batch = read.unwrap().batch;
+                    batch.iter_mut().for_each(enrich);
+                    batches.push(batch);
+                }
+            });
+            cost.storing += cpu(|| {
+                for batch in batches {
+                    assert_eq!(logs.append(batch).unwrap().accepted, BATCH as u64);
+                }
+            });
+        }
+        cost.blocks = cpu(|| {
+            logs.flush_now().unwrap();
+        });
+        let mut seal = None;
+        let sealing =
+            cpu(|| seal = Some(self.archive.seal_logs(self.hour, 0, logs.as_ref()).unwrap()));
+        let seal = seal.unwrap();
+        let file = std::fs::read(self.dir.path().join(&seal.storage_path)).unwrap();
+        let mut plain = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&file[..]), &mut plain)
+            .unwrap();
+        // Who seals has each line at hand.
+        let records: Vec<&[u8]> =
+            plain.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        let receipt = |fields| {
+            Receipt::log_batch(LogBatch {
+                seal: fields,
+                log_counts: LogCounts::default(),
+                services_reporting: vec!["guardian".to_owned()],
+                tags: Vec::new(),
+            })
+        };
+        let leaves = |builder: &mut RecordTreeBuilder| records.iter().for_each(|r| builder.push(r));
+        self.attest(&seal, &file, &leaves, &receipt, &mut cost);
+        cost.encoding = sealing - cost.attesting;
+        (cost, seal)
+    }
+
+    fn metrics(&self, series: i64) -> Cost {
+        let metrics = MetricsEngine::open(MetricsConfig {
+            dir: self.dir.path().join("metrics"),
+            wal_dir: self.dir.path().join("wal/metrics"),
+            disk: Arc::clone(&self.disk),
+            clock: self.manual.clone(),
+            mode: obs_metrics::OpenMode::ReadWrite,
+            limits: obs_metrics::Limits::standard(),
+        })
+        .unwrap();
+        let mut cost = Cost::default();
+        let scrapes: Vec<i64> = (0..HOUR_MS / SCRAPE_MS).collect();
+        for scrapes in scrapes.chunks(CHUNK) {
+            let mut bodies = Vec::new();
+            for scrape in scrapes {
+                let at = END_MS - HOUR_MS + scrape * SCRAPE_MS;
+                for first in (0..series).step_by(SERIES_PER_WRITE as usize) {
+                    bodies.push(write(first..(first + SERIES_PER_WRITE).min(series), *scrape, at));
+                }
+            }
+            let caps = WireCaps::default();
+            let mut plain = Vec::new();
+            cost.reading += cpu(|| {
+                for body in &bodies {
+                    let read = decompress(body, Encoding::Snappy, &caps);
+                    plain.push(read.unwrap().into_owned());
+                }
+            });
+            // Plain series are read on the way into the engine, as the receiver does it.
+            cost.storing += cpu(|| {
+                for body in &plain {
+                    let read = read_sent_v1(body, &caps).unwrap();
+                    assert!(metrics.append_sent(&read.sent).unwrap().rejected.is_empty());
+                }
+            });
+        }
+        let mut seal = None;
+        let sealing =
+            cpu(|| seal = Some(self.archive.seal_metrics(self.hour, 0, metrics.as_ref()).unwrap()));
+        let seal = seal.unwrap();
+        cost.blocks = cpu(|| {
+            self.manual.advance(std::time::Duration::from_secs(4 * 3_600));
+            metrics.maintain(self.manual.now()).unwrap();
+        });
+        let file = std::fs::read(self.dir.path().join(&seal.storage_path)).unwrap();
+        let select = SeriesSelect {
+            matchers: &[],
+            range: self.hour.range_ms(),
+            function: None,
+            step_ms: None,
+        };
+        let mut all: Vec<SeriesData> = self
+            .archive
+            .select(&select, &QueryContext::unlimited())
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        all.sort_by(|a, b| {
+            let by_name = a.labels.metric_name().cmp(b.labels.metric_name());
+            by_name.then_with(|| a.labels.cmp(&b.labels))
+        });
+        let receipt = |fields| {
+            Receipt::metric_snapshot(MetricSnapshot {
+                seal: fields,
+                nodes_reporting: 1,
+                metrics_collected: 0,
+                aggregates: std::collections::BTreeMap::new(),
+                tags: Vec::new(),
+            })
+        };
+        let leaves = |builder: &mut RecordTreeBuilder| {
+            all.iter().for_each(|series| builder.push(&series_leaf(series)));
+        };
+        self.attest(&seal, &file, &leaves, &receipt, &mut cost);
+        cost.encoding = sealing - cost.attesting;
+        cost
+    }
+
+    /// What sealing did for the ledger, done once more by itself: the record tree over the sealed
+    /// records, the hash of the file, the receipt. It is the same work: the root is the sealed one.
+    fn attest(
+        &self,
+        seal: &Seal,
+        file: &[u8],
+        leaves: &dyn Fn(&mut RecordTreeBuilder),
+        receipt: &dyn Fn(SealFields) -> Receipt,
+        cost: &mut Cost,
+    ) {
+        let before = self.ledger.head().bytes;
+        cost.attesting = cpu(|| {
+            let (stream, hour) = (seal.signal().as_str(), self.hour.end_text());
+            let scope = RecordScope::new(seal.records.leaf, stream, hour.clone());
+            let mut builder = RecordTreeBuilder::new(scope, hour_key(&KEY, stream, &hour, 0));
+            leaves(&mut builder);
+            let tree = builder.finish();
+            assert_eq!((tree.count, tree.root), (seal.records.count, seal.records.root));
+            let fields = SealFields {
+                period_start: self.hour.start(),
+                period_end: self.hour.end(),
+                rev: 0,
+                link: None,
+                outside: None,
+                storage_path: seal.storage_path.clone(),
+                content_hash: ContentHash(obs_proof::hash::blake3_of(file)),
+                content_bytes: file.len() as u64,
+                records: Records {
+                    count: tree.count,
+                    root: tree.root,
+                    leaf: seal.records.leaf.to_owned(),
+                },
+                collection: Collection::default(),
+            };
+            self.ledger.append(vec![receipt(fields)]).unwrap();
+        });
+        let sidecar = self.dir.path().join(format!("{}.mt", seal.storage_path));
+        let sidecar = std::fs::metadata(sidecar).map_or(0, |m| m.len());
+        cost.added = sidecar + self.ledger.head().bytes - before;
+        cost.sealed = seal.content_bytes;
+    }
+}
+
+/// `vmobs-series-hour/1` of a series of floats (docs/format/vmproof.md).
+fn series_leaf(series: &SeriesData) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + series.timestamps.len() * 25);
+    out.extend_from_slice(&(series.labels.len() as u32).to_be_bytes());
+    for text in series.labels.iter().flat_map(|(name, value)| [name, value]) {
+        out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    for (at, value) in series.timestamps.iter().zip(&series.values) {
+        out.push(0);
+        out.extend_from_slice(&at.to_be_bytes());
+        out.extend_from_slice(&value.to_bits().to_be_bytes());
+        out.extend_from_slice(&0_i64.to_be_bytes());
+    }
+    out
+}
+
+/// A remote write of one sample of each series.
+fn write(series: std::ops::Range<i64>, scrape: i64, at: i64) -> Vec<u8> {
+    let one = |i: i64| {
+        let labels = [
+            ("__name__", format!("bench_metric_{}_total", i % 50)),
+            ("instance", format!("brick-{:03}:9100", i / 50)),
+            ("job", "node".to_owned()),
+            ("zone", format!("eu-{}", i % 3)),
+        ];
+        let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        (labels, vec![(at, (i + scrape * (1 + i % 7)) as f64)])
+    };
+    obs_testkit::remote_write(&series.map(one).collect::<Vec<_>>())
 }
 
 /// One line in the middle of the hour, proven to somebody who has the log's key alone.
@@ -129,60 +379,6 @@ fn body(number: i64, lines: i64) -> String {
     let values: Vec<String> = (number * BATCH..(number + 1) * BATCH).map(value).collect();
     let stream = r#"{"service_name":"guardian","node":"brick-01"}"#;
     format!(r#"{{"streams":[{{"stream":{stream},"values":[{}]}}]}}"#, values.join(","))
-}
-
-/// What sealing did for the ledger, done once more by itself: the record tree over the sealed
-/// lines, the hash of the file, the receipt.
-fn attest(
-    dir: &Path,
-    disk: &Arc<dyn Disk>,
-    clock: &Arc<dyn Clock>,
-    seal: &obs_archive::Seal,
-) -> (f64, u64, Ledger) {
-    let file = std::fs::read(dir.join(&seal.storage_path)).unwrap();
-    let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&file[..]), &mut plain)
-        .unwrap();
-    let ledger = Ledger::open(LedgerConfig::in_data_dir(
-        dir,
-        Arc::clone(disk),
-        Arc::clone(clock),
-        "vm-obs.cost/node/observability",
-        LedgerMode::ReadWrite,
-    ))
-    .unwrap();
-    let empty = ledger.head().bytes;
-    let seconds = cpu(|| {
-        let scope = RecordScope::new(LEAF_LOG, "logs", "2025-12-06T14:00:00Z");
-        let mut builder = RecordTreeBuilder::new(scope, [9; 32]);
-        plain.split(|b| *b == b'\n').filter(|l| !l.is_empty()).for_each(|l| builder.push(l));
-        let tree = builder.finish();
-        assert_eq!(tree.count, seal.records.count);
-        let receipt = Receipt::log_batch(LogBatch {
-            seal: SealFields {
-                period_start: TimestampMs(END_MS - 3_600_000),
-                period_end: TimestampMs(END_MS),
-                rev: 0,
-                link: None,
-                outside: None,
-                storage_path: seal.storage_path.clone(),
-                content_hash: ContentHash(obs_proof::hash::blake3_of(&file)),
-                content_bytes: file.len() as u64,
-                records: Records {
-                    count: tree.count,
-                    root: seal.records.root,
-                    leaf: LEAF_LOG.to_owned(),
-                },
-                collection: Collection::default(),
-            },
-            log_counts: LogCounts::default(),
-            services_reporting: vec!["guardian".to_owned()],
-            tags: Vec::new(),
-        });
-        ledger.append(vec![receipt]).unwrap();
-    });
-    let bytes = ledger.head().bytes - empty;
-    (seconds, bytes, ledger)
 }
 
 /// Seconds of processor time, of all threads, that this takes.

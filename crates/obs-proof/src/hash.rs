@@ -38,12 +38,15 @@ impl TreeHash for Sha256Tree {
         h.finalize().into()
     }
 
+    /// Every leaf of a record tree brings one of these, so its bytes are put together first and
+    /// hashed in one go.
     fn node(left: &Hash, right: &Hash) -> Hash {
-        let mut h = Sha256::new();
-        h.update([1]);
-        h.update(left);
-        h.update(right);
-        h.finalize().into()
+        let mut bytes = [1; 65];
+        let (_prefix, children) = bytes.split_at_mut(1);
+        let (first, second) = children.split_at_mut(32);
+        first.copy_from_slice(left);
+        second.copy_from_slice(right);
+        Sha256::digest(bytes).into()
     }
 }
 

@@ -284,6 +284,56 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// The builder's shortcuts give what the page defines, part by part.
+        #[test]
+        fn leaves_and_nodes_are_those_of_the_definition(
+            records in proptest::collection::vec(proptest::collection::vec(0..=255_u8, 0..200), 1..40),
+            key in proptest::array::uniform32(0..=255_u8),
+            gone in 0_usize..40,
+        ) {
+            let s = scope();
+            let leaf = |i: usize, record: &[u8]| -> Hash {
+                let mut h = Sha256::new();
+                h.update([0]);
+                let salt = blake3::keyed_hash(&key, &(i as u64).to_be_bytes());
+                let parts: [&[u8]; 5] = [
+                    s.kind.as_bytes(),
+                    s.stream.as_bytes(),
+                    s.hour.as_bytes(),
+                    &salt.as_bytes()[..16],
+                    record,
+                ];
+                for part in parts {
+                    h.update((part.len() as u32).to_be_bytes());
+                    h.update(part);
+                }
+                h.finalize().into()
+            };
+            fn root(leaves: &[Hash]) -> Hash {
+                if let [one] = leaves {
+                    return *one;
+                }
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                let mut h = Sha256::new();
+                h.update([1]);
+                h.update(root(left));
+                h.update(root(right));
+                h.finalize().into()
+            }
+            let leaves: Vec<Hash> = records.iter().enumerate().map(|(i, r)| leaf(i, r)).collect();
+            let mut builder = RecordTreeBuilder::new(scope(), key);
+            for (i, record) in records.iter().enumerate() {
+                // One record may be there by its leaf alone.
+                match i == gone {
+                    true => builder.push_leaf(leaves[i]),
+                    false => builder.push(record),
+                }
+            }
+            proptest::prop_assert_eq!(builder.finish().root, root(&leaves));
+        }
+    }
+
     #[test]
     fn every_flipped_byte_of_the_side_file_is_seen() {
         let mut builder = RecordTreeBuilder::new(scope(), [1; 32]);
