@@ -5,6 +5,7 @@ mod ledger;
 mod prometheus;
 mod server;
 mod slos;
+mod storage;
 mod telemetry;
 
 use axum::Json;
@@ -90,8 +91,14 @@ const NODE: Parameter = ("node", 'q', "string", "node name, with or without did:
 const LIMIT: Parameter = ("limit", 'q', "integer", "most items of the answer");
 const ID: Parameter = ("id", 'p', "string", "identifier");
 
-const GROUPS: [&[Route]; 5] =
-    [telemetry::ROUTES, alerts::ROUTES, slos::ROUTES, ledger::ROUTES, server::ROUTES];
+const GROUPS: [&[Route]; 6] = [
+    telemetry::ROUTES,
+    alerts::ROUTES,
+    slos::ROUTES,
+    ledger::ROUTES,
+    server::ROUTES,
+    storage::ROUTES,
+];
 
 fn routes() -> impl Iterator<Item = &'static Route> {
     GROUPS.into_iter().flatten()
@@ -229,7 +236,10 @@ mod tests {
         let mut described: Vec<String> = routes().map(|r| r.path.to_owned()).collect();
         described.sort();
         described.dedup();
-        assert_eq!(served(include_str!("../obs/mod.rs"), "/obs"), described);
+        let mut all = served(include_str!("../obs/mod.rs"), "/obs");
+        all.extend(served(include_str!("../../../vm-obs/src/serve/storage_routes.rs"), ""));
+        all.sort();
+        assert_eq!(all, described);
 
         // The receivers are routes of another crate.
         let received = ["/write", "/otlp/v1/metrics"];

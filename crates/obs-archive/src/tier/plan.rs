@@ -25,7 +25,15 @@ pub struct RetentionPolicy {
 }
 
 impl RetentionPolicy {
-    /// ENGINE 6.2.
+    /// How long the engines keep what they hold, all of a signal equally long: the shorter "hot" of
+    /// ENGINE 6.2, because the other (of errors and aggregates) says how soon an answer comes and
+    /// sealed hours are at hand as well.
+    pub const HOT: DurationMs = days(7);
+    /// How long 1h aggregates of metrics are kept: to the end of "cold" of ENGINE 6.2. They stay
+    /// with their engine, so its hot and warm ages are met by that.
+    pub const AGGREGATES: DurationMs = days(5 * 365);
+    /// Of sealed hours, ENGINE 6.2: `warm` is the end of its "warm" column, `keep` of "cold", or of
+    /// "warm" where cold is "—".
     pub const ENGINE: Self = Self {
         metrics: SignalPolicy { warm: days(30), keep: days(365), keep_errors: None },
         logs: SignalPolicy { warm: days(30), keep: days(365), keep_errors: Some(days(5 * 365)) },

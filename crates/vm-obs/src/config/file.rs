@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use obs_archive::RetentionPolicy;
 use obs_ops::Watch;
 use obs_types::LabelSet;
 use serde::Deserialize;
@@ -66,7 +67,7 @@ pub(crate) struct FileForm {
     /// How long the engines keep data; older is read from sealed hours. Example: `hot_retention: 7d`
     hot_retention: Option<String>,
     /// How long 1h aggregates of metrics are kept, a year by default; `off` for none.
-    /// Example: `aggregate_retention: 2y`
+    /// Example: `aggregate_retention: 5y`
     aggregate_retention: Option<String>,
     /// Where sealed hours lie and for how long; see `docs/storage.md`.
     /// Example: `storage: {cold: 's3://vm-obs/brick-01', logs: {keep: 1y}}`
@@ -228,10 +229,13 @@ impl FileForm {
         };
         let aggregate_retention = match self.aggregate_retention.as_deref() {
             Some("off") => None,
-            text => Some(duration("aggregate_retention", text.unwrap_or("1y"))?),
+            Some(text) => Some(duration("aggregate_retention", text)?),
+            None => Some(RetentionPolicy::AGGREGATES),
         };
-        let hot_retention =
-            duration("hot_retention", self.hot_retention.as_deref().unwrap_or("7d"))?;
+        let hot_retention = match self.hot_retention.as_deref() {
+            Some(text) => duration("hot_retention", text)?,
+            None => RetentionPolicy::HOT,
+        };
         let storage = self.storage.check(folder, hot_retention)?;
         let query_concurrency_max = self.query_concurrency_max.unwrap_or(QUERY_PLACES);
         if !(1..=QUERY_PLACES_MAX).contains(&query_concurrency_max) {
@@ -343,7 +347,7 @@ mod tests {
         assert_eq!(c.http.port(), 0);
         assert_eq!(c.tail[0].paths, [PathBuf::from("/etc/vm-obs/a.log")]);
         assert_eq!(c.host_interval, None);
-        assert_eq!(c.aggregate_retention, Some(DurationMs(365 * DurationMs::DAY.0)));
+        assert_eq!(c.aggregate_retention, Some(DurationMs(5 * 365 * DurationMs::DAY.0)));
         let c = Config::parse("aggregate_retention: off\n", Path::new(".")).unwrap();
         assert_eq!(c.aggregate_retention, None);
         let c = Config::parse("ledger: {cosign: logs.txt}\n", Path::new("/etc/vm-obs")).unwrap();

@@ -213,8 +213,33 @@ mod tests {
         Config::parse(text, Path::new("/etc/vm-obs")).map(|c| c.storage)
     }
 
+    /// The table of ENGINE 6.2, "Retention Policies", row by row: how long each kind of data is in
+    /// hot, warm and cold storage.
     #[test]
-    fn engine_s_table_is_the_standard() {
+    fn engine_s_retention_table_6_2_is_the_standard() {
+        let days = |n: i64| DurationMs(n * DurationMs::DAY.0);
+        let all = Config::parse("", Path::new("/etc/vm-obs")).unwrap();
+        let p = all.storage.policy;
+        // | Metrics (raw) | 7 days | 30 days | 1 year |
+        assert_eq!(
+            (all.hot_retention, p.metrics.warm, p.metrics.keep),
+            (days(7), days(30), days(365))
+        );
+        assert_eq!(p.metrics.keep_errors, None);
+        // | Metrics (1h agg) | 30 days | 1 year | 5 years |, all of it beside the engine
+        assert_eq!(all.aggregate_retention, Some(days(5 * 365)));
+        // | Logs (all) | 7 days | 30 days | 1 year |
+        assert_eq!((p.logs.warm, p.logs.keep), (days(30), days(365)));
+        // | Logs (error+) | 30 days | 1 year | 5 years |
+        assert_eq!(p.logs.keep_errors, Some(days(5 * 365)));
+        // | Traces (sampled) | 7 days | 30 days | — |
+        assert_eq!((p.traces.warm, p.traces.keep), (days(30), days(30)));
+        // | Traces (errors) | 30 days | 1 year | 5 years |
+        assert_eq!(p.traces.keep_errors, Some(days(5 * 365)));
+    }
+
+    #[test]
+    fn what_is_written_comes_instead() {
         let c = parse("").unwrap();
         assert_eq!(c.policy, RetentionPolicy::ENGINE);
         assert_eq!((c.cold, c.when_high), (None, WhenHigh::Move));
