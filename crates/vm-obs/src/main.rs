@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod mcp;
 mod packs;
+mod refill;
 mod serve;
 mod storage;
 

@@ -306,3 +306,65 @@ fn a_folder_that_is_none_is_named() {
     let e = asked(Path::new("/nonexistent"), &["metrics", "list"]).unwrap_err().to_string();
     assert!(e.contains("there is no data folder /nonexistent"), "{e}");
 }
+
+/// The engines' files are damaged: all that is sealed comes back, and the ledger says what does not.
+#[test]
+fn engines_are_rebuilt_from_sealed_hours() {
+    let dir = folder(false);
+    let path = dir.path();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(TimestampMs(NOON + 180 * MINUTE)));
+    let say = |yes| {
+        let (mut out, written) = memory();
+        let config = crate::config::Config::standard().unwrap();
+        let held = folder::HeldFolder::open(path, &config, Arc::clone(&clock)).unwrap();
+        let signals = [obs_archive::Signal::Metrics, obs_archive::Signal::Logs];
+        let week = DurationMs(7 * DurationMs::DAY.0);
+        let outcome = rebuild::rebuild(&held, week, &signals, yes, &mut out);
+        held.ledger.shutdown().unwrap();
+        outcome.map(|()| written.text())
+    };
+    for engine in ["logs", "metrics", "wal/logs", "wal/metrics"] {
+        for entry in std::fs::read_dir(path.join(engine)).unwrap() {
+            let file = entry.unwrap().path();
+            if file.is_file() {
+                std::fs::write(file, b"not what was written").unwrap();
+            }
+        }
+    }
+    // What is sealed is not believed blindly.
+    let sealed = path.join("telemetry/logs/2025-12-06/hour-14.jsonl.gz");
+    let good = std::fs::read(&sealed).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&sealed, bad).unwrap();
+    let refused = say(true).unwrap_err().to_string();
+    assert!(refused.contains("hour-14.jsonl.gz: its bytes are not those of its"), "{refused}");
+    assert!(!path.join("refill").exists());
+    std::fs::write(&sealed, good).unwrap();
+    assert!(say(false).unwrap().contains("--yes does it"));
+    let told = say(true).unwrap();
+    for want in ["metrics  60 items", "logs     60 items", "set-aside-1765040400000"] {
+        assert!(told.contains(want), "{want}: {told}");
+    }
+    assert_eq!(told.matches("declared a gap").count(), 2, "{told}");
+    let csv = ask(path, &["metrics", "export", "--format", "csv"], &WHOLE);
+    assert_eq!(csv.lines().count(), 61, "the sealed hour\n{csv}");
+    let logs = ask(path, &["logs", "search", "cycle", "--limit", "500"], &WHOLE);
+    assert_eq!(logs.lines().count(), 60, "{logs}");
+    // The engines hold it themselves: nothing of it is new to the archive.
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let engines = Engines::open(path, &disk, &clock, Access::ReadWrite).unwrap();
+    let hour = obs_archive::Hour::ending_at(TimestampMs(NOON)).unwrap();
+    let context = obs_types::QueryContext::unlimited();
+    let held =
+        obs_types::SeriesSource::series(engines.metrics.as_ref(), &[], hour.range_ms(), &context);
+    assert_eq!(held.unwrap().len(), 1);
+    assert!(engines.archive.backfill_metrics(hour, engines.metrics.as_ref()).unwrap().is_none());
+    assert!(engines.archive.backfill_logs(hour, engines.logs.as_ref()).unwrap().is_none());
+    engines.shutdown();
+    let report = obs_proof::verify::verify(&obs_proof::verify::VerifyOptions::new(path)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report}");
+    assert!(report.has(obs_proof::verify::Code::DeclaredGap), "{report}");
+    let again = say(true).unwrap();
+    assert!(again.contains("60 items") && !again.contains("declared a gap"), "{again}");
+}

@@ -6,25 +6,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use obs_archive::{Archive, ColdTier};
 use obs_disk::{Clock, DataLock, Disk, RealDisk, SystemClock};
-use obs_ledger::{Ledger, LedgerConfig, LedgerMode};
-use obs_ops::DayIds;
-use obs_ops::storage::{
-    Catalog, StorageService, StorageSettings, StorageStatus, backup, backups, probe, restore,
-};
+use obs_ledger::LedgerMode;
+use obs_ops::storage::{Catalog, StorageStatus, backup, backups, probe, restore};
 use serde_json::{Value, json};
 
 use super::args::{AskSource, Format, FormatArgs, SourceArgs};
 use super::client::{Client, Parameters};
+use super::folder::HeldFolder;
 use super::out::Out;
 use super::table::Table;
-use super::{human, offline, verify};
+use super::{human, offline, rebuild, redact, verify};
 use crate::config::Config;
-use crate::serve::{
-    Access, done_json, hot_rows, retention_rules, rules_json, seal_key, steps_json,
-};
-use crate::storage::{learn, open_address};
+use crate::serve::{done_json, hot_rows, retention_rules, rules_json, steps_json};
+use crate::storage::open_address;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StorageCommand {
@@ -41,6 +36,12 @@ pub(crate) enum StorageCommand {
     },
     /// Restore a backup into an empty folder
     Restore(RestoreArgs),
+    /// Make engines anew from sealed hours, where their own files are lost or damaged
+    Rebuild(rebuild::RebuildArgs),
+    /// Remove the content of sealed lines or spans, on record; all other proofs go on to hold
+    Redact(redact::RedactArgs),
+    /// Write old sealed hours in fewer bytes, on record; all proofs go on to hold
+    Compact(redact::CompactArgs),
     /// Restore the newest backup into a scratch folder, verify it, and remove it again
     Probe {
         /// Store: a folder, file:///FOLDER or s3://BUCKET/PREFIX
@@ -111,6 +112,9 @@ pub(crate) async fn run(command: StorageCommand, out: &mut Out) -> anyhow::Resul
             }
         }
         StorageCommand::Restore(args) => put_back(&args, out)?,
+        StorageCommand::Rebuild(args) => rebuild::run(&args, out)?,
+        StorageCommand::Redact(args) => redact::redact(&args, out)?,
+        StorageCommand::Compact(args) => redact::compact(&args, out)?,
         StorageCommand::Probe { from, scratch } => {
             let found = probe(open_address(&from)?.as_ref(), &std::path::absolute(scratch)?)?;
             out.line(&format!(
@@ -264,36 +268,10 @@ fn folder_cleanup(dir: &Path, args: &CleanupArgs) -> anyhow::Result<Value> {
         let has_cold = config.storage.cold.is_some();
         return Ok(steps_json(&catalog.plan(clock.now(), &config.storage.policy, has_cold)));
     }
-    let _lock =
-        DataLock::acquire(&data).context("a server runs on the folder; ask it with --url")?;
-    // Read first: its origin is the folder's own.
-    let origin = offline::open_ledger(&data, &disk, &clock, LedgerMode::ReadOnly)?.head().origin;
-    let ledger = Arc::new(Ledger::open(LedgerConfig::in_data_dir(
-        &data,
-        Arc::clone(&disk),
-        Arc::clone(&clock),
-        origin,
-        LedgerMode::ReadWrite,
-    ))?);
-    let cold = ColdTier::new(None, data.join("cache"), Arc::clone(&disk), 0);
-    if let Some(store) = &config.storage.cold {
-        cold.connect(crate::storage::open_store(store)?, 0);
-    }
-    let key = seal_key(&data, Access::ReadWrite)?;
-    let archive = Archive::open_tiered(&data, Arc::clone(&disk), key, Arc::new(cold))?;
-    learn(&ledger, &archive)?;
-    let operations = DayIds::from_ledger(&ledger, "obs-op-", "operation_id")?;
-    let service = StorageService::open(StorageSettings {
-        data_dir: data,
-        disk,
-        archive: Arc::new(archive),
-        ledger: Arc::clone(&ledger),
-        operations: Arc::new(operations),
-        policy: config.storage.policy,
-        when_high: config.storage.when_high,
-    })?;
-    let done = done_json(&service, clock.as_ref())?;
-    ledger.shutdown()?;
+    let folder = HeldFolder::open(&data, &config, clock)?;
+    let service = folder.storage(&config)?;
+    let done = done_json(&service, folder.clock.as_ref())?;
+    folder.ledger.shutdown()?;
     Ok(done)
 }
 

@@ -154,7 +154,7 @@ fn address(key: &str, text: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{key}: {text:?} is not ADDRESS:PORT, for example 127.0.0.1:9470"))
 }
 
-fn duration(key: &str, text: &str) -> anyhow::Result<DurationMs> {
+pub(crate) fn duration(key: &str, text: &str) -> anyhow::Result<DurationMs> {
     let d = obs_query::parse_duration(text).with_context(|| key.to_owned())?;
     if d.0 <= 0 {
         bail!("{key}: {text:?} must be longer than 0");

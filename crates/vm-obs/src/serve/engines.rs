@@ -19,6 +19,7 @@ use obs_types::{DurationMs, NodeName, RetentionRules, SeriesSource, TimestampMs}
 
 use super::retention;
 use super::tasks::hour_floor;
+use crate::refill;
 
 /// Whether the data folder may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(crate) enum Access {
 }
 
 /// Late enough for everything.
-const ANY_AGE: DurationMs = DurationMs(i64::MAX / 4_000_000);
+pub(crate) const ANY_AGE: DurationMs = DurationMs(i64::MAX / 4_000_000);
 
 /// The three engines and the archive of one data folder.
 #[derive(Clone)]
@@ -68,7 +69,9 @@ impl Engines {
         hot_retention: Option<DurationMs>,
         limits: obs_metrics::Limits,
     ) -> anyhow::Result<Self> {
-        let write = access == Access::ReadWrite;
+        if access == Access::ReadWrite {
+            refill::finish(data)?;
+        }
         let hot_since = hot_retention
             .map_or(TimestampMs::MIN, |kept| hour_floor(clock.now().saturating_sub(kept)));
         let mut log_limits = obs_logs::Limits::standard();
@@ -84,42 +87,9 @@ impl Engines {
             }
         }
         let retention = Arc::new(limits.retention.clone());
-        let metrics = MetricsEngine::open(obs_metrics::MetricsConfig {
-            dir: data.join("metrics"),
-            wal_dir: data.join("wal/metrics"),
-            disk: Arc::clone(disk),
-            clock: Arc::clone(clock),
-            mode: if write {
-                obs_metrics::OpenMode::ReadWrite
-            } else {
-                obs_metrics::OpenMode::ReadOnly
-            },
-            limits,
-        })
-        .context("cannot open the metrics engine")?;
-        let logs = LogsEngine::open(obs_logs::LogsConfig {
-            dir: data.join("logs"),
-            wal_dir: data.join("wal/logs"),
-            disk: Arc::clone(disk),
-            clock: Arc::clone(clock),
-            mode: if write { obs_logs::OpenMode::ReadWrite } else { obs_logs::OpenMode::ReadOnly },
-            limits: log_limits,
-        })
-        .context("cannot open the log engine")?;
-        let traces = TracesEngine::open(obs_traces::TracesConfig {
-            dir: data.join("traces"),
-            wal_dir: data.join("wal/traces"),
-            disk: Arc::clone(disk),
-            clock: Arc::clone(clock),
-            mode: if write {
-                obs_traces::OpenMode::ReadWrite
-            } else {
-                obs_traces::OpenMode::ReadOnly
-            },
-            wal: WalConfig::standard(),
-            limits: trace_limits,
-        })
-        .context("cannot open the trace engine")?;
+        let metrics = open_metrics(data, disk, clock, access, limits)?;
+        let logs = open_logs(data, disk, clock, access, log_limits)?;
+        let traces = open_traces(data, disk, clock, access, trace_limits)?;
         // Whoever knows a cold store connects it.
         let cold = ColdTier::new(None, data.join("cache"), Arc::clone(disk), 0);
         let key = seal_key(data, access)?;
@@ -169,6 +139,73 @@ impl Engines {
             tracing::error!(error = %e, "trace engine not closed cleanly; its log is replayed at the next start");
         }
     }
+}
+
+/// The metrics engine of a data folder.
+pub(crate) fn open_metrics(
+    data: &Path,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    access: Access,
+    limits: obs_metrics::Limits,
+) -> anyhow::Result<Arc<MetricsEngine>> {
+    MetricsEngine::open(obs_metrics::MetricsConfig {
+        dir: data.join("metrics"),
+        wal_dir: data.join("wal/metrics"),
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+        mode: match access {
+            Access::ReadWrite => obs_metrics::OpenMode::ReadWrite,
+            Access::ReadOnly => obs_metrics::OpenMode::ReadOnly,
+        },
+        limits,
+    })
+    .context("cannot open the metrics engine")
+}
+
+/// The log engine of a data folder.
+pub(crate) fn open_logs(
+    data: &Path,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    access: Access,
+    limits: obs_logs::Limits,
+) -> anyhow::Result<Arc<LogsEngine>> {
+    LogsEngine::open(obs_logs::LogsConfig {
+        dir: data.join("logs"),
+        wal_dir: data.join("wal/logs"),
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+        mode: match access {
+            Access::ReadWrite => obs_logs::OpenMode::ReadWrite,
+            Access::ReadOnly => obs_logs::OpenMode::ReadOnly,
+        },
+        limits,
+    })
+    .context("cannot open the log engine")
+}
+
+/// The trace engine of a data folder.
+pub(crate) fn open_traces(
+    data: &Path,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    access: Access,
+    limits: obs_traces::TraceLimits,
+) -> anyhow::Result<Arc<TracesEngine>> {
+    TracesEngine::open(obs_traces::TracesConfig {
+        dir: data.join("traces"),
+        wal_dir: data.join("wal/traces"),
+        disk: Arc::clone(disk),
+        clock: Arc::clone(clock),
+        mode: match access {
+            Access::ReadWrite => obs_traces::OpenMode::ReadWrite,
+            Access::ReadOnly => obs_traces::OpenMode::ReadOnly,
+        },
+        wal: WalConfig::standard(),
+        limits,
+    })
+    .context("cannot open the trace engine")
 }
 
 /// What alerts and objectives are opened with, beside the data folder and its ledger.
@@ -240,4 +277,78 @@ pub(crate) fn seal_key(data: &Path, access: Access) -> anyhow::Result<[u8; 32]> 
     file.write_all(&key)?;
     file.sync_all()?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_disk::{ManualClock, RealDisk};
+    use obs_types::{LabelSet, LogRecord, LogSink};
+
+    const NOW: TimestampMs = TimestampMs(1_765_031_234_567);
+
+    fn open(data: &Path, hot: Option<DurationMs>) -> Engines {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let limits = obs_metrics::Limits::standard();
+        Engines::open_with(data, &disk, &clock, Access::ReadWrite, hot, limits).unwrap()
+    }
+
+    fn takes(engines: &Engines, age: DurationMs) -> bool {
+        let record = LogRecord {
+            timestamp: NOW.saturating_sub(age).to_ns(),
+            stream: LabelSet::from_pairs([("service_name", "guardian")]),
+            line: format!("{} ms old", age.0),
+            metadata: LabelSet::empty(),
+        };
+        engines.logs.append(vec![record]).unwrap().accepted == 1
+    }
+
+    /// The archive answers before the first whole hour of the hot retention, and what is older than
+    /// that when it comes is refused: it could neither stay nor get on record.
+    #[test]
+    fn hot_retention_bounds_what_the_engines_answer_and_take() {
+        let dir = tempfile::tempdir().unwrap();
+        for days in [2, 7, 30] {
+            let hot = DurationMs(days * DurationMs::DAY.0);
+            let engines = open(&dir.path().join(days.to_string()), Some(hot));
+            let boundary = engines.boundary.load(std::sync::atomic::Ordering::Acquire);
+            assert_eq!(boundary, hour_floor(NOW.saturating_sub(hot)).0);
+            assert!(boundary <= NOW.0 - hot.0 && NOW.0 - hot.0 - boundary < DurationMs::HOUR.0);
+            let most = obs_logs::Limits::standard().past_max.min(hot);
+            assert!(takes(&engines, DurationMs(most.0 - 1_000)), "{days} days");
+            assert!(!takes(&engines, DurationMs(most.0 + 1_000)), "{days} days");
+            assert!(!takes(&engines, DurationMs(hot.0 + 1_000)), "{days} days");
+            engines.shutdown();
+        }
+    }
+
+    #[test]
+    fn without_a_hot_retention_everything_is_taken_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = open(dir.path(), None);
+        let boundary = engines.boundary.load(std::sync::atomic::Ordering::Acquire);
+        assert_eq!(boundary, TimestampMs::MIN.0);
+        assert!(takes(&engines, DurationMs(3_000 * DurationMs::DAY.0)));
+        engines.shutdown();
+    }
+
+    /// What an interrupted exchange has decided counts before anything is opened.
+    #[test]
+    fn an_exchange_that_was_decided_is_finished_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = open(dir.path(), None);
+        assert!(takes(&engines, DurationMs(1_000)));
+        engines.shutdown();
+        std::fs::create_dir_all(dir.path().join("refill/logs")).unwrap();
+        std::fs::create_dir_all(dir.path().join("refill/wal/logs")).unwrap();
+        std::fs::write(dir.path().join("refill/READY"), "keep set-aside-1\nlogs\n").unwrap();
+        let engines = open(dir.path(), None);
+        let stats = engines.logs.stats();
+        assert_eq!(stats.head_entries + stats.block_entries, 0, "the new engine is empty");
+        assert!(
+            dir.path().join("set-aside-1/logs").exists() && !dir.path().join("refill").exists()
+        );
+        engines.shutdown();
+    }
 }

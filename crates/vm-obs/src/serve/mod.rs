@@ -49,7 +49,10 @@ use crate::config::Config;
 use crate::demo;
 
 pub(crate) use args::ServeArgs;
-pub(crate) use engines::{Access, Engines, ServiceSettings, open_services, seal_key};
+pub(crate) use engines::{
+    ANY_AGE, Access, Engines, ServiceSettings, open_logs, open_metrics, open_services, open_traces,
+    seal_key,
+};
 use held::Held;
 use load::Loaded;
 pub(crate) use load::query_checker;
@@ -60,6 +63,7 @@ use services::Services;
 pub(crate) use storage_routes::{done_json, hot_rows, steps_json};
 use store::Store;
 use tasks::World;
+pub(crate) use tasks::hour_floor;
 
 /// How often dashboard files are looked at, in real time.
 const DASHBOARD_PERIOD: Duration = Duration::from_secs(2);

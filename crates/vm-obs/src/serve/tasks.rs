@@ -325,6 +325,6 @@ fn told(done: &Done, why: &str) {
 }
 
 /// The start of the hour that holds `t`.
-pub(super) fn hour_floor(t: TimestampMs) -> TimestampMs {
+pub(crate) fn hour_floor(t: TimestampMs) -> TimestampMs {
     TimestampMs(t.0.div_euclid(DurationMs::HOUR.0) * DurationMs::HOUR.0)
 }
