@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -53,54 +55,103 @@ impl Injection {
     }
 }
 
-/// Runs the matrix: every `stride`-th call, at most `limit` of one kind. Prints one line for each
-/// kind of call; false if anything was lost.
-pub(crate) fn run(binary: &Path, stride: usize, limit: usize) -> anyhow::Result<bool> {
+/// One run of the matrix.
+struct Fault<'c> {
+    call: &'c str,
+    injection: Injection,
+    /// At which call.
+    n: usize,
+}
+
+/// Runs the matrix: every `stride`-th call, at most `limit` of one kind, `jobs` at a time. Prints
+/// one line for each kind of call; false if anything was lost.
+pub(crate) fn run(binary: &Path, stride: usize, limit: usize, jobs: usize) -> anyhow::Result<bool> {
     ensure!(
         Command::new("strace").arg("--version").output().is_ok(),
         "strace is not installed; `apt-get install strace`"
     );
     let folder = scratch()?;
     let counts = count_calls(binary, &folder.join("counted"))?;
+    let kinds: Vec<(&str, Injection, usize)> = counts
+        .iter()
+        .flat_map(|(call, most)| {
+            [Injection::Eio, Injection::Kill].map(|i| (call.as_str(), i, *most))
+        })
+        .collect();
+    let faults: Vec<Fault<'_>> = kinds
+        .iter()
+        .flat_map(|(call, injection, most)| {
+            let calls = (1..=(*most).min(limit)).step_by(stride);
+            calls.map(|n| Fault { call, injection: *injection, n })
+        })
+        .collect();
+    let outcomes = all(binary, &folder, &faults, jobs)?;
     let mut bad = 0_usize;
-    let mut runs = 0_usize;
-    for (call, most) in &counts {
-        for injection in [Injection::Eio, Injection::Kill] {
-            let (mut done, mut hit, mut acknowledged) = (0, 0, 0);
-            for n in (1..=(*most).min(limit)).step_by(stride) {
-                let what = format!("{call} {injection:?} at call {n}");
-                match one(
-                    binary,
-                    &folder.join(format!("{call}-{injection:?}-{n}")),
-                    call,
-                    injection,
-                    n,
-                ) {
-                    Ok(outcome) => {
-                        done += 1;
-                        hit += usize::from(outcome.hit);
-                        acknowledged += outcome.acknowledged;
-                    }
-                    Err(e) => {
-                        bad += 1;
-                        println!("LOST {what}: {e:#}");
-                    }
+    for (call, injection, most) in kinds {
+        let (mut done, mut hit, mut acknowledged) = (0, 0, 0);
+        let of_kind = |f: &Fault<'_>| f.call == call && f.injection == injection;
+        for (fault, outcome) in faults.iter().zip(&outcomes).filter(|(f, _)| of_kind(f)) {
+            match outcome {
+                Ok(outcome) => {
+                    done += 1;
+                    hit += usize::from(outcome.hit);
+                    acknowledged += outcome.acknowledged;
                 }
-                runs += 1;
+                Err(e) => {
+                    bad += 1;
+                    println!("LOST {call} {injection:?} at call {}: {e:#}", fault.n);
+                }
             }
-            println!(
-                "{call:<10} {injection:?}: {done} runs of up to {most} calls, {hit} hit, \
-                 {acknowledged} acknowledged lines, all there"
-            );
         }
+        println!(
+            "{call:<10} {injection:?}: {done} runs of up to {most} calls, {hit} hit, \
+             {acknowledged} acknowledged lines, all there"
+        );
     }
-    println!("{} passed, {bad} failed", runs - bad);
+    println!("{} passed, {bad} failed", faults.len() - bad);
     if bad == 0 {
         std::fs::remove_dir_all(&folder)?;
     } else {
         println!("folders of failed runs: {}", folder.display());
     }
     Ok(bad == 0)
+}
+
+/// The outcome of each; a run mostly waits, so that several go on side by side. Every hundredth
+/// says how far it is.
+fn all(
+    binary: &Path,
+    folder: &Path,
+    faults: &[Fault<'_>],
+    jobs: usize,
+) -> anyhow::Result<Vec<anyhow::Result<Outcome>>> {
+    let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let slots: Vec<Mutex<Option<anyhow::Result<Outcome>>>> =
+        faults.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some((fault, slot)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    faults.get(at).zip(slots.get(at))
+                } {
+                    let Fault { call, injection, n } = *fault;
+                    let place = folder.join(format!("{call}-{injection:?}-{n}"));
+                    let outcome = one(binary, &place, call, injection, n);
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+                    let done = ended.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(100) {
+                        eprintln!("{done} of {} runs", faults.len());
+                    }
+                }
+            });
+        }
+    });
+    slots
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .map(|outcome| outcome.context("a run was left out"))
+        .collect()
 }
 
 fn scratch() -> anyhow::Result<PathBuf> {

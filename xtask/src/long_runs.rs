@@ -49,6 +49,9 @@ pub(crate) enum Soak {
         /// Calls of one kind, from the first
         #[arg(long, default_value_t = 1000)]
         limit: usize,
+        /// Runs at a time
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
         /// The program [default: the debug build]
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
@@ -115,13 +118,13 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
             &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "alerts::"],
             &[("VMOBS_ALERTS", "all"), ("VMOBS_ALERT_SPEED", speed.to_string().as_str())],
         ),
-        Soak::Faults { stride, limit, binary } => {
+        Soak::Faults { stride, limit, jobs, binary } => {
             let debug = target(root).join("debug/vm-obs");
             anyhow::ensure!(
                 binary.is_some() || cargo(root, &["build", "-p", "vm-obs"], &[])?,
                 "vm-obs does not build"
             );
-            faults::run(binary.as_ref().unwrap_or(&debug), (*stride).max(1), *limit)
+            faults::run(binary.as_ref().unwrap_or(&debug), (*stride).max(1), *limit, *jobs)
         }
         Soak::Corruption => cargo(
             root,
