@@ -1,7 +1,6 @@
 //! The write path of senders that repeat themselves: series are known by the bytes that their
 //! labels were sent as, so that for nearly all of them no label set is built.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use obs_types::{IngestError, IngestOutcome, LabelSet, SentBatch, TimestampMs, started};
@@ -13,7 +12,7 @@ use crate::head::SentHash;
 use crate::read;
 use crate::record::RecordWriter;
 use crate::series::Series;
-use crate::store::{Accepted, Bounds};
+use crate::store::{Accepted, Bounds, SortedStarts};
 
 impl MetricsEngine {
     pub(crate) fn append_sent_parts(
@@ -62,9 +61,7 @@ impl MetricsEngine {
     }
 }
 
-fn in_order<'a>(
-    mut starts: Vec<(TimestampMs, TimestampMs)>,
-) -> Cow<'a, [(TimestampMs, TimestampMs)]> {
+fn in_order<'a>(mut starts: Vec<(TimestampMs, TimestampMs)>) -> SortedStarts<'a> {
     if !starts.is_sorted_by_key(|(at, _)| *at) {
         starts.sort_by_key(|(at, _)| *at);
     }
@@ -91,7 +88,7 @@ impl<'e> News<'e> {
         &mut self,
         sent: SentHash,
         labels: LabelSet,
-        (samples, starts): (&'a [(TimestampMs, f64)], Cow<'a, [(TimestampMs, TimestampMs)]>),
+        (samples, starts): (&'a [(TimestampMs, f64)], SortedStarts<'a>),
         bounds: Bounds,
         outcome: &mut IngestOutcome,
     ) -> Option<Accepted<'a>> {

@@ -36,6 +36,9 @@ pub struct RetentionDue {
     pub samples: u64,
 }
 
+/// A block and positions of series in it.
+type Chosen = (Arc<Block>, BTreeSet<u32>);
+
 /// What rules of retention take away when it is carried out.
 #[derive(Debug, Default)]
 pub struct RetentionPlan {
@@ -43,7 +46,7 @@ pub struct RetentionPlan {
     pub due: Vec<RetentionDue>,
     now: TimestampMs,
     /// Blocks (and files of aggregates) with the positions of the series that go.
-    blocks: Vec<(Arc<Block>, BTreeSet<u32>)>,
+    blocks: Vec<Chosen>,
     aggregates: Vec<Arc<Block>>,
 }
 
@@ -271,10 +274,7 @@ impl MetricsEngine {
 
     /// Takes the blocks that hold something that outlives the rest out of `old`; returns those that
     /// have to be rewritten, with the positions of such series.
-    fn outliving(
-        &self,
-        old: &mut Vec<Arc<Block>>,
-    ) -> Result<Vec<(Arc<Block>, BTreeSet<u32>)>, MetricsError> {
+    fn outliving(&self, old: &mut Vec<Arc<Block>>) -> Result<Vec<Chosen>, MetricsError> {
         let rules: &RetentionRules = &self.config.limits.retention;
         let longer = |rule: &&SeriesRetention| rule.keep > rules.standard();
         let longer: Vec<(usize, &SeriesRetention)> =

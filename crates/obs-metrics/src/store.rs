@@ -59,14 +59,16 @@ impl Bounds {
     }
 }
 
+/// As [`obs_types::SeriesSamples::start_timestamps`], sorted.
+pub(crate) type SortedStarts<'a> = Cow<'a, [(TimestampMs, TimestampMs)]>;
+
 /// What of one series goes into the record. Whole columns are borrowed unless some of it is
 /// refused.
 pub(crate) struct Accepted<'a> {
     pub(crate) series: Arc<Series>,
     pub(crate) samples: Cow<'a, [(TimestampMs, f64)]>,
     pub(crate) histograms: Vec<(TimestampMs, &'a Arc<NativeHistogram>)>,
-    /// As [`obs_types::SeriesSamples::start_timestamps`], sorted.
-    pub(crate) starts: Cow<'a, [(TimestampMs, TimestampMs)]>,
+    pub(crate) starts: SortedStarts<'a>,
 }
 
 impl Accepted<'_> {
@@ -81,9 +83,7 @@ impl Accepted<'_> {
 }
 
 /// Starts in the order of their samples.
-pub(crate) fn sorted_starts(
-    starts: &[(TimestampMs, TimestampMs)],
-) -> Cow<'_, [(TimestampMs, TimestampMs)]> {
+pub(crate) fn sorted_starts(starts: &[(TimestampMs, TimestampMs)]) -> SortedStarts<'_> {
     if starts.is_sorted_by_key(|(at, _)| *at) {
         return starts.into();
     }

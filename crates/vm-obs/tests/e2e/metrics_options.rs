@@ -91,8 +91,8 @@ fn limits_replicas_streams_and_copies() {
     }]}]}]});
     let reply = server.otlp().post_json("/v1/metrics", &counter_of).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let begun = |server: &Server| query(server, "start_timestamp(begun_total) * 1000")[0].1.clone();
-    assert_eq!(begun(&server), (now - 90_000).to_string());
+    let begun = |server: &Server| query(server, "start_timestamp(begun_total)")[0].1.clone();
+    assert_eq!(begun(&server), ((now - 90_000) as f64 / 1_000.0).to_string());
     let features = server.client().get("/api/v1/features").unwrap().json();
     assert_eq!(features["data"]["tsdb"]["st_storage"], true);
 

@@ -168,8 +168,9 @@ fn http(out: &mut Map<String, Value>, of: &HttpSettings) {
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{SECRET}@{}", &rest[at + 1..]),
+    let (host, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{SECRET}@{host}{path}"),
         None => url.to_owned(),
     }
 }
