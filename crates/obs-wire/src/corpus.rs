@@ -176,6 +176,12 @@ fn remote_write_and_read() {
     replay("remote write 2.0", std::slice::from_ref(&v2), |b| {
         size(decode_v2(b, &CAPS), of_metrics)
     });
+    replay("remote write 2.0, labels as sent", std::slice::from_ref(&v2), |b| {
+        let mut spelled = Vec::new();
+        let read = crate::remote_write::read_sent_v2(b, &CAPS, &mut spelled);
+        let counted = read.map_or(0, |r| r.sent.samples.len() * 16 + of_metrics(&r.rest.batch));
+        counted + spelled.len()
+    });
     let packed = [snappy_compress(&v1).unwrap(), snappy_compress(&v2).unwrap()];
     replay("snappy", &packed, |b| decompress(b, Encoding::Snappy, &CAPS).map_or(0, |p| p.len()));
 }

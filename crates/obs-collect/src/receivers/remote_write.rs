@@ -9,10 +9,10 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use obs_types::{IngestOutcome, MetricBatch};
 use obs_wire::compression::Encoding;
 use obs_wire::otlp::{Signal, Verdict};
-use obs_wire::remote_write::{RemoteWriteVersion, SentV1, decode_v2, read_sent_v1};
+use obs_wire::remote_write::{RemoteWriteVersion, SentBody, read_sent_v1, read_sent_v2};
 
+use super::Shared;
 use super::intake::{Failure, Input, Intake, content_encoding};
-use super::{Shared, Sinks};
 
 /// What was stored of a request, for the headers of version 2.
 #[derive(Clone, Copy, Default)]
@@ -52,13 +52,14 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
     let done = match version {
         RemoteWriteVersion::V1 => intake.run(input, encoding, store_v1).await,
         RemoteWriteVersion::V2 => {
-            let store = move |sinks: &Sinks, batch: MetricBatch| {
-                let sent = count(&batch);
-                let outcome = sinks.metrics.append(batch)?;
-                tell(sent.without(outcome.rejected_count()));
+            let store = move |plain: &[u8], shared: &Shared, _verdict: Option<Verdict>| {
+                let mut spelled = Vec::new();
+                let body = read_sent_v2(plain, &shared.limits.caps, &mut spelled);
+                let (outcome, written) = store(body.map_err(Failure::Wire)?, shared)?;
+                tell(written);
                 Ok(outcome)
             };
-            intake.store(input, encoding, |plain, caps, _now| decode_v2(plain, caps), store).await
+            intake.run(input, encoding, store).await
         }
     };
     let mut response = match done {
@@ -83,23 +84,33 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, request: Request) -
     response
 }
 
-/// Plain series go to the sink as they are, all else as a batch of its own.
 fn store_v1(
     plain: &[u8],
     shared: &Shared,
     _verdict: Option<Verdict>,
 ) -> Result<IngestOutcome, Failure> {
-    let SentV1 { sent, rest } = read_sent_v1(plain, &shared.limits.caps).map_err(Failure::Wire)?;
+    let body = read_sent_v1(plain, &shared.limits.caps).map_err(Failure::Wire)?;
+    store(body, shared).map(|(outcome, _)| outcome)
+}
+
+/// Plain series go to the sink as they are, all else as a batch of its own.
+fn store(body: SentBody<'_>, shared: &Shared) -> Result<(IngestOutcome, Written), Failure> {
+    let SentBody { sent, rest } = body;
     shared.note_rejected(Signal::Metrics, &rest.outcome);
-    let mut outcome = rest.outcome;
     let sink = &shared.sinks.metrics;
+    let mut written = count(&rest.batch);
+    written.samples += sent.samples.len() as u64;
+    let mut stored = IngestOutcome::default();
     if !sent.series.is_empty() {
-        outcome.merge(sink.append_sent(&sent).map_err(Failure::Ingest)?);
+        stored.merge(sink.append_sent(&sent).map_err(Failure::Ingest)?);
     }
     if !rest.batch.series.is_empty() || !rest.batch.metadata.is_empty() {
-        outcome.merge(sink.append(rest.batch).map_err(Failure::Ingest)?);
+        stored.merge(sink.append(rest.batch).map_err(Failure::Ingest)?);
     }
-    Ok(outcome)
+    let written = written.without(stored.rejected_count());
+    let mut outcome = rest.outcome;
+    outcome.merge(stored);
+    Ok((outcome, written))
 }
 
 fn count(batch: &MetricBatch) -> Written {

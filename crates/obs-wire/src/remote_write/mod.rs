@@ -8,12 +8,14 @@
 pub(crate) mod histogram;
 pub(crate) mod messages;
 mod sent;
+mod sent_v2;
 mod series;
 mod v1;
 mod v2;
 
 pub(crate) use self::histogram::{absolute, span};
-pub use self::sent::{SentV1, read_sent_v1};
+pub use self::sent::{SentBody, read_sent_v1};
+pub use self::sent_v2::read_sent_v2;
 pub use self::series::{Rest, SeriesView};
 pub use self::v1::{decode_v1, encode_v1, read_v1};
 pub use self::v2::{decode_v2, read_v2};

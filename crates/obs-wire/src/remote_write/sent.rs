@@ -1,4 +1,5 @@
-//! Version 1 for sinks that know their series already: labels stay as they lie in the body.
+//! Version 1 for sinks that know their series already: labels stay as they lie in the body. What a
+//! body is read into here is the same for version 2.
 
 use obs_types::{
     LabelSet, MetricBatch, RejectReason, SentBatch, SentLabels, SentSeries, TimestampMs,
@@ -9,11 +10,11 @@ use super::v1::{WHAT, label_pair, read_metadata, read_series};
 use crate::protobuf::{Fields, Value, broken};
 use crate::{Decoded, WireCaps, WireError};
 
-const SAMPLE_BYTES: usize = size_of::<(TimestampMs, f64)>();
+pub(super) const SAMPLE_BYTES: usize = size_of::<(TimestampMs, f64)>();
 
 /// A body in two parts.
 #[derive(Debug)]
-pub struct SentV1<'b> {
+pub struct SentBody<'b> {
     /// Series of float samples, written as all senders write them.
     pub sent: SentBatch<'b>,
     /// All other series, metadata, and what was dropped.
@@ -22,7 +23,7 @@ pub struct SentV1<'b> {
 
 /// As [`super::decode_v1`], but leaves the labels of plain series unread: what is wrong with them
 /// is told by the form of the batch.
-pub fn read_sent_v1<'b>(body: &'b [u8], caps: &WireCaps) -> Result<SentV1<'b>, WireError> {
+pub fn read_sent_v1<'b>(body: &'b [u8], caps: &WireCaps) -> Result<SentBody<'b>, WireError> {
     let mut reader = Reader::new(WHAT, caps);
     let mut sent = SentBatch::new(&LabelsV1);
     let mut series = Vec::new();
@@ -42,7 +43,7 @@ pub fn read_sent_v1<'b>(body: &'b [u8], caps: &WireCaps) -> Result<SentV1<'b>, W
     drop(collect);
     let rest = reader.rest;
     let batch = MetricBatch { series, metadata: rest.metadata };
-    Ok(SentV1 { sent, rest: Decoded { batch, outcome: rest.outcome } })
+    Ok(SentBody { sent, rest: Decoded { batch, outcome: rest.outcome } })
 }
 
 /// Adds the series if it is of labels and float samples in that order, all in their usual form;
@@ -132,7 +133,7 @@ mod tests {
 
     /// Both parts together.
     fn whole(body: &[u8]) -> Result<Decoded<MetricBatch>, WireError> {
-        let SentV1 { sent, mut rest } = read_sent_v1(body, &WireCaps::default())?;
+        let SentBody { sent, mut rest } = read_sent_v1(body, &WireCaps::default())?;
         let (batch, refused) = sent.to_batch();
         rest.batch.series.extend(batch.series);
         rest.outcome.merge(refused);

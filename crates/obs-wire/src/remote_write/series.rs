@@ -267,7 +267,10 @@ fn usual_time([x0, x1, x2, x3, x4, x5]: &[u8; 6]) -> Option<i64> {
 }
 
 /// Time, value and start timestamp, 0 without one.
-fn read_sample(what: &'static str, bytes: &[u8]) -> Result<(TimestampMs, f64, i64), WireError> {
+pub(super) fn read_sample(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<(TimestampMs, f64, i64), WireError> {
     if let Some(sample) = usual_started(bytes) {
         return Ok(sample);
     }

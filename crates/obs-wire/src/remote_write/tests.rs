@@ -11,55 +11,55 @@ use super::*;
 use crate::WireCaps;
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct RequestV2 {
+pub(super) struct RequestV2 {
     #[prost(string, repeated, tag = "4")]
-    symbols: Vec<String>,
+    pub(super) symbols: Vec<String>,
     #[prost(message, repeated, tag = "5")]
-    timeseries: Vec<TimeSeriesV2>,
+    pub(super) timeseries: Vec<TimeSeriesV2>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct TimeSeriesV2 {
+pub(super) struct TimeSeriesV2 {
     #[prost(uint32, repeated, tag = "1")]
-    labels_refs: Vec<u32>,
+    pub(super) labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<SampleV2>,
+    pub(super) samples: Vec<SampleV2>,
     #[prost(message, repeated, tag = "3")]
-    histograms: Vec<messages::Histogram>,
+    pub(super) histograms: Vec<messages::Histogram>,
     #[prost(message, repeated, tag = "4")]
-    exemplars: Vec<ExemplarV2>,
+    pub(super) exemplars: Vec<ExemplarV2>,
     #[prost(message, optional, tag = "5")]
-    metadata: Option<MetadataV2>,
+    pub(super) metadata: Option<MetadataV2>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-struct SampleV2 {
+pub(super) struct SampleV2 {
     #[prost(double, tag = "1")]
-    value: f64,
+    pub(super) value: f64,
     #[prost(int64, tag = "2")]
-    timestamp: i64,
+    pub(super) timestamp: i64,
     #[prost(int64, tag = "3")]
-    start_timestamp: i64,
+    pub(super) start_timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct ExemplarV2 {
+pub(super) struct ExemplarV2 {
     #[prost(uint32, repeated, tag = "1")]
-    labels_refs: Vec<u32>,
+    pub(super) labels_refs: Vec<u32>,
     #[prost(double, tag = "2")]
-    value: f64,
+    pub(super) value: f64,
     #[prost(int64, tag = "3")]
-    timestamp: i64,
+    pub(super) timestamp: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-struct MetadataV2 {
+pub(super) struct MetadataV2 {
     #[prost(int32, tag = "1")]
-    kind: i32,
+    pub(super) kind: i32,
     #[prost(uint32, tag = "3")]
-    help_ref: u32,
+    pub(super) help_ref: u32,
     #[prost(uint32, tag = "4")]
-    unit_ref: u32,
+    pub(super) unit_ref: u32,
 }
 
 fn histogram() -> NativeHistogram {

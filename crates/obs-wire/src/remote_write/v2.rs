@@ -5,7 +5,7 @@ use super::series::{Reader, Rest, SeriesView, collect, reject};
 use crate::protobuf::{Fields, Value, broken, varints};
 use crate::{Decoded, WireCaps, WireError};
 
-const WHAT: &str = "remote write 2.0 request";
+pub(super) const WHAT: &str = "remote write 2.0 request";
 
 /// Reads an `io.prometheus.write.v2.Request`. Series with bad references, labels or histograms are
 /// dropped and counted; broken protobuf and a symbols table without the empty string in front
@@ -33,10 +33,13 @@ pub fn read_v2(
 }
 
 /// `None` stands for a symbol that is not UTF-8: only what refers to it suffers.
-type Symbols<'b> = Vec<Option<&'b str>>;
+pub(super) type Symbols<'b> = Vec<Option<&'b str>>;
 
 /// Protobuf leaves the order of fields to the sender, so the table is read before any series.
-fn symbols<'b>(reader: &mut Reader<'b>, body: &'b [u8]) -> Result<Symbols<'b>, WireError> {
+pub(super) fn symbols<'b>(
+    reader: &mut Reader<'b>,
+    body: &'b [u8],
+) -> Result<Symbols<'b>, WireError> {
     let mut symbols = Symbols::new();
     for field in Fields::new(body) {
         if let (4, Value::Bytes(symbol)) = field.map_err(|left| broken(WHAT, left))? {
@@ -50,7 +53,7 @@ fn symbols<'b>(reader: &mut Reader<'b>, body: &'b [u8]) -> Result<Symbols<'b>, W
     }
 }
 
-fn read_series<'b>(
+pub(super) fn read_series<'b>(
     reader: &mut Reader<'b>,
     symbols: &Symbols<'b>,
     references: &mut Vec<u64>,
@@ -98,7 +101,7 @@ fn read_series<'b>(
 }
 
 /// Metadata of a series belongs to its family here, as in the text formats.
-fn read_metadata(
+pub(super) fn read_metadata(
     reader: &mut Reader<'_>,
     symbols: &Symbols<'_>,
     name: &str,
@@ -165,7 +168,7 @@ fn read_exemplar<'b>(
     reader.exemplar(resolved.map(|()| pairs), value, at)
 }
 
-fn resolve<'b>(
+pub(super) fn resolve<'b>(
     symbols: &Symbols<'b>,
     references: &[u64],
     pairs: &mut Vec<(&'b str, &'b str)>,
