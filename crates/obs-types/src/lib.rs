@@ -39,9 +39,10 @@ pub use logs::{
 pub use markup::html_escaped;
 pub use matcher::{MatchOp, Matcher, MatcherError, matches_all};
 pub use metrics::{
-    Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind, MetricMetadata, MetricSink,
-    NEWEST_SAMPLE, STALE_NAN_BITS, SentBatch, SentLabels, SentSeries, SeriesData, SeriesSamples,
-    SeriesSelect, SeriesSource, SeriesStream, is_stale, stale_nan, started,
+    CanonicalLabels, Exemplar, ExemplarSeries, HistogramColumn, MetricBatch, MetricKind,
+    MetricMetadata, MetricSink, NEWEST_SAMPLE, STALE_NAN_BITS, SentBatch, SentLabels, SentSeries,
+    SeriesData, SeriesSamples, SeriesSelect, SeriesSource, SeriesStream, is_stale, stale_nan,
+    started,
 };
 pub use node::NodeName;
 pub use pattern::{Glob, Pattern, capturing};

@@ -313,6 +313,20 @@ pub trait SentLabels: Sync {
     fn show(&self, sent: &[u8]) -> String;
 }
 
+/// The bytes of label sets, from whoever has them.
+#[derive(Clone, Copy, Debug)]
+pub struct CanonicalLabels;
+
+impl SentLabels for CanonicalLabels {
+    fn read(&self, sent: &[u8]) -> Result<LabelSet, RejectReason> {
+        LabelSet::from_bytes(sent).ok_or(RejectReason::InvalidLabel)
+    }
+
+    fn show(&self, sent: &[u8]) -> String {
+        LabelSet::from_bytes(sent).unwrap_or_default().to_string()
+    }
+}
+
 /// Float samples of many series, with the labels as their sender wrote them.
 #[derive(Clone)]
 pub struct SentBatch<'b> {

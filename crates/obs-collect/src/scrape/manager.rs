@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use obs_disk::Clock;
-use obs_types::{LabelSet, MetricBatch, MetricSink};
+use obs_types::{
+    CanonicalLabels, IngestError, IngestOutcome, LabelSet, MetricBatch, MetricSink, SentBatch,
+    SentSeries, SeriesSamples,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -293,6 +296,7 @@ async fn run_target(
     let (job, settings) = (&shared.job, &shared.settings);
     let name = format!("{}/{}", job.name, target.labels.get("instance").unwrap_or(""));
     let mut before = Known::new();
+    let cache = Mutex::default();
     // The first scrape comes soon; the spreading matters for the rhythm, not for the start.
     let interval = settings.clock.real(target.interval).max(INTERVAL_MIN);
     let first = offset(&target, interval.min(Duration::from_secs(2)));
@@ -323,7 +327,8 @@ async fn run_target(
         };
         let seconds = started.elapsed().as_secs_f64();
         let job_series = &shared.series;
-        let reading = Reading { job, target: &target, now, before: &before, job_series };
+        let reading =
+            Reading { job, target: &target, now, before: &before, job_series, cache: &cache };
         let mut round = match fetched {
             Ok((body, kind)) => reading.body(&body, kind.as_deref()),
             Err(e) => {
@@ -356,8 +361,8 @@ async fn run_target(
     }
     let now = settings.clock.now();
     let mut batch = round::all_stale(&before, now);
-    let reading =
-        Reading { job, target: &target, now, before: &before, job_series: &shared.series };
+    let job_series = &shared.series;
+    let reading = Reading { job, target: &target, now, before: &before, job_series, cache: &cache };
     batch.series.extend(round::report_stale(&reading));
     shared.series.fetch_sub(before.len(), Ordering::Relaxed);
     if let Err(e) = store(settings, batch).await {
@@ -365,9 +370,33 @@ async fn run_target(
     }
 }
 
+/// Series of plain samples go to the sink by the bytes of their labels, which are the same in each
+/// scrape.
+fn append(sink: &dyn MetricSink, batch: MetricBatch) -> Result<IngestOutcome, IngestError> {
+    let is_plain = |s: &SeriesSamples| s.histograms.is_empty() && s.exemplars.is_empty();
+    let (plain, rest): (Vec<_>, Vec<_>) = batch.series.into_iter().partition(is_plain);
+    let mut sent = SentBatch::new(&CanonicalLabels);
+    let started = plain.iter().any(|s| !s.start_timestamps.is_empty());
+    for series in &plain {
+        let labels = series.labels.as_bytes();
+        sent.series.push(SentSeries { labels, samples: series.samples.len() });
+        sent.samples.extend(&series.samples);
+        if started {
+            let start_of = |t| series.start_timestamps.iter().find(|(at, _)| *at == t);
+            let starts = series.samples.iter().map(|(t, _)| start_of(*t).map_or(0, |(_, s)| s.0));
+            sent.start_timestamps.extend(starts);
+        }
+    }
+    let mut outcome = sink.append_sent(&sent)?;
+    if !rest.is_empty() || !batch.metadata.is_empty() {
+        outcome.merge(sink.append(MetricBatch { series: rest, metadata: batch.metadata })?);
+    }
+    Ok(outcome)
+}
+
 async fn store(settings: &ScrapeSettings, batch: MetricBatch) -> Result<(), String> {
     let sink = Arc::clone(&settings.sink);
-    let outcome = tokio::task::spawn_blocking(move || sink.append(batch))
+    let outcome = tokio::task::spawn_blocking(move || append(sink.as_ref(), batch))
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| e.to_string())?;

@@ -1,15 +1,16 @@
 //! One scrape's text turned into a batch: labels merged, limits checked, series that vanished
 //! marked stale, the synthetic series added. Pure, so that it is tested without a network.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use obs_types::{
     Exemplar, LabelSet, MetricBatch, NativeHistogram, SeriesSamples, TimestampMs, stale_nan,
 };
 use obs_wire::exposition::{
-    Exposition, ExpositionExemplar, ParseCaps, ProtobufOptions, parse, parse_protobuf,
+    Exposition, ExpositionExemplar, KnownMetrics, ParseCaps, ProtobufOptions, parse_known,
+    parse_protobuf,
 };
 
 use super::config::ScrapeJob;
@@ -47,6 +48,18 @@ pub(crate) struct Reading<'r> {
     pub now: TimestampMs,
     pub before: &'r Known,
     pub job_series: &'r JobSeries,
+    pub cache: &'r Mutex<TargetCache>,
+}
+
+/// What the last scrapes of a target were read into. Holds at most twice as many series as the last
+/// one had.
+#[derive(Debug, Default)]
+pub(crate) struct TargetCache {
+    metrics: KnownMetrics,
+    /// By the labels of a sample those of its series, `None` if relabelling drops it; and the round
+    /// that last had it.
+    merged: HashMap<LabelSet, (Option<LabelSet>, u64)>,
+    round: u64,
 }
 
 enum Value {
@@ -84,11 +97,16 @@ impl Reading<'_> {
         round
     }
 
+    fn cache(&self) -> std::sync::MutexGuard<'_, TargetCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn parse(&self, body: &[u8], content_type: Option<&str>) -> Result<Exposition, String> {
         let formats = &self.job.formats;
         let mut exposition = match body_format(content_type, formats.fallback)? {
             BodyFormat::Text(format) => {
-                parse(body, format, ParseCaps::default()).map_err(|e| e.to_string())?
+                let known = &mut self.cache().metrics;
+                parse_known(body, format, ParseCaps::default(), known).map_err(|e| e.to_string())?
             }
             BodyFormat::Protobuf => {
                 let options = ProtobufOptions {
@@ -106,15 +124,23 @@ impl Reading<'_> {
 
     fn samples(&self, exposition: Exposition, round: &mut Round) -> Result<(), String> {
         round.batch.metadata = exposition.metadata;
+        let mut cache = self.cache();
+        cache.round += 1;
         for s in exposition.series {
             let exemplars = s.exemplar.into_iter().collect();
             let times = (s.timestamp, s.start);
-            self.sample(s.labels, Value::Float(s.value), times, exemplars, round)?;
+            self.sample(s.labels, Value::Float(s.value), times, exemplars, (&mut cache, round))?;
         }
         for h in exposition.histograms {
             let times = (h.timestamp, h.start);
-            self.sample(h.labels, Value::Histogram(h.histogram), times, h.exemplars, round)?;
+            let value = Value::Histogram(h.histogram);
+            self.sample(h.labels, value, times, h.exemplars, (&mut cache, round))?;
         }
+        if cache.merged.len() > round.scraped.saturating_mul(2) {
+            let now = cache.round;
+            cache.merged.retain(|_, (_, round)| *round == now);
+        }
+        drop(cache);
         let (have, max) = (round.after_relabel, self.job.limits.samples);
         if max > 0 && have > max {
             return Err(format!("sample limit exceeded: {have} samples, the limit is {max}"));
@@ -128,13 +154,11 @@ impl Reading<'_> {
         value: Value,
         (timestamp, start): (Option<TimestampMs>, Option<TimestampMs>),
         exemplars: Vec<ExpositionExemplar>,
-        round: &mut Round,
+        (cache, round): (&mut TargetCache, &mut Round),
     ) -> Result<(), String> {
         let job = self.job;
         round.scraped += 1;
-        let merged = merge(&labels, self.target, job.honor_labels);
-        let Some(labels) = relabel(&merged, &job.metric_relabel) else { return Ok(()) };
-        check_labels(job, &labels)?;
+        let Some(labels) = self.series_of(labels, cache)? else { return Ok(()) };
         round.after_relabel += 1;
         let new = !self.before.contains_key(&labels) && !round.known.contains_key(&labels);
         if new {
@@ -162,6 +186,25 @@ impl Reading<'_> {
         series.exemplars = exemplars.collect();
         round.batch.series.push(series);
         Ok(())
+    }
+
+    /// The series of a sample with these labels; `None` if relabelling drops it.
+    fn series_of(
+        &self,
+        labels: LabelSet,
+        cache: &mut TargetCache,
+    ) -> Result<Option<LabelSet>, String> {
+        if let Some((known, round)) = cache.merged.get_mut(&labels) {
+            *round = cache.round;
+            return Ok(known.clone());
+        }
+        let job = self.job;
+        let series = relabel(&merge(&labels, self.target, job.honor_labels), &job.metric_relabel);
+        if let Some(series) = &series {
+            check_labels(job, series)?;
+        }
+        cache.merged.insert(labels, (series.clone(), cache.round));
+        Ok(series)
     }
 }
 
@@ -287,8 +330,8 @@ mod tests {
         before: &Known,
         used: &JobSeries,
     ) -> Round {
-        let target = target(job);
-        let reading = Reading { job, target: &target, now: NOW, before, job_series: used };
+        let (target, cache) = (target(job), &Mutex::default());
+        let reading = Reading { job, target: &target, now: NOW, before, job_series: used, cache };
         reading.body(body, Some(kind))
     }
 
@@ -302,8 +345,8 @@ mod tests {
 
     fn reported(job: &ScrapeJob, round: &Round) -> Vec<String> {
         let target = target(job);
-        let (before, job_series) = (&Known::new(), &JobSeries::new(0));
-        let reading = Reading { job, target: &target, now: NOW, before, job_series };
+        let (before, job_series, cache) = (&Known::new(), &JobSeries::new(0), &Mutex::default());
+        let reading = Reading { job, target: &target, now: NOW, before, job_series, cache };
         let all = report(&reading, 0.25, round);
         all.iter().map(|s| format!("{} {}", s.labels.metric_name(), s.samples[0].1)).collect()
     }
@@ -438,5 +481,29 @@ mod tests {
         };
         assert!(of("").error.unwrap().contains("application/json"));
         assert!(of("  fallback_scrape_protocol: PrometheusText0.0.4\n").error.is_none());
+    }
+
+    #[test]
+    fn a_target_that_is_known_is_read_as_if_it_were_new() {
+        let relabels = "  metric_relabel_configs: [{source_labels: [__name__], regex: b, action: \
+                        drop}, {regex: x, action: labeldrop}]\n";
+        let (j, cache) = (job(relabels), Mutex::default());
+        let target = target(&j);
+        let bodies =
+            ["a{x=\"1\"} 1\nb 2\n", "b 1\na{x=\"1\"} 2\nc{job=\"k\"} 3\n", "c 3\n", "a{ 1\n"];
+        let mut before = Known::new();
+        for body in bodies.iter().chain(&bodies) {
+            let used = &JobSeries::new(before.len());
+            let of = |cache: &Mutex<TargetCache>| {
+                let before = &before;
+                let r =
+                    Reading { job: &j, target: &target, now: NOW, before, job_series: used, cache };
+                r.body(body.as_bytes(), Some("text/plain"))
+            };
+            let (got, want) = (of(&cache), of(&Mutex::default()));
+            assert_eq!(format!("{got:?}"), format!("{want:?}"), "{body}");
+            before = got.known;
+        }
+        assert!(cache.lock().unwrap().merged.len() <= 6);
     }
 }

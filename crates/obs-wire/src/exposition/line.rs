@@ -13,11 +13,7 @@ pub(super) type RawLabels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 pub(super) struct RawSample<'a> {
     pub(super) name: &'a str,
     pub(super) labels: RawLabels<'a>,
-    pub(super) value: f64,
-    pub(super) timestamp: Option<TimestampMs>,
-    /// OpenMetrics only: the timestamp as written, for the order of samples finer than 1 ms.
-    pub(super) timestamp_seconds: Option<f64>,
-    pub(super) exemplar: Option<RawExemplar<'a>>,
+    pub(super) value: RawValue<'a>,
 }
 
 pub(super) struct RawExemplar<'a> {
@@ -53,6 +49,11 @@ impl<'a> Cursor<'a> {
     /// ASCII bytes and whole runs are stepped over.
     pub(super) fn rest(&self) -> &'a str {
         self.text.get(self.position..).unwrap_or("")
+    }
+
+    /// Steps over a part of the rest that is known to be there.
+    pub(super) fn skip(&mut self, part: &str) {
+        self.position += part.len();
     }
 
     pub(super) fn skip_blanks(&mut self) {
@@ -163,11 +164,18 @@ pub(super) fn unescape(text: &str, quotes: bool) -> String {
     out
 }
 
-pub(super) fn prometheus_sample<'a>(
+/// What stands behind the metric of a line.
+pub(super) struct RawValue<'a> {
+    pub(super) value: f64,
+    pub(super) timestamp: Option<TimestampMs>,
+    /// OpenMetrics only: the timestamp as written, for the order of samples finer than 1 ms.
+    pub(super) timestamp_seconds: Option<f64>,
+    pub(super) exemplar: Option<RawExemplar<'a>>,
+}
+
+pub(super) fn prometheus_value<'a>(
     cursor: &mut Cursor<'a>,
-    labels_max: usize,
-) -> Result<RawSample<'a>, ExpositionError> {
-    let (name, labels) = series(cursor, labels_max, true)?;
+) -> Result<RawValue<'a>, ExpositionError> {
     cursor.skip_blanks();
     let value = number(cursor, "a value")?;
     cursor.skip_blanks();
@@ -185,26 +193,17 @@ pub(super) fn prometheus_sample<'a>(
     match cursor.peek() {
         // Some exporters write exemplars into the older format; Prometheus refuses them too.
         Some(_) => Err(cursor.unexpected("the end of the line")),
-        None => Ok(RawSample {
-            name,
-            labels,
-            value,
-            timestamp,
-            timestamp_seconds: None,
-            exemplar: None,
-        }),
+        None => Ok(RawValue { value, timestamp, timestamp_seconds: None, exemplar: None }),
     }
 }
 
-pub(super) fn openmetrics_sample<'a>(
+pub(super) fn openmetrics_value<'a>(
     cursor: &mut Cursor<'a>,
     labels_max: usize,
-) -> Result<RawSample<'a>, ExpositionError> {
-    let (name, labels) = series(cursor, labels_max, false)?;
+) -> Result<RawValue<'a>, ExpositionError> {
     cursor.expect(b' ', "a blank before the value")?;
     let value = number(cursor, "a value")?;
-    let mut sample =
-        RawSample { name, labels, value, timestamp: None, timestamp_seconds: None, exemplar: None };
+    let mut sample = RawValue { value, timestamp: None, timestamp_seconds: None, exemplar: None };
     if cursor.peek().is_some() {
         cursor.expect(b' ', "a blank")?;
         if cursor.peek() != Some(b'#') {
@@ -277,8 +276,29 @@ pub(super) fn ms_from_seconds(seconds: f64) -> TimestampMs {
     TimestampMs((seconds * 1000.0).round() as i64)
 }
 
+/// `name{labels}` or `{"name",labels}` in front of a text, without reading it; `None` where it is
+/// not so plain to see.
+pub(super) fn metric_text(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let mut at = bytes.iter().position(|b| matches!(b, b'{' | b' ' | b'\t'))?;
+    if bytes.get(at) != Some(&b'{') {
+        let more = bytes.get(at..)?.iter().find(|b| !matches!(b, b' ' | b'\t'));
+        return if more == Some(&b'{') { None } else { text.get(..at) };
+    }
+    let mut quoted = false;
+    loop {
+        at += 1;
+        match bytes.get(at)? {
+            b'\\' if quoted => at += 1,
+            b'"' => quoted = !quoted,
+            b'}' if !quoted => return text.get(..=at),
+            _ => {}
+        }
+    }
+}
+
 /// `name{labels}` or `{"name",labels}`.
-fn series<'a>(
+pub(super) fn series<'a>(
     cursor: &mut Cursor<'a>,
     labels_max: usize,
     lenient: bool,

@@ -6,6 +6,7 @@
 //! the same series.
 //! Source: Prometheus exposition format documentation, OpenMetrics specification 1.0.
 
+mod known;
 mod line;
 mod protobuf;
 mod strict;
@@ -17,7 +18,8 @@ use obs_types::{
     Exemplar, LabelSet, METRIC_NAME, MetricKind, MetricMetadata, NativeHistogram, TimestampMs,
 };
 
-use self::line::{Cursor, RawSample};
+pub use self::known::KnownMetrics;
+use self::line::{Cursor, RawSample, RawValue};
 pub use self::protobuf::{ProtobufOptions, parse_protobuf};
 use self::strict::StrictCheck;
 pub use self::write::{ExpositionWriter, Family, FamilySample};
@@ -143,6 +145,31 @@ pub fn parse(
     format: ExpositionFormat,
     caps: ParseCaps,
 ) -> Result<Exposition, ExpositionError> {
+    parse_text(text, format, caps, None)
+}
+
+/// As [`parse`], with the same caps each time, for a source that writes its metrics alike each
+/// time: what is known of them is not read again.
+pub fn parse_known(
+    text: &[u8],
+    format: ExpositionFormat,
+    caps: ParseCaps,
+    known: &mut KnownMetrics,
+) -> Result<Exposition, ExpositionError> {
+    known.begin(format);
+    // The strict form judges every label.
+    let used = Some(&mut *known).filter(|_| format != ExpositionFormat::OpenMetricsStrict);
+    let parsed = parse_text(text, format, caps, used);
+    known.end();
+    parsed
+}
+
+fn parse_text(
+    text: &[u8],
+    format: ExpositionFormat,
+    caps: ParseCaps,
+    known: Option<&mut KnownMetrics>,
+) -> Result<Exposition, ExpositionError> {
     if text.len() > caps.input_bytes_max {
         return Err(ExpositionError::new(
             1,
@@ -156,7 +183,7 @@ pub fn parse(
         let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
         ExpositionError::new(line, before.len() - start + 1, "invalid UTF-8")
     })?;
-    Parser::new(format, caps).run(text)
+    Parser { known, ..Parser::new(format, caps) }.run(text)
 }
 
 /// What tells the metrics of a family apart.
@@ -175,6 +202,7 @@ struct Parser<'a> {
     current_first: usize,
     created: HashMap<LabelSet, TimestampMs>,
     strict: Option<StrictCheck<'a>>,
+    known: Option<&'a mut KnownMetrics>,
     encoded: Vec<u8>,
 }
 
@@ -189,6 +217,7 @@ impl<'a> Parser<'a> {
             current_first: 0,
             created: HashMap::new(),
             strict: (format == ExpositionFormat::OpenMetricsStrict).then(StrictCheck::default),
+            known: None,
             encoded: Vec::with_capacity(256),
         }
     }
@@ -318,22 +347,13 @@ impl<'a> Parser<'a> {
     }
 
     fn sample(&mut self, cursor: &mut Cursor<'a>) -> Result<(), ExpositionError> {
-        let mut raw = if self.openmetrics() {
-            line::openmetrics_sample(cursor, self.caps.labels_max)?
-        } else {
-            line::prometheus_sample(cursor, self.caps.labels_max)?
-        };
+        let (labels, value) = self.labels_and_value(cursor)?;
         if self.out.series.len() >= self.caps.samples_max {
             let max = self.caps.samples_max;
             return Err(cursor.error(format!("more samples than the limit of {max}")));
         }
-        if let Some(strict) = &mut self.strict {
-            strict.sample(&raw).map_err(|m| cursor.error(m))?;
-        }
-        self.canonical_bounds(&mut raw);
-        let labels = line::encode(&mut self.encoded, &mut raw.labels, Some(raw.name))
-            .map_err(|m| cursor.error(m))?;
-        let exemplar = match raw.exemplar {
+        let RawValue { value, timestamp, exemplar, .. } = value;
+        let exemplar = match exemplar {
             None => None,
             Some(mut e) => Some(ExpositionExemplar {
                 labels: line::encode(&mut self.encoded, &mut e.labels, None)
@@ -342,11 +362,10 @@ impl<'a> Parser<'a> {
                 timestamp: e.timestamp_seconds.map(line::ms_from_seconds),
             }),
         };
-        let timestamp = raw.timestamp;
-        if self.is_created(raw.name) && raw.value.is_finite() {
-            self.created.insert(own_labels(&labels), line::ms_from_seconds(raw.value));
+        if self.is_created(labels.metric_name()) && value.is_finite() {
+            self.created.insert(own_labels(&labels), line::ms_from_seconds(value));
         }
-        let (value, start) = (raw.value, None);
+        let start = None;
         self.out.series.push(ExpositionSample { labels, value, timestamp, exemplar, start });
         Ok(())
     }
@@ -375,19 +394,64 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn canonical_bounds(&self, raw: &mut RawSample<'a>) {
-        let (family, kind) = self.current;
-        let Some(suffix) = raw.name.strip_prefix(family) else { return };
-        let bound = match kind {
-            MetricKind::Histogram | MetricKind::GaugeHistogram if suffix == "_bucket" => "le",
-            MetricKind::Summary if suffix.is_empty() => "quantile",
-            _ => return,
-        };
-        if let Some((_, value)) = raw.labels.iter_mut().find(|(n, _)| *n == bound)
-            && let Some(number) = crate::float::parse_go_float(value)
+    /// The metric of a line, known or read, and what stands behind it.
+    fn labels_and_value(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+    ) -> Result<(LabelSet, RawValue<'a>), ExpositionError> {
+        let line = cursor.rest();
+        let text = self.known.is_some().then(|| line::metric_text(line)).flatten();
+        if let Some(text) = text
+            && let Some((labels, bound)) = self.known.as_mut().and_then(|known| known.get(text))
+            && bound == bound_of(self.current, labels.metric_name())
         {
-            *value = crate::float::canonical_bound(number).into();
+            let labels = labels.clone();
+            cursor.skip(text);
+            return Ok((labels, self.value(cursor)?));
         }
+        let (name, labels) = line::series(cursor, self.caps.labels_max, !self.openmetrics())?;
+        let read = line.strip_suffix(cursor.rest()).map(|r| r.trim_end_matches([' ', '\t']));
+        let mut raw = RawSample { name, labels, value: self.value(cursor)? };
+        if let Some(strict) = &mut self.strict {
+            strict.sample(&raw).map_err(|m| cursor.error(m))?;
+        }
+        let bound = bound_of(self.current, raw.name);
+        if let Some(bound) = bound {
+            canonical_bound(&mut raw, bound);
+        }
+        let labels = line::encode(&mut self.encoded, &mut raw.labels, Some(raw.name))
+            .map_err(|m| cursor.error(m))?;
+        // What looks like the metric need not be what was read as one.
+        if let (Some(text), Some(known)) = (text.filter(|t| read == Some(*t)), &mut self.known) {
+            known.note(text, &labels, bound);
+        }
+        Ok((labels, raw.value))
+    }
+
+    fn value(&self, cursor: &mut Cursor<'a>) -> Result<RawValue<'a>, ExpositionError> {
+        if self.openmetrics() {
+            line::openmetrics_value(cursor, self.caps.labels_max)
+        } else {
+            line::prometheus_value(cursor)
+        }
+    }
+}
+
+/// The label of a sample with that name whose value is a number, by the family it stands in.
+fn bound_of((family, kind): (&str, MetricKind), name: &str) -> Option<&'static str> {
+    let suffix = name.strip_prefix(family)?;
+    match kind {
+        MetricKind::Histogram | MetricKind::GaugeHistogram if suffix == "_bucket" => Some("le"),
+        MetricKind::Summary if suffix.is_empty() => Some("quantile"),
+        _ => None,
+    }
+}
+
+fn canonical_bound(raw: &mut RawSample<'_>, bound: &str) {
+    if let Some((_, value)) = raw.labels.iter_mut().find(|(n, _)| *n == bound)
+        && let Some(number) = crate::float::parse_go_float(value)
+    {
+        *value = crate::float::canonical_bound(number).into();
     }
 }
 

@@ -154,14 +154,14 @@ impl<'a> FamilyState<'a> {
             }
             self.group = Some(GroupState {
                 key,
-                timestamp: raw.timestamp_seconds,
+                timestamp: raw.value.timestamp_seconds,
                 seen: HashSet::new(),
                 point: HistogramPoint::default(),
             });
         }
         let (kind, name) = (self.kind, self.name);
         let Some(group) = &mut self.group else { return Ok(()) };
-        match (group.timestamp, raw.timestamp_seconds) {
+        match (group.timestamp, raw.value.timestamp_seconds) {
             (Some(before), Some(now)) if now < before => {
                 return Err(format!("timestamps of {name:?} go back"));
             }
@@ -179,7 +179,7 @@ impl<'a> FamilyState<'a> {
             return Err(format!("sample of {name:?} is given twice"));
         }
         if matches!(kind, MetricKind::Histogram | MetricKind::GaugeHistogram) {
-            group.point.add(suffix, own, raw.value)?;
+            group.point.add(suffix, own, raw.value.value)?;
         }
         Ok(())
     }
@@ -202,8 +202,8 @@ impl<'a> FamilyState<'a> {
     }
 
     fn check_value(&self, suffix: &str, raw: &RawSample<'a>) -> Result<(), String> {
-        let (kind, value) = (self.kind, raw.value);
-        if raw.exemplar.is_some()
+        let (kind, value) = (self.kind, raw.value.value);
+        if raw.value.exemplar.is_some()
             && !matches!(
                 (kind, suffix),
                 (MetricKind::Counter, "_total")

@@ -218,3 +218,74 @@ fn created_lines_tell_the_samples_of_their_metric() {
     assert_eq!((of("g"), of("g_created"), of("a_created{x=\"1\"}")), (None, None, None));
     assert!(text(body).unwrap().series.iter().all(|s| s.start.is_none()));
 }
+
+/// Lines of a target as it writes them from scrape to scrape, and lines that it gets wrong.
+fn any_line() -> impl Strategy<Value = String> {
+    let metric = prop_oneof![
+        Just("a"),
+        Just("a.5"),
+        Just("b{x=\"1\"}"),
+        Just("b {x=\"1\"}"),
+        Just("b{x=\"1\",}"),
+        Just("h_bucket{le=\"1\"}"),
+        Just("h_bucket{le=\"+Inf\"}"),
+        Just("s{quantile=\"0.50\"}"),
+        Just("{\"a.b\",x=\"y}\"}"),
+        Just("c{x=\"\\\\\",y=\"\\\"}\"}"),
+        Just("d{x=\"1\""),
+        Just("e{x=\"1\"}{y=\"2\"}"),
+        Just("g{__name__=\"g\"}"),
+        Just("b{x=\"1\",x=\"2\"}"),
+        Just("c_total"),
+        Just("c_created"),
+    ];
+    let value = prop_oneof![6 => Just("1"), 2 => Just("NaN"), 1 => Just("x"), 1 => Just("")];
+    let rest =
+        prop_oneof![6 => Just(""), 2 => Just(" 5"), 1 => Just(" # {t=\"1\"} 2"), 1 => Just(" z")];
+    let sample = (metric, prop_oneof![5 => Just(" "), 1 => Just("  "), 1 => Just("")], value, rest)
+        .prop_map(|(m, blank, v, rest)| format!("{m}{blank}{v}{rest}"));
+    let kind = prop_oneof![Just("histogram"), Just("gauge"), Just("summary"), Just("counter")];
+    let family = prop_oneof![Just("h"), Just("s"), Just("c"), Just("a")];
+    prop_oneof![5 => sample, 1 => (family, kind).prop_map(|(f, k)| format!("# TYPE {f} {k}"))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_known_is_read_alike(
+        bodies in proptest::collection::vec(
+            (proptest::collection::vec(any_line(), 1..6), any::<bool>()), 1..8),
+    ) {
+        let mut known = KnownMetrics::default();
+        for (mut lines, openmetrics) in bodies {
+            let format = match openmetrics {
+                true => ExpositionFormat::OpenMetrics,
+                false => ExpositionFormat::Prometheus,
+            };
+            if openmetrics {
+                lines.push("# EOF".to_owned());
+            }
+            let body = lines.join("\n") + "\n";
+            let caps = ParseCaps::default();
+            let got = parse_known(body.as_bytes(), format, caps, &mut known);
+            let want = parse(body.as_bytes(), format, caps);
+            prop_assert_eq!(format!("{:?}", got), format!("{:?}", want), "{}", body);
+        }
+    }
+}
+
+#[test]
+fn metrics_that_are_gone_are_forgotten() {
+    let mut known = KnownMetrics::default();
+    let body = |from: usize| -> String {
+        (from..from + 10).map(|i| format!("a{{i=\"{i}\"}} 1\n")).collect()
+    };
+    for round in 0..20 {
+        let body = body(round * 10);
+        let caps = ParseCaps::default();
+        parse_known(body.as_bytes(), ExpositionFormat::Prometheus, caps, &mut known).unwrap();
+        assert!(known.len() <= 20, "{}", known.len());
+    }
+    assert!(!known.is_empty());
+}
