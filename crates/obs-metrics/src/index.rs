@@ -94,6 +94,26 @@ impl Index {
     /// 3. Keepers go first, those with the fewest series first of all. A union is never made where
     ///    looking the few that are left up in each of its lists is cheaper.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Postings {
+        self.select_of(matchers, usize::MAX).unwrap_or_default()
+    }
+
+    /// The same, where that is done in a moment: `None` where it takes looking at more than
+    /// `values_max` values of labels, or there may be more than `series_max` series.
+    pub(crate) fn select_few(
+        &self,
+        matchers: &[Matcher],
+        values_max: usize,
+        series_max: usize,
+    ) -> Option<Postings> {
+        let mut left = values_max;
+        for m in matchers {
+            left = left.checked_sub(self.values_looked_at(m, left))?;
+        }
+        self.select_of(matchers, series_max)
+    }
+
+    /// `None` where even the fewest of the lists that all are in hold more than `series_max`.
+    fn select_of(&self, matchers: &[Matcher], series_max: usize) -> Option<Postings> {
         let mut keep: Vec<Lists<'_>> = Vec::new();
         let mut remove: Vec<Lists<'_>> = Vec::new();
         for m in matchers {
@@ -102,12 +122,15 @@ impl Index {
             } else {
                 let found = self.lists_where(m, true);
                 if found.is_empty() {
-                    return Vec::new();
+                    return Some(Vec::new());
                 }
                 keep.push(Lists::of(found));
             }
         }
         keep.sort_by_key(|lists| lists.count);
+        if keep.first().map_or(self.all.len(), |lists| lists.count) > series_max {
+            return None;
+        }
         let mut keep = keep.into_iter();
         let mut out = keep.next().map_or_else(|| self.all.clone(), |lists| union(&lists.lists));
         for other in keep {
@@ -116,7 +139,23 @@ impl Index {
         for other in remove {
             out = other.filter(out, false);
         }
-        out
+        Some(out)
+    }
+
+    /// How many values [`Self::lists_where`] looks at for a matcher; counted up to one more than
+    /// `most`.
+    fn values_looked_at(&self, m: &Matcher, most: usize) -> usize {
+        let Some(values) = self.names.get(m.name()) else { return 0 };
+        let named = matches!(m.op(), MatchOp::Equal | MatchOp::Regex) != m.matches_empty();
+        let under = |prefix| with_prefix(values, prefix).take(most.saturating_add(1)).count();
+        match m.pattern() {
+            None if named => 1,
+            Some(Pattern::Literals(all)) if named => all.len(),
+            Some(Pattern::Glob(glob)) if named => under(glob.prefix()),
+            Some(Pattern::Ends(prefix, _, _)) if named => under(prefix),
+            Some(Pattern::Everything(_)) if !named => 0,
+            _ => values.len(),
+        }
     }
 
     /// The lists of the values of the matcher's label for which it says `wanted`.
@@ -314,6 +353,33 @@ mod tests {
         ("[xyz]", op, text).prop_map(|(n, op, v)| Matcher::new(n, op, v).unwrap())
     }
 
+    #[test]
+    fn few_are_found_without_looking_at_many() {
+        let mut index = Index::default();
+        for n in 0..1_000 {
+            let host = format!("h{n:03}");
+            index.insert(n, [("__name__", "m"), ("host", host.as_str())].into_iter());
+        }
+        let of = |op, text| Matcher::new("host", op, text).unwrap();
+        let name = Matcher::equal("__name__", "m");
+        for (matcher, found) in [
+            (of(MatchOp::Equal, "h001"), Some(1)),
+            (of(MatchOp::Regex, "h001|h002"), Some(2)),
+            (of(MatchOp::Regex, "h00.*"), Some(10)),
+            (of(MatchOp::Regex, "h00[0-4]x"), Some(0)),
+            // All hosts would have to be looked at.
+            (of(MatchOp::Regex, ".*1"), None),
+            (of(MatchOp::Regex, "[a-z]*001"), None),
+            (of(MatchOp::NotEqual, ""), None),
+            // One is taken from a thousand.
+            (of(MatchOp::NotEqual, "h001"), None),
+            (of(MatchOp::Equal, ""), None),
+        ] {
+            let few = index.select_few(&[name.clone(), matcher.clone()], 20, 100);
+            assert_eq!(few.map(|f| f.len()), found, "{matcher}");
+        }
+    }
+
     proptest! {
         #[test]
         fn selection_is_what_each_series_says(
@@ -321,6 +387,7 @@ mod tests {
                 proptest::collection::btree_map("[xy]", "[ab]{1,2}", 0..3), 0..20),
             matchers in proptest::collection::vec(matcher(), 0..4),
             gone in proptest::collection::btree_set(0_u32..20, 0..5),
+            limits in (0_usize..12, 0_usize..20),
         ) {
             let sets: Vec<LabelSet> = series.into_iter().map(LabelSet::from_iter).collect();
             let mut index = Index::default();
@@ -337,6 +404,9 @@ mod tests {
             let want: Vec<u32> = (0..sets.len() as u32)
                 .filter(|n| !gone.contains_key(n) && matches_all(&matchers, &sets[*n as usize]))
                 .collect();
+            let few = index.select_few(&matchers, limits.0, limits.1);
+            prop_assert!(few.is_none_or(|few| few == want));
+            prop_assert_eq!(index.select_few(&matchers, 1_000, 20), Some(want.clone()));
             prop_assert_eq!(index.select(&matchers), want);
         }
 
