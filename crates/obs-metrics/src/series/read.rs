@@ -85,15 +85,28 @@ impl Snapshot {
         let (before, histograms_before) = (out.timestamps.len(), out.histograms.timestamps.len());
         out.timestamps.reserve(count);
         out.values.reserve(count);
-        let plain = self.late.is_empty() && start < end;
-        if plain {
+        if self.late.is_empty() && start < end {
             for chunk in &self.chunks {
                 chunk.append(start, end - 1, &mut out.timestamps, &mut out.values);
             }
+        } else {
+            self.merge_late(start, end, out);
         }
-        let walked = if plain { &[][..] } else { &self.chunks };
+        for (t, h) in self.histograms {
+            out.histograms.timestamps.push(t);
+            out.histograms.values.push(h);
+        }
+        let new = out.timestamps.get(before..).unwrap_or_default();
+        self.starts.extend(&mut out.start_timestamps, before, new);
+        let h = &mut out.histograms;
+        let new = h.timestamps.get(histograms_before..).unwrap_or_default();
+        self.starts.extend(&mut h.start_timestamps, histograms_before, new);
+    }
+
+    /// The chunks' samples with the late ones among them.
+    fn merge_late(&self, start: i64, end: i64, out: &mut SeriesData) {
         let mut late = self.late.iter().copied().peekable();
-        for chunk in walked {
+        for chunk in &self.chunks {
             chunk.walk(|t, v| {
                 while let Some((late_t, late_v)) = late.next_if(|(late_t, _)| *late_t < t) {
                     out.timestamps.push(late_t);
@@ -109,14 +122,5 @@ impl Snapshot {
             out.timestamps.push(t);
             out.values.push(v);
         }
-        for (t, h) in self.histograms {
-            out.histograms.timestamps.push(t);
-            out.histograms.values.push(h);
-        }
-        let new = out.timestamps.get(before..).unwrap_or_default();
-        self.starts.extend(&mut out.start_timestamps, before, new);
-        let h = &mut out.histograms;
-        let new = h.timestamps.get(histograms_before..).unwrap_or_default();
-        self.starts.extend(&mut h.start_timestamps, histograms_before, new);
     }
 }
