@@ -246,6 +246,9 @@ fn the_dialect_is_chosen_by_the_request() {
     assert_eq!(found["result"], json!([{"metric": {}, "value": [NOW_S, "7"]}]));
     let steps = data("/api/v1/query?query=vector(2i)&dialect=metricsql&step=30");
     assert_eq!(steps["result"][0]["value"][1], "60");
+    // The server's clock, whatever instant is asked for.
+    let now = data("/api/v1/query?query=vector(now())&time=60&dialect=metricsql");
+    assert_eq!(now["result"][0]["value"], json!([60, NOW_S.to_string()]));
     let windowless = "/api/v1/query_range?query=count(rate(up))&dialect=metricsql";
     let range = data(&format!("{windowless}&start={}&end={NOW_S}&step=30", NOW_S - 30));
     assert_eq!(range["result"][0]["values"][0][1], "2");
