@@ -171,7 +171,7 @@ async fn search(
 ) -> Result<Response, ApiError> {
     let search = Search::of(params, subject)?;
     let lines =
-        run(state, None, move |s, context| Ok(search.lines(s.front.metrics.as_ref(), &context)?))
+        run(state, None, move |s, context| Ok(search.lines(s.front.metrics.as_ref(), context)?))
             .await?;
     let kind = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], lines).into_response())
