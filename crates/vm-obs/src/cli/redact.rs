@@ -118,27 +118,26 @@ fn say_rest(report: &ResealReport, out: &mut Out) -> anyhow::Result<()> {
 pub(super) fn redact(args: &RedactArgs, out: &mut Out) -> anyhow::Result<()> {
     let config = config_of(args.config.as_ref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    ensure!(
-        args.window.from.is_some() || args.window.last.is_some(),
-        "--from or --last is missing"
-    );
-    let (start, end) = args.window.resolve(DurationMs::HOUR)?;
-    let chosen = Chosen::parse(args.signal, &args.query, TimeRangeNs::new(start, end))?;
     let folder = HeldFolder::open(&args.data, &config, clock)?;
-    run(&folder, &config, args, &chosen, out)?;
+    run(&folder, &config, args, out)?;
     folder.ledger.shutdown()?;
     Ok(())
 }
 
 /// [`redact`] over an open folder.
-fn run(
+pub(super) fn run(
     folder: &HeldFolder,
     config: &Config,
     args: &RedactArgs,
-    chosen: &Chosen,
     out: &mut Out,
 ) -> anyhow::Result<()> {
+    ensure!(
+        args.window.from.is_some() || args.window.last.is_some(),
+        "--from or --last is missing"
+    );
     let signal = args.signal;
+    let (start, end) = args.window.resolve(DurationMs::HOUR)?;
+    let chosen = &Chosen::parse(signal, &args.query, TimeRangeNs::new(start, end))?;
     let sealed_until = folder.archive.sealed_span(signal).map(|(_, last)| last.end());
     let until = sealed_until.with_context(|| format!("no hour of {signal} is sealed"))?;
     if chosen.range.end > until.to_ns() {

@@ -117,6 +117,9 @@ vm-obs demo list
 vm-obs demo break pod-drift
 vm-obs demo heal
 vm-obs health
+vm-obs storage rebuild --data d --signal logs --yes
+vm-obs storage redact --data d --signal traces --match '{ span.user = "x" }' --from 2025-12-06 --to 2025-12-07 --reason r --yes
+vm-obs storage compact --data d --older-than 30d --gain-min 5
 vm-obs status --format json
 vm-obs targets list
 vm-obs mcp --url http://127.0.0.1:9470
