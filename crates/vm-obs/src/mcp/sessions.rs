@@ -11,7 +11,7 @@ use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::common::server_side_http::{ServerSseMessage, SessionId};
 use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::local::{
-    LocalSessionManager, LocalSessionManagerError, SessionConfig,
+    LocalSessionManager, LocalSessionManagerError, SessionConfig, SessionError,
 };
 
 /// Proxies commonly cut a response after a minute.
@@ -19,11 +19,15 @@ pub(super) const STREAM_HELD_MAX: Duration = Duration::from_secs(50);
 /// A subscriber may hear nothing for long; a client that has gone without a word is forgotten.
 const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// The library's sessions in memory, with a longest life of a stream.
+/// Most sessions at a time: whoever opens them and does not end them must not fill the memory.
+const SESSIONS_MAX: usize = 1_000;
+
+/// The library's sessions in memory, with a longest life of a stream, and a limit.
 #[derive(Debug)]
 pub(super) struct Sessions {
     inner: LocalSessionManager,
     held: Duration,
+    most: usize,
 }
 
 impl Sessions {
@@ -32,7 +36,7 @@ impl Sessions {
         let mut config = SessionConfig::default();
         config.keep_alive = Some(SESSION_IDLE_MAX);
         inner.session_config = config;
-        Self { inner, held }
+        Self { inner, held, most: SESSIONS_MAX }
     }
 }
 
@@ -43,6 +47,11 @@ impl SessionManager for Sessions {
     type Transport = <Local as SessionManager>::Transport;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
+        if self.inner.sessions.read().await.len() >= self.most {
+            tracing::warn!(limit = self.most, "an MCP session was refused: too many are open");
+            let reason = format!("too many sessions are open, at most {}", self.most);
+            return Err(SessionError::Io(std::io::Error::other(reason)).into());
+        }
         self.inner.create_session().await
     }
 
@@ -92,5 +101,22 @@ impl SessionManager for Sessions {
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
         self.inner.resume(id, last_event_id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn there_are_at_most_so_many_until_one_ends() {
+        let mut sessions = Sessions::new(STREAM_HELD_MAX);
+        sessions.most = 2;
+        let (first, _transport) = sessions.create_session().await.unwrap();
+        let _second = sessions.create_session().await.unwrap();
+        let refused = sessions.create_session().await.err().unwrap().to_string();
+        assert!(refused.contains("at most 2"), "{refused}");
+        sessions.close_session(&first).await.unwrap();
+        assert!(sessions.create_session().await.is_ok());
     }
 }
