@@ -1,7 +1,7 @@
 //! Synthetic monitoring: probes with the modules and the metric names of Prometheus' blackbox
 //! exporter, and transactions of several steps.
 //!
-//! Lives here: the modules' YAML, the probers (http, tcp, dns, icmp, grpc, unix, domain), their metrics and
+//! Lives here: the modules' YAML, the probers (http, tcp, unix, websocket, dns, icmp, grpc, domain), their metrics and
 //! debug output, transactions. Not here: when probes run and where their samples go (`vm-obs`).
 //! Source: blackbox exporter 0.28; what differs is in `docs/exercises.md`.
 
