@@ -106,9 +106,8 @@ fn main() -> Result<(), Failure> {
         let count = report.value("http_reqs", "count").unwrap_or(0.0);
         println!("{executor}\n  {}", report.summary());
         println!(
-            "  {count} requests, {:.0}/s; generator {generator:.2} s of processor time, {:.0} \
-             requests per core second; server, apart: {server:.2} s",
-            count / seconds as f64,
+            "  generator: {generator:.2} s of processor time for {count} requests, {:.0} per core \
+             second; server, apart: {server:.2} s",
             count / generator
         );
         runtime.shutdown_timeout(Duration::from_millis(100));

@@ -223,6 +223,11 @@ impl Step {
         Ok(Request { method: self.method.clone(), uri, headers, body: Bytes::from(body) })
     }
 
+    /// Whether variables can change what is sent.
+    pub(crate) fn varies(&self) -> bool {
+        self.fixed.is_none()
+    }
+
     /// Whether the body must be kept to judge the answer.
     pub fn reads_body(&self) -> bool {
         self.extract.iter().any(|(_, s)| s.is_of_body())

@@ -77,6 +77,8 @@ pub(crate) struct User<'a> {
     first_step: usize,
     number: u32,
     iteration: u64,
+    /// Some step reads variables.
+    varies: bool,
     connections: Connections,
 }
 
@@ -93,6 +95,7 @@ impl<'a> User<'a> {
             first_step,
             number,
             iteration: 0,
+            varies: scenario.steps.iter().any(Step::varies),
             connections: Connections::default(),
         })
     }
@@ -101,9 +104,12 @@ impl<'a> User<'a> {
     pub(crate) async fn iterate(&mut self, due: Instant) {
         let shared = self.shared;
         shared.iterations_begun.set(shared.iterations_begun.get() + 1);
-        let mut variables = shared.profile.variables.clone();
-        variables.insert("__VU".to_owned(), self.number.to_string());
-        variables.insert("__ITER".to_owned(), self.iteration.to_string());
+        let mut variables = Variables::new();
+        if self.varies {
+            variables.clone_from(&shared.profile.variables);
+            variables.insert("__VU".to_owned(), self.number.to_string());
+            variables.insert("__ITER".to_owned(), self.iteration.to_string());
+        }
         self.iteration += 1;
         let mut from = due;
         for (i, step) in self.scenario.steps.iter().enumerate() {
