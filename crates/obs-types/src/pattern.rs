@@ -13,24 +13,27 @@ use crate::recent::Recent;
 
 /// Most bytes that compiled expressions take between queries, those of each kind.
 const COMPILED_BYTES_MAX: usize = 32 << 20;
-/// An expression that is kept takes at most so many bytes as a program, and as many for each of
-/// two automata that grow while it runs. Larger ones are compiled for every query.
-const PROGRAM_BYTES_MAX: usize = 256 << 10;
-const REGEX_BYTES: usize = 3 * PROGRAM_BYTES_MAX;
+/// What the program of an expression that is kept takes at most; the first is enough for most.
+/// Larger ones are compiled for every query.
+const PROGRAM_BYTES_MAX: [usize; 2] = [32 << 10, 256 << 10];
+/// What each of the two automata takes at most that an expression grows while it runs.
+const AUTOMATON_BYTES_MAX: usize = 64 << 10;
 
 /// Compiles an expression for whole values; tells how many bytes it takes at most, `None` if it is
 /// too large to be kept.
 fn compile(pattern: &str) -> Result<(Regex, Option<usize>), regex::Error> {
     let anchored = format!("^(?s:{pattern})$");
-    let small = RegexBuilder::new(&anchored)
-        .size_limit(PROGRAM_BYTES_MAX)
-        .dfa_size_limit(PROGRAM_BYTES_MAX)
-        .build();
-    match small {
-        Ok(regex) => Ok((regex, Some(REGEX_BYTES))),
-        Err(regex::Error::CompiledTooBig(_)) => Ok((Regex::new(&anchored)?, None)),
-        Err(e) => Err(e),
+    for program in PROGRAM_BYTES_MAX {
+        let limited = RegexBuilder::new(&anchored)
+            .size_limit(program)
+            .dfa_size_limit(AUTOMATON_BYTES_MAX)
+            .build();
+        match limited {
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            other => return Ok((other?, Some(program + 2 * AUTOMATON_BYTES_MAX))),
+        }
     }
+    Ok((Regex::new(&anchored)?, None))
 }
 
 /// An expression that matches whole values, `.` a newline as well, for its captures; those of
