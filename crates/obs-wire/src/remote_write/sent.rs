@@ -128,24 +128,12 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
+    use super::super::tests::{self, shown};
     use super::super::{decode_v1, messages};
     use super::*;
 
-    /// Both parts together.
     fn whole(body: &[u8]) -> Result<Decoded<MetricBatch>, WireError> {
-        let SentBody { sent, mut rest } = read_sent_v1(body, &WireCaps::default())?;
-        let (batch, refused) = sent.to_batch();
-        rest.batch.series.extend(batch.series);
-        rest.outcome.merge(refused);
-        Ok(rest)
-    }
-
-    /// Independent of the order of series.
-    fn shown(mut decoded: Decoded<MetricBatch>) -> String {
-        decoded.batch.series.sort_by_cached_key(|s| format!("{s:?}"));
-        let rejected: Vec<_> =
-            decoded.outcome.rejected.iter().map(|(reason, r)| (*reason, r.count)).collect();
-        format!("{:?} {rejected:?}", decoded.batch)
+        read_sent_v1(body, &WireCaps::default()).map(tests::whole)
     }
 
     fn any_body() -> impl Strategy<Value = Vec<u8>> {

@@ -151,28 +151,14 @@ mod tests {
 
     use super::super::decode_v2;
     use super::super::messages::Histogram;
-    use super::super::tests::{ExemplarV2, MetadataV2, RequestV2, SampleV2, TimeSeriesV2};
+    use super::super::tests::{
+        self, ExemplarV2, MetadataV2, RequestV2, SampleV2, TimeSeriesV2, shown,
+    };
     use super::*;
 
-    /// Both parts together.
     fn whole(body: &[u8], caps: &WireCaps) -> Result<Decoded<MetricBatch>, WireError> {
         let mut spelled = vec![7];
-        let SentBody { sent, mut rest } = read_sent_v2(body, caps, &mut spelled)?;
-        assert!(
-            sent.start_timestamps.is_empty() || sent.start_timestamps.len() == sent.samples.len()
-        );
-        let (batch, refused) = sent.to_batch();
-        rest.batch.series.extend(batch.series);
-        rest.outcome.merge(refused);
-        Ok(rest)
-    }
-
-    /// Independent of the order of series.
-    fn shown(mut decoded: Decoded<MetricBatch>) -> String {
-        decoded.batch.series.sort_by_cached_key(|s| format!("{s:?}"));
-        let rejected: Vec<_> =
-            decoded.outcome.rejected.iter().map(|(reason, r)| (*reason, r.count)).collect();
-        format!("{:?} {rejected:?}", decoded.batch)
+        read_sent_v2(body, caps, &mut spelled).map(tests::whole)
     }
 
     fn any_body() -> impl Strategy<Value = Vec<u8>> {

@@ -8,7 +8,26 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::WireCaps;
+use crate::{Decoded, WireCaps};
+
+/// Both parts of a body together.
+pub(super) fn whole(body: SentBody<'_>) -> Decoded<MetricBatch> {
+    let SentBody { sent, mut rest } = body;
+    let starts = sent.start_timestamps.len();
+    assert!(starts == 0 || starts == sent.samples.len());
+    let (batch, refused) = sent.to_batch();
+    rest.batch.series.extend(batch.series);
+    rest.outcome.merge(refused);
+    rest
+}
+
+/// Independent of the order of series.
+pub(super) fn shown(mut decoded: Decoded<MetricBatch>) -> String {
+    decoded.batch.series.sort_by_cached_key(|s| format!("{s:?}"));
+    let rejected: Vec<_> =
+        decoded.outcome.rejected.iter().map(|(reason, r)| (*reason, r.count)).collect();
+    format!("{:?} {rejected:?}", decoded.batch)
+}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct RequestV2 {
