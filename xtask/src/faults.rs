@@ -107,8 +107,13 @@ pub(crate) fn run(binary: &Path, stride: usize, limit: usize, jobs: usize) -> an
             "{call:<10} {injection:?}: {done} runs of up to {most} calls, {hit} hit, \
              {acknowledged} acknowledged lines, all there"
         );
+        // Threads differ from run to run, so that the last calls may not come.
+        if hit * 2 < done {
+            bad += 1;
+            println!("NOT TRIED {call} {injection:?}: too few were hit");
+        }
     }
-    println!("{} passed, {bad} failed", faults.len() - bad);
+    println!("{} passed, {bad} failed", faults.len().saturating_sub(bad));
     if bad == 0 {
         std::fs::remove_dir_all(&folder)?;
     } else {
@@ -225,7 +230,7 @@ fn count_calls(binary: &Path, folder: &Path) -> anyhow::Result<BTreeMap<String, 
 
 /// The server as strace's child.
 fn start(binary: &Path, folder: &Path, strace: &[&str], log: &Path) -> anyhow::Result<Program> {
-    let mut all: Vec<String> = ["-f", "-qq", "--seccomp-bpf", "-o"].map(str::to_owned).to_vec();
+    let mut all: Vec<String> = ["-f", "-o"].map(str::to_owned).to_vec();
     all.push(log.display().to_string());
     all.extend(strace.iter().map(ToString::to_string));
     all.push(binary.display().to_string());

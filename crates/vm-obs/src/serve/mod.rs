@@ -41,6 +41,7 @@ use obs_collect::{SelfTelemetry, SelfTelemetryDrain};
 use obs_disk::Clock;
 use obs_types::LabelSet;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -142,6 +143,8 @@ async fn serve(
     own_metrics::register_seals(&store.registry, &services.seals);
     let (stop, stopped) = watch::channel(false);
     let probing = probes::schedule(&probes, &scraper, &store.sinks, &clock, &config.node, &stopped);
+    // From the first request that may be answered on, the stop is an ordered one.
+    let mut ending = Ending::listen()?;
     let servers = ports.serve(routers, &stopped);
     if let Some(settings) = config.heartbeat.clone() {
         let (state, registry) = (Arc::clone(&state), Arc::clone(&store.registry));
@@ -177,7 +180,7 @@ async fn serve(
     scraper.apply(&loaded.scrape).await;
     announce(&store, &addresses, &loaded.packs, &address_file)?;
 
-    wait_for_signal().await?;
+    ending.asked().await;
     tracing::info!("stopping");
     if let Err(e) = std::fs::remove_file(&address_file) {
         tracing::debug!(error = %e, "addresses.json was gone already");
@@ -276,13 +279,26 @@ fn announce(
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and Ctrl-C.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    /// From here on they no longer end the process by themselves.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Returns when one has come since.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
