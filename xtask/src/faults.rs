@@ -40,8 +40,8 @@ const FED: Duration = Duration::from_millis(2_500);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is injected at the n-th call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Injection {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Injection {
     Eio,
     Kill,
 }
@@ -63,9 +63,16 @@ struct Fault<'c> {
     n: usize,
 }
 
-/// Runs the matrix: every `stride`-th call, at most `limit` of one kind, `jobs` at a time. Prints
+/// Runs the matrix: every `stride`-th call, at most `limit` of one kind, `jobs` at a time;
+/// `only` says what is injected. Prints
 /// one line for each kind of call; false if anything was lost.
-pub(crate) fn run(binary: &Path, stride: usize, limit: usize, jobs: usize) -> anyhow::Result<bool> {
+pub(crate) fn run(
+    binary: &Path,
+    stride: usize,
+    limit: usize,
+    jobs: usize,
+    only: Option<Injection>,
+) -> anyhow::Result<bool> {
     ensure!(
         Command::new("strace").arg("--version").output().is_ok(),
         "strace is not installed; `apt-get install strace`"
@@ -75,7 +82,9 @@ pub(crate) fn run(binary: &Path, stride: usize, limit: usize, jobs: usize) -> an
     let kinds: Vec<(&str, Injection, usize)> = counts
         .iter()
         .flat_map(|(call, most)| {
-            [Injection::Eio, Injection::Kill].map(|i| (call.as_str(), i, *most))
+            let kinds = [Injection::Eio, Injection::Kill].into_iter();
+            let kinds = kinds.filter(|i| only.is_none_or(|only| only == *i));
+            kinds.map(|i| (call.as_str(), i, *most))
         })
         .collect();
     let faults: Vec<Fault<'_>> = kinds

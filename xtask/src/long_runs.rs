@@ -52,6 +52,9 @@ pub(crate) enum Soak {
         /// Runs at a time
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Only errors, or only kills
+        #[arg(long)]
+        only: Option<faults::Injection>,
         /// The program [default: the debug build]
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
@@ -118,13 +121,13 @@ pub(crate) fn soak(root: &Path, soak: &Soak) -> anyhow::Result<bool> {
             &["test", "-p", "vm-obs", "--test", "e2e", "--", "--nocapture", "alerts::"],
             &[("VMOBS_ALERTS", "all"), ("VMOBS_ALERT_SPEED", speed.to_string().as_str())],
         ),
-        Soak::Faults { stride, limit, jobs, binary } => {
+        Soak::Faults { stride, limit, jobs, only, binary } => {
             let debug = target(root).join("debug/vm-obs");
             anyhow::ensure!(
                 binary.is_some() || cargo(root, &["build", "-p", "vm-obs"], &[])?,
                 "vm-obs does not build"
             );
-            faults::run(binary.as_ref().unwrap_or(&debug), (*stride).max(1), *limit, *jobs)
+            faults::run(binary.as_ref().unwrap_or(&debug), (*stride).max(1), *limit, *jobs, *only)
         }
         Soak::Corruption => cargo(
             root,
