@@ -79,6 +79,12 @@ fn data_arrives(server: &Server) {
     server.eventually("/obs/metrics?metric=node_load1&last=10m", "host metrics", |v| {
         some(&v["series"])
     });
+    // A share of time needs two readings.
+    server.eventually(
+        "/obs/metrics?metric=cpu_percent&node=brick-01&last=1h",
+        "shares of processor time",
+        |v| some(&v["series"]),
+    );
     server.eventually("/obs/logs?last=30m&service=vm-obs", "own logs", |v| some(&v["logs"]));
     server.eventually("/obs/traces?last=30m&service=vm-obs", "own traces", |v| some(&v["traces"]));
 }
