@@ -75,7 +75,7 @@ impl Starts {
     /// Appends the starts of these times, which follow `before` others.
     pub(crate) fn extend(&self, column: &mut Vec<i64>, before: usize, times: &[i64]) {
         if self.is_empty() {
-            add(column, before, times.len(), std::iter::repeat(0));
+            add_unknown(column, before, times.len());
         } else {
             add(column, before, times.len(), times.iter().map(|t| self.at(*t)));
         }
@@ -114,6 +114,13 @@ pub(crate) fn add(
     if new.iter().any(|start| *start != 0) {
         column.resize(before, 0);
         column.extend(new);
+    }
+}
+
+/// As [`add`], where none is known, as nearly always.
+fn add_unknown(column: &mut Vec<i64>, before: usize, count: usize) {
+    if !column.is_empty() {
+        column.resize(before + count, 0);
     }
 }
 
@@ -161,6 +168,15 @@ impl Runs {
             out.push((count, start));
         }
         Some(Self(out))
+    }
+
+    /// Appends `count` of them from the `from`th on, which follow `before` others.
+    pub(crate) fn extend(self, column: &mut Vec<i64>, before: usize, from: usize, count: usize) {
+        if self.is_known() {
+            add(column, before, count, self.into_starts().skip(from));
+        } else {
+            add_unknown(column, before, count);
+        }
     }
 
     /// One by one; unknown ones for ever behind the last.

@@ -15,7 +15,7 @@ use crate::block::{
 use crate::codec::get_times;
 use crate::histogram::get_histogram;
 use crate::pack::get_column;
-use crate::starts::{self, Runs};
+use crate::starts::Runs;
 
 /// Decoded time columns that are kept: series of one scrape share them.
 const COLUMNS_MAX: usize = 1_024;
@@ -225,9 +225,8 @@ impl Sections {
                         self.mark(Stream::Values, c.values, corrupt);
                         continue;
                     };
-                    let starts = starts.into_starts().skip(from);
                     let before = out.timestamps.len();
-                    starts::add(&mut out.start_timestamps, before, inside.len(), starts);
+                    starts.extend(&mut out.start_timestamps, before, from, inside.len());
                     out.timestamps.extend_from_slice(inside);
                     out.values.extend_from_slice(all);
                 }
@@ -244,8 +243,8 @@ impl Sections {
                         }
                     }
                     let h = &mut out.histograms;
-                    let (count, starts) = (h.timestamps.len() - before, starts.into_starts());
-                    starts::add(&mut h.start_timestamps, before, count, starts.skip(from));
+                    let count = h.timestamps.len() - before;
+                    starts.extend(&mut h.start_timestamps, before, from, count);
                 }
             }
         }
